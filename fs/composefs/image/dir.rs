@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories.
+//!
+//! A directory is a sequence of blocks, each an array of entries sorted by name and then the
+//! names. Blocks are sorted too.
+
+use core::{
+    cmp::Ordering,
+    ops::ControlFlow, //
+};
+
+use zerocopy::{
+    little_endian::{
+        U16,
+        U64, //
+    },
+    FromBytes, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    block_offset,
+    block_start,
+    to_u64,
+    to_usize,
+    window::Window,
+    Corrupt,
+    Error,
+    FileType,
+    Image,
+    Node,
+    Source,
+    BLOCK_SIZE,
+    NAME_LEN, //
+};
+
+/// Size of an entry without its name, in bytes.
+const DIRENT_SIZE: u64 = 12;
+
+/// An entry without its name.
+///
+/// C header: `fs/erofs/erofs_fs.h`: `struct erofs_dirent`
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawDirent {
+    nid: U64,
+    nameoff: U16,
+    file_type: u8,
+    _reserved: u8,
+}
+
+const _: () = assert!(size_of::<RawDirent>() == 12);
+
+/// An entry of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Dirent<'a> {
+    /// The name: 1 to 255 bytes, none of them NUL or a slash. `.` and `..` are entries too.
+    pub name: &'a [u8],
+    /// Inode number, as stored.
+    pub nid: u64,
+    /// Type of the file, as the entry says; the inode may differ.
+    pub file_type: FileType,
+    /// Cookie to start from at this entry: byte offset of the entry in the directory's data.
+    pub pos: u64,
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Inode number, as stored.
+    pub nid: u64,
+    /// Type of the file, as the entry says; the inode may differ.
+    pub file_type: FileType,
+}
+
+/// A directory's block, of which no more than the number of entries is known to be right.
+struct Block<'b> {
+    /// Position in the image, for messages.
+    pos: u64,
+    bytes: &'b [u8],
+    dirents: &'b [RawDirent],
+    /// Where the entries end and the names start.
+    names: usize,
+}
+
+impl<'b> Block<'b> {
+    /// `bytes` ends at the end of the block or of the directory.
+    fn new(bytes: &'b [u8], pos: u64) -> Result<Self, Corrupt> {
+        let corrupt = || Corrupt::new("dirent: first nameoff is invalid", pos);
+        let (first, _) = RawDirent::ref_from_prefix(bytes).map_err(|_| corrupt())?;
+        let names = usize::from(first.nameoff.get());
+        let dirents = bytes.get(..names).ok_or_else(corrupt)?;
+        let dirents = <[RawDirent]>::ref_from_bytes(dirents).map_err(|_| corrupt())?;
+        Ok(Self {
+            pos,
+            bytes,
+            dirents,
+            names,
+        })
+    }
+
+    /// Returns the name of entry `index`, which is `dirent`: 1 to 255 bytes, of any value.
+    fn name(&self, index: usize, dirent: &RawDirent) -> Result<&'b [u8], Corrupt> {
+        let start = usize::from(dirent.nameoff.get());
+        let name = match self.dirents.get(index.saturating_add(1)) {
+            Some(next) => self.bytes.get(start..usize::from(next.nameoff.get())),
+            // Only the last one may be followed by padding.
+            None => self.bytes.get(start..).map(until_nul),
+        };
+        match name {
+            Some(name) if (1..=NAME_LEN).contains(&name.len()) && start >= self.names => Ok(name),
+            _ => Err(Corrupt::new("dirent: nameoff is invalid", self.pos)),
+        }
+    }
+
+    /// Compares `name` with that of entry `index`. There is such an entry, or the result is
+    /// arbitrary.
+    fn compare(&self, name: &[u8], index: usize) -> Result<Ordering, Corrupt> {
+        match self.dirents.get(index) {
+            Some(dirent) => Ok(name.cmp(self.name(index, dirent)?)),
+            None => Ok(Ordering::Less),
+        }
+    }
+
+    /// Says whether `name` is before, in or after this block, by its first and last entry.
+    fn side(&self, name: &[u8]) -> Result<Ordering, Corrupt> {
+        if self.compare(name, 0)? == Ordering::Less {
+            Ok(Ordering::Less)
+        } else if self.compare(name, self.dirents.len().saturating_sub(1))? == Ordering::Greater {
+            Ok(Ordering::Greater)
+        } else {
+            Ok(Ordering::Equal)
+        }
+    }
+
+    /// Searches the block for `name`.
+    fn search(&self, name: &[u8]) -> Result<Option<Found>, Corrupt> {
+        let mut range = 0..self.dirents.len();
+        // Each step at least halves what is left.
+        while !range.is_empty() {
+            let middle = usize::midpoint(range.start, range.end);
+            let Some(dirent) = self.dirents.get(middle) else {
+                break;
+            };
+            match name.cmp(self.name(middle, dirent)?) {
+                Ordering::Less => range.end = middle,
+                Ordering::Greater => range.start = middle.saturating_add(1),
+                Ordering::Equal => {
+                    return Ok(Some(Found {
+                        nid: dirent.nid.get(),
+                        file_type: FileType::of_raw(dirent.file_type),
+                    }))
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Cuts `bytes` at the first NUL. Looks no further than a name may be long.
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    let len = bytes
+        .iter()
+        .take(NAME_LEN.saturating_add(1))
+        .position(|byte| *byte == 0);
+    len.and_then(|len| bytes.get(..len)).unwrap_or(bytes)
+}
+
+impl<S: Source> Image<S> {
+    /// Returns position, bytes and length of a directory's block `number`. The bytes are at least
+    /// as many as the length.
+    fn dir_block(
+        &self,
+        dir: &Node,
+        number: u64,
+    ) -> Result<(u64, S::Run<'_>, usize), Error<S::Error>> {
+        let offset = number.saturating_mul(BLOCK_SIZE);
+        let extent = dir.extent(offset)?;
+        let len = to_usize(extent.len.min(BLOCK_SIZE));
+        let run = self.run(extent.pos)?;
+        Ok((extent.pos, run, len))
+    }
+
+    /// Searches the directory `dir` for `name`. One whose inode is a whiteout is found: see
+    /// [`super::Inode::is_whiteout`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the entries that are looked at are not as they must be. `None` is
+    /// never a guess.
+    ///
+    /// C header: `fs/erofs/namei.c`: `erofs_namei()`
+    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
+        let mut range = 0..dir.size().div_ceil(BLOCK_SIZE);
+        // Each step at least halves what is left.
+        while !range.is_empty() {
+            let middle = u64::midpoint(range.start, range.end);
+            let (pos, run, len) = self.dir_block(dir, middle)?;
+            let block = Block::new(slice(&run, len, pos)?, pos)?;
+            // The last block that is left needs no more questions.
+            let side = if range.end.saturating_sub(range.start) == 1 {
+                Ordering::Equal
+            } else {
+                block.side(name)?
+            };
+            match side {
+                Ordering::Less => range.end = middle,
+                Ordering::Greater => range.start = middle.saturating_add(1),
+                Ordering::Equal => return Ok(block.search(name)?),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `emit` for each entry of the directory `dir` from the cookie `pos` on, until it
+    /// returns `Break`. `pos` may be any number; it is rounded up to an entry. Whiteouts are left
+    /// out.
+    ///
+    /// On return `pos` is the cookie to continue from: that of the entry that was not accepted,
+    /// that of the entry or block that an error was met at, or at the end the directory's size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where an entry is not as it must be. Those before it have been emitted.
+    ///
+    /// C header: `fs/erofs/dir.c`: `erofs_readdir()`
+    pub fn read_dir(
+        &self,
+        dir: &Node,
+        pos: &mut u64,
+        mut emit: impl FnMut(Dirent<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error<S::Error>> {
+        let mut inodes = Window::new(self);
+        while *pos < dir.size() {
+            let start = block_start(*pos);
+            let (at, run, len) = self.dir_block(dir, start / BLOCK_SIZE)?;
+            let block = Block::new(slice(&run, len, at)?, at)?;
+            let first = block_offset(*pos).div_ceil(DIRENT_SIZE);
+            for (index, dirent) in block.dirents.iter().enumerate().skip(to_usize(first)) {
+                *pos = start.saturating_add(to_u64(index).saturating_mul(DIRENT_SIZE));
+                let name = block.name(index, dirent)?;
+                if name.iter().any(|byte| matches!(byte, 0 | b'/')) {
+                    return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
+                }
+                let nid = dirent.nid.get();
+                let file_type = FileType::of_raw(dirent.file_type);
+                // Only a character device may be one, and only those cost a look at the inode.
+                if file_type == FileType::CharDevice && Self::is_whiteout(&mut inodes, nid)? {
+                    continue;
+                }
+                let entry = Dirent {
+                    name,
+                    nid,
+                    file_type,
+                    pos: *pos,
+                };
+                if emit(entry).is_break() {
+                    return Ok(());
+                }
+            }
+            *pos = start.saturating_add(to_u64(len));
+        }
+        Ok(())
+    }
+
+    /// Returns the inode number of the parent of the directory `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the directory does not say.
+    pub fn parent(&self, dir: &Node) -> Result<u64, Error<S::Error>> {
+        match self.lookup(dir, b"..")? {
+            Some(found) => Ok(found.nid),
+            None => Err(Corrupt::new("directory has no entry '..'", dir.pos()?).into()),
+        }
+    }
+}
+
+/// Returns the first `len` bytes at `pos`, of which the run has as many.
+fn slice(run: &[u8], len: usize, pos: u64) -> Result<&[u8], Corrupt> {
+    run.get(..len)
+        .ok_or(Corrupt::new("directory crosses the end of the image", pos))
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The composefs image: the on-disk format and nothing else.
+//!
+//! An image is an EROFS file system of metadata only, preceded by a composefs header. This
+//! module turns its bytes into inodes, directory entries, extended attributes and the place of
+//! a file's content. It knows no kernel type, allocates nothing and cannot panic, so that the
+//! same source files are tested, fuzzed and measured on the host.
+//!
+//! The image is hostile: whoever wrote it may have chosen any byte, and a page that was evicted
+//! may read differently the next time. So each offset, count and length is checked at each use,
+//! nothing is remembered as valid, and each loop is bounded by something already checked
+//! against the size of the image.
+//!
+//! What is where:
+//!
+//! | file            | what                                                              |
+//! |-----------------|-------------------------------------------------------------------|
+//! | `superblock.rs` | the composefs header and the EROFS superblock; what is accepted   |
+//! | `inode.rs`      | [`Inode`], and [`Node`], what the kernel keeps of it              |
+//! | `data.rs`       | where the bytes of directories, symlinks and small files are      |
+//! | `dir.rs`        | lookup and iteration of directories                               |
+//! | `xattr.rs`      | extended attributes as stored                                     |
+//! | `content.rs`    | which object a regular file's content is in                       |
+//! | `overlay.rs`    | what overlayfs attributes mean; pure functions                    |
+//! | `window.rs`     | reads of single bytes through [`Source::run`]                     |
+//!
+//! C header: `fs/erofs/erofs_fs.h`
+
+#![deny(
+    unsafe_code,
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
+mod content;
+mod data;
+mod dir;
+mod inode;
+pub mod overlay;
+mod superblock;
+mod window;
+mod xattr;
+
+use core::ops::Deref;
+
+pub use self::content::{
+    Algorithm,
+    Content,
+    Digest, //
+};
+pub use self::dir::{
+    Dirent,
+    Found, //
+};
+pub use self::inode::{
+    FileType,
+    Form,
+    Inode,
+    Node, //
+};
+pub use self::superblock::Superblock;
+pub use self::xattr::XattrName;
+
+/// Size of a block in bytes; the only one composefs images have (`blkszbits` 12).
+pub const BLOCK_SIZE: u64 = 4096;
+
+/// Longest name of a directory entry or of an xattr, in bytes.
+///
+/// C header: `fs/erofs/erofs_fs.h`: `EROFS_NAME_LEN`
+pub const NAME_LEN: usize = 255;
+
+/// The image's bytes.
+///
+/// In the kernel they are folios of the image's page cache, on the host a slice.
+pub trait Source {
+    /// Why the bytes could not be had, for example an I/O error. It is passed on untouched.
+    type Error;
+
+    /// Bytes that stay readable, and the same, until this is dropped.
+    type Run<'a>: Deref<Target = [u8]>
+    where
+        Self: 'a;
+
+    /// Size of the image in bytes. It never changes.
+    fn size(&self) -> u64;
+
+    /// Returns the bytes from `pos` to the end of its 4 KiB block or of the image, whichever is
+    /// first. Never empty for `pos < self.size()`; never called for others.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the bytes from being read.
+    fn run(&self, pos: u64) -> Result<Self::Run<'_>, Self::Error>;
+
+    /// Returns the xxHash32 of `data`.
+    fn xxh32(data: &[u8], seed: u32) -> u32;
+}
+
+/// The image holds something that no composefs image may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    /// What is wrong, for the log: names the field.
+    pub what: &'static str,
+    /// Byte offset in the image of what is wrong, or of the structure that says so.
+    pub at: u64,
+}
+
+impl Corrupt {
+    pub(self) const fn new(what: &'static str, at: u64) -> Self {
+        Self { what, at }
+    }
+}
+
+/// Why something could not be had from the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error<E> {
+    /// The bytes could not be read; nothing is known about what they hold.
+    Source(E),
+    /// The bytes were read and are wrong.
+    Corrupt(Corrupt),
+}
+
+impl<E> From<Corrupt> for Error<E> {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+/// An opened image: bytes, and a superblock that has been accepted.
+pub struct Image<S> {
+    source: S,
+    superblock: Superblock,
+}
+
+impl<S: Source> Image<S> {
+    /// Opens an image: checks its header and superblock, and that its root is a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] names the first field that is damaged, or asks for something that
+    /// composefs does not have.
+    pub fn open(source: S) -> Result<Self, Error<S::Error>> {
+        let superblock = Superblock::read(&source)?;
+        let image = Self { source, superblock };
+        let root = image.inode(superblock.root_nid)?;
+        if root.file_type() != FileType::Directory {
+            let at = root.node.pos()?;
+            return Err(Corrupt::new("root inode is not a directory", at).into());
+        }
+        Ok(image)
+    }
+
+    /// Returns the image's bytes.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Returns the superblock.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+}
+
+/// Returns the position of a block, in bytes.
+fn block_pos(block: u32) -> u64 {
+    // 2^32 blocks are 2^44 bytes: nothing saturates.
+    u64::from(block).saturating_mul(BLOCK_SIZE)
+}
+
+/// Returns the position of the block that `pos` lies in.
+fn block_start(pos: u64) -> u64 {
+    pos & !(BLOCK_SIZE - 1)
+}
+
+/// Returns how far into its block `pos` lies.
+fn block_offset(pos: u64) -> u64 {
+    pos & (BLOCK_SIZE - 1)
+}
+
+/// Widens a length. `usize` has at most 64 bits wherever the kernel runs.
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Narrows a length. One that does not fit becomes one that no slice has, so that it is caught
+/// where it is used.
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes, as stored.
+//!
+//! An inode's xattrs are in an area right behind it: a header, numbers of shared entries, then
+//! entries of its own. Shared entries are in one area for all inodes. All of them start at
+//! multiples of 4, so only names and values can cross a block.
+
+use core::ops::ControlFlow;
+
+use zerocopy::{
+    little_endian::{
+        U16,
+        U32, //
+    },
+    FromBytes, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    to_u64,
+    to_usize,
+    window::Window,
+    Corrupt,
+    Error,
+    Image,
+    Node,
+    Source,
+    NAME_LEN, //
+};
+
+/// C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_FILTER_SEED`
+const FILTER_SEED: u32 = 0x25bb_e08f;
+
+/// C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_FILTER_BITS`
+const FILTER_BITS: u32 = 32;
+
+const HEADER_SIZE: u64 = 12;
+const ID_SIZE: u64 = 4;
+const ENTRY_SIZE: u64 = 4;
+
+/// The head of an inode's xattr area.
+///
+/// C header: `fs/erofs/erofs_fs.h`: `struct erofs_xattr_ibody_header`
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawHeader {
+    h_name_filter: U32,
+    h_shared_count: u8,
+    _h_reserved: [u8; 7],
+}
+
+/// The head of an entry; name and value follow.
+///
+/// C header: `fs/erofs/erofs_fs.h`: `struct erofs_xattr_entry`
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawEntry {
+    e_name_len: u8,
+    e_name_index: u8,
+    e_value_size: U16,
+}
+
+const _: () = assert!(size_of::<RawHeader>() == 12);
+const _: () = assert!(size_of::<RawEntry>() == 4);
+
+/// Name of an xattr, as stored. See [`super::overlay::visible`] for what users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XattrName<'a> {
+    /// What the name starts with. C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_INDEX_USER` and
+    /// others
+    pub index: u8,
+    /// The rest of the name: 0 to 255 bytes, none of them NUL.
+    pub name: &'a [u8],
+}
+
+/// An entry whose name and value are in the image.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// It is in the shared area.
+    shared: bool,
+    index: u8,
+    name_pos: u64,
+    name_len: usize,
+    value: Value,
+}
+
+/// Where a value is in the image.
+#[derive(Clone, Copy)]
+pub(super) struct Value {
+    /// Position in bytes.
+    pub(super) pos: u64,
+    /// Length in bytes; at most 65535.
+    pub(super) len: usize,
+}
+
+/// The xattrs of an inode, one after another: its own, then the shared ones.
+struct Entries<'i, S: Source + 'i> {
+    image: &'i Image<S>,
+    /// The inode's area.
+    area: Window<'i, S>,
+    /// What is left of the inode's own entries: position and end, in bytes.
+    own: (u64, u64),
+    /// What is left of the numbers of shared entries: position and end, in bytes.
+    ids: (u64, u64),
+    /// The shared area.
+    shared: Window<'i, S>,
+    filter: u32,
+}
+
+impl<'i, S: Source> Entries<'i, S> {
+    /// Returns `None` where `node` has no xattrs.
+    fn new(image: &'i Image<S>, node: &Node) -> Result<Option<Self>, Error<S::Error>> {
+        let (pos, len) = node.xattr_area()?;
+        if len == 0 {
+            return Ok(None);
+        }
+        image.within(pos, len, "xattr area crosses the end of the image")?;
+        let mut area = Window::new(image);
+        let Ok((header, _)) = RawHeader::ref_from_prefix(area.at(pos)?) else {
+            return Err(Corrupt::new("xattr header crosses the end of the image", pos).into());
+        };
+        let filter = header.h_name_filter.get();
+        let end = pos.saturating_add(len);
+        let ids = pos.saturating_add(HEADER_SIZE);
+        let own = ids.saturating_add(u64::from(header.h_shared_count).saturating_mul(ID_SIZE));
+        if own > end {
+            return Err(Corrupt::new("xattr header: h_shared_count is too large", pos).into());
+        }
+        Ok(Some(Self {
+            image,
+            area,
+            own: (own, end),
+            ids: (ids, own),
+            shared: Window::new(image),
+            filter,
+        }))
+    }
+
+    /// Says whether the inode's filter rules out that it has an xattr of this name.
+    fn lacks(&self, index: u8, name: &[u8]) -> bool {
+        if !self.image.superblock().xattr_filter {
+            return false;
+        }
+        let seed = FILTER_SEED.wrapping_add(u32::from(index));
+        let bit = S::xxh32(name, seed) % FILTER_BITS;
+        // A bit that is set means: no such name.
+        self.filter.wrapping_shr(bit) & 1 != 0
+    }
+
+    /// Returns the next entry.
+    fn next(&mut self) -> Result<Option<Entry>, Error<S::Error>> {
+        let (pos, end) = self.own;
+        if pos < end {
+            let what = "xattr entry crosses the end of its area";
+            let (entry, next) = entry(&mut self.area, pos, end, what)?;
+            // Entries are never empty: this ends.
+            self.own.0 = next;
+            return Ok(Some(entry));
+        }
+        let (pos, end) = self.ids;
+        if pos < end {
+            let Ok((id, _)) = U32::ref_from_prefix(self.area.at(pos)?) else {
+                let what = "shared xattr id crosses the end of the image";
+                return Err(Corrupt::new(what, pos).into());
+            };
+            let offset = u64::from(id.get()).saturating_mul(ID_SIZE);
+            self.ids.0 = pos.saturating_add(ID_SIZE);
+            let pos = self.image.superblock().xattr_pos.saturating_add(offset);
+            let end = self.image.source().size();
+            let what = "shared xattr crosses the end of the image";
+            let (entry, _) = entry(&mut self.shared, pos, end, what)?;
+            return Ok(Some(Entry {
+                shared: true,
+                ..entry
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Returns the window to read the name of `entry` through.
+    fn window(&mut self, entry: &Entry) -> &mut Window<'i, S> {
+        if entry.shared {
+            &mut self.shared
+        } else {
+            &mut self.area
+        }
+    }
+}
+
+/// Reads the entry at `pos`, which must end at or before `end`. Also returns where the one behind
+/// it starts; only that may be beyond `end`, by padding.
+fn entry<S: Source>(
+    window: &mut Window<'_, S>,
+    pos: u64,
+    end: u64,
+    what: &'static str,
+) -> Result<(Entry, u64), Error<S::Error>> {
+    let Ok((raw, _)) = RawEntry::ref_from_prefix(window.at(pos)?) else {
+        return Err(Corrupt::new(what, pos).into());
+    };
+    let name_len = u64::from(raw.e_name_len);
+    let value_len = u64::from(raw.e_value_size.get());
+    let index = raw.e_name_index;
+    let name_pos = pos.saturating_add(ENTRY_SIZE);
+    let value_pos = name_pos.saturating_add(name_len);
+    let value_end = value_pos.saturating_add(value_len);
+    if value_end > end {
+        return Err(Corrupt::new(what, pos).into());
+    }
+    let entry = Entry {
+        shared: false,
+        index,
+        name_pos,
+        name_len: to_usize(name_len),
+        value: Value {
+            pos: value_pos,
+            len: to_usize(value_len),
+        },
+    };
+    Ok((entry, value_end.next_multiple_of(4)))
+}
+
+impl<S: Source> Image<S> {
+    /// Finds the value of the xattr that is stored under `index` and `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where an entry that is looked at is not as it must be.
+    ///
+    /// C header: `fs/erofs/xattr.c`: `erofs_getxattr()`
+    pub(super) fn find_xattr(
+        &self,
+        node: &Node,
+        index: u8,
+        name: &[u8],
+    ) -> Result<Option<Value>, Error<S::Error>> {
+        let Some(mut entries) = Entries::new(self, node)? else {
+            return Ok(None);
+        };
+        if entries.lacks(index, name) {
+            return Ok(None);
+        }
+        while let Some(entry) = entries.next()? {
+            if entry.index == index
+                && entry.name_len == name.len()
+                && entries.window(&entry).holds(entry.name_pos, name)?
+            {
+                return Ok(Some(entry.value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the length of the value of the xattr that is stored under `index` and `name`, and
+    /// fills the front of `out` with the value if it fits. `None` if there is no such xattr.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where an entry that is looked at is not as it must be.
+    pub fn xattr(
+        &self,
+        node: &Node,
+        index: u8,
+        name: &[u8],
+        out: &mut [u8],
+    ) -> Result<Option<usize>, Error<S::Error>> {
+        let Some(value) = self.find_xattr(node, index, name)? else {
+            return Ok(None);
+        };
+        if let Some(out) = out.get_mut(..value.len) {
+            Window::new(self).copy(value.pos, out)?;
+        }
+        Ok(Some(value.len))
+    }
+
+    /// Calls `each` for each xattr of an inode, until it returns `Break`: first the inode's own
+    /// ones, then the shared ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where an entry is not as it must be.
+    ///
+    /// C header: `fs/erofs/xattr.c`: `erofs_listxattr()`
+    pub fn xattrs(
+        &self,
+        node: &Node,
+        mut each: impl FnMut(XattrName<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error<S::Error>> {
+        let Some(mut entries) = Entries::new(self, node)? else {
+            return Ok(());
+        };
+        while let Some(entry) = entries.next()? {
+            let mut buffer = [0; NAME_LEN];
+            let name = entries.window(&entry).name(&entry, &mut buffer)?;
+            if name.contains(&0) {
+                return Err(Corrupt::new("xattr name has a NUL", entry.name_pos).into());
+            }
+            let index = entry.index;
+            if each(XattrName { index, name }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Source> Window<'_, S> {
+    /// Returns the name of `entry`, in place if it does not cross a block.
+    fn name<'a>(
+        &'a mut self,
+        entry: &Entry,
+        buffer: &'a mut [u8; NAME_LEN],
+    ) -> Result<&'a [u8], Error<S::Error>> {
+        let (pos, len) = (entry.name_pos, entry.name_len);
+        if len == 0 {
+            return Ok(&[]);
+        }
+        if to_u64(self.at(pos)?.len()) >= to_u64(len) {
+            let name = self.at(pos)?.get(..len);
+            return name.ok_or(Corrupt::new("xattr name crosses the image", pos).into());
+        }
+        match buffer.get_mut(..len) {
+            Some(out) => {
+                self.copy(pos, out)?;
+                Ok(out)
+            }
+            None => Err(Corrupt::new("xattr name is too long", pos).into()),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The guest's disks: a small Debian, and an empty scratch file system with
+//! fs-verity.
+
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::apt;
+use crate::cache::Key;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::setup;
+
+/// What is left out of the guest: nobody reads it there.
+const EXCLUDED: [&str; 7] = [
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    // Graphics drivers, which stress-ng's package pulls in.
+    "/usr/lib/*/libLLVM*",
+    "/usr/lib/*/libgallium*",
+    "/usr/lib/*/libz3*",
+];
+
+/// Room in the root file system beyond what is installed.
+const FREE: u64 = 512 << 20;
+
+/// Size of the scratch file system. It is sparse: only what is written counts.
+const SCRATCH: u64 = 8 << 30;
+
+/// The guest's disk images. Runs write to throw-away snapshots of them.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The root file system.
+    pub root: PathBuf,
+    /// An empty ext4 with fs-verity.
+    pub scratch: PathBuf,
+}
+
+/// Makes the guest unless it is there.
+///
+/// # Errors
+///
+/// When tools are missing, Debian cannot be reached or the disk is full.
+pub fn make(context: &Context) -> Result<Guest> {
+    let packages = packages(&context.repo.join("scripts/guest-packages"))?;
+    let stub = context.repo.join("scripts/guest-stub");
+    let key = Key::default()
+        .with("suite", apt::SUITE)
+        .with("packages", packages.join(","))
+        .with("excluded", EXCLUDED.join(","))
+        .with("stub", fs::read(&stub)?)
+        .with("sizes", format!("{FREE} {SCRATCH}"))
+        .finish();
+    let entry = context.cache.entry("guest", &key);
+    let guest = Guest {
+        root: entry.path().join("root.img"),
+        scratch: entry.path().join("scratch.img"),
+    };
+    if entry.is_complete() {
+        return Ok(guest);
+    }
+    setup::require(context, &setup::GUEST)?;
+    let _lock = context.cache.lock("guest")?;
+    if entry.is_complete() {
+        return Ok(guest);
+    }
+
+    entry.start_over()?;
+    let step = Step::begin("making the guest", &context.cache.log("guest"))?;
+    let tar = entry.path().join("root.tar");
+    step.run(&mut mmdebstrap(&packages, &stub, &tar))?;
+    disk_from_tar(&step, &tar, entry.path(), &guest.root)?;
+    fs::remove_file(&tar)?;
+    scratch(&step, &guest.scratch)?;
+    entry.complete()?;
+    step.done();
+    Ok(guest)
+}
+
+/// The names in a list with comments.
+fn packages(list: &Path) -> Result<Vec<String>> {
+    let text =
+        fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    Ok(text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect())
+}
+
+fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--variant=essential", "--format=tar"])
+        .arg(format!("--keyring={}", apt::KEYRING))
+        .arg(format!("--include={}", packages.join(",")))
+        .arg("--aptopt=Acquire::Languages \"none\"");
+    for path in EXCLUDED {
+        command.arg(format!("--dpkgopt=path-exclude={path}"));
+    }
+    for dir in ["/scratch", "/mnt/share", "/usr/local/sbin", "/lib/modules"] {
+        command.arg(format!("--customize-hook=mkdir -p \"$1{dir}\""));
+    }
+    command
+        .arg(format!(
+            "--customize-hook=upload {} /sbin/init",
+            shell_words::quote(&stub.to_string_lossy())
+        ))
+        .arg("--customize-hook=chmod 755 \"$1/sbin/init\"")
+        .arg("--customize-hook=echo composefs > \"$1/etc/hostname\"")
+        .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
+        .arg(apt::SUITE)
+        .arg(tar);
+    // Without a mirror of the machine's own, mmdebstrap knows Debian's.
+    command.args(apt::mirror());
+    command
+}
+
+/// Puts an archive into an ext4 image, owners and capabilities included.
+fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<()> {
+    let script = r#"
+        set -eu
+        rm -rf "$2"
+        mkdir "$2"
+        tar --extract --file="$1" --directory="$2" --numeric-owner --xattrs --xattrs-include='*' \
+            --exclude='./dev/*'
+        used=$(du --summarize --block-size=1 "$2" | cut -f1)
+        truncate --size=$((used * 5 / 4 + $4)) "$3"
+        mke2fs -q -t ext4 -O verity -L root -m 0 -E root_owner=0:0 -d "$2" "$3"
+        rm -rf "$2"
+    "#;
+    // Only root may give files away; fakeroot remembers for others.
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("sh")
+    } else {
+        let mut fake = Command::new("fakeroot");
+        fake.arg("sh");
+        fake
+    };
+    command
+        .env("PATH", setup::path_with_sbin())
+        .args(["-c", script, "sh"])
+        .arg(tar)
+        .arg(work.join("root"))
+        .arg(image)
+        .arg(FREE.to_string());
+    step.run(&mut command)
+}
+
+fn scratch(step: &Step, image: &Path) -> Result<()> {
+    File::create(image)?.set_len(SCRATCH)?;
+    let made = step.status(
+        Command::new("mke2fs")
+            .env("PATH", setup::path_with_sbin())
+            .args(["-q", "-t", "ext4", "-O", "verity", "-b", "4096", "-L", "scratch"])
+            .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
+            .arg(image),
+    )?;
+    if !made.success() {
+        bail!("mke2fs cannot make a file system with fs-verity: e2fsprogs 1.45 or newer is needed");
+    }
+    Ok(())
+}

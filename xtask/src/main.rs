@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The build harness of composefs for Linux: kernel, module, guest, tests.
+//!
+//! Every command makes what it needs first, so that each may be the first one
+//! a person runs. What is made is kept in the [cache](cache::Cache), outside
+//! the clone.
+
+mod apt;
+mod cache;
+mod cli;
+mod context;
+mod demo;
+mod guest;
+mod kernel;
+mod ktap;
+mod module;
+mod packages;
+mod progress;
+mod rust_src;
+mod setup;
+mod signals;
+mod source;
+mod test;
+mod toolchain;
+mod tools;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    signals::install();
+    match cli::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if signals::interrupted() {
+                ExitCode::from(130)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module: fs/composefs, built out of tree against the guest's kernel.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::cache::Key;
+use crate::context::Context;
+use crate::kernel::Kernel;
+use crate::progress::Step;
+use crate::toolchain::Toolchain;
+
+/// How closely the build looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lint {
+    /// As a user builds it.
+    Usual,
+    /// With clippy.
+    Clippy,
+    /// With clippy, and no warning let through.
+    Deny,
+}
+
+impl Lint {
+    /// What `--clippy` means.
+    pub fn from_flag(clippy: bool) -> Self {
+        if clippy { Self::Clippy } else { Self::Usual }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "module",
+            Self::Clippy => "module-clippy",
+            Self::Deny => "module-deny",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Usual => &[],
+            Self::Clippy => &["CLIPPY=1"],
+            Self::Deny => &["CLIPPY=1", "W=e"],
+        }
+    }
+}
+
+/// Where a build of the module puts its objects.
+pub fn output_dir(context: &Context, kernel: &Kernel, lint: Lint) -> PathBuf {
+    // Each clone has its own: two of them may differ.
+    let clone = Key::default()
+        .with("clone", context.repo.as_os_str().as_encoded_bytes())
+        .finish();
+    context
+        .cache
+        .root()
+        .join("module")
+        .join(format!("{}-{clone}", kernel.key))
+        .join(lint.name())
+}
+
+/// Builds composefs.ko. make knows what has changed, so it is asked each time.
+///
+/// # Errors
+///
+/// When it does not compile.
+pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
+    let source = context.module_dir();
+    if !source.join("Kbuild").exists() {
+        bail!(
+            "{} holds no module: this clone is not complete",
+            source.display()
+        );
+    }
+    let objects = output_dir(context, kernel, lint);
+    let tools = Toolchain::ready(context)?;
+    let _lock = context.cache.lock(&format!("module-{}", kernel.key))?;
+    std::fs::create_dir_all(&objects)?;
+    let log = context
+        .cache
+        .log(&format!("{}-{}", lint.name(), kernel.flavor.name()));
+    let step = Step::begin(format!("building composefs.ko ({})", kernel.flavor.name()), &log)?;
+    let mut make: Command = tools.make();
+    make.arg("-C")
+        .arg(&kernel.build)
+        .arg(format!("M={}", source.display()))
+        .arg(format!("MO={}", objects.display()))
+        .args(lint.arguments())
+        .arg("modules");
+    step.run(&mut make)?;
+    step.done();
+    Ok(objects.join("composefs.ko"))
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Long work: one line on the screen, everything in a log file.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use console::Term;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process_group;
+
+use crate::signals;
+
+/// How often a log that is no terminal hears that we are still alive.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How often a running child is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A piece of work that takes long enough to be watched.
+pub struct Step {
+    what: String,
+    log: PathBuf,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Step {
+    /// Begins the work, with an empty log file.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be written.
+    pub fn begin(what: impl Into<String>, log: &Path) -> Result<Self> {
+        let what = what.into();
+        File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
+        let bar = Term::stderr().is_term().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_prefix(what.clone());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("xtask: {what} (log: {})", log.display());
+        }
+        Ok(Self {
+            what,
+            log: log.to_path_buf(),
+            started: Instant::now(),
+            bar,
+        })
+    }
+
+    /// Runs a command with its output in the log. Its last line is shown.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, fails, or the user interrupts; the error
+    /// carries the end of the log.
+    pub fn run(&self, command: &mut Command) -> Result<()> {
+        let status = self.status(command)?;
+        if status.success() {
+            return Ok(());
+        }
+        bail!(
+            "{} failed: {} ended with {status}\n{}\nThe whole log: {}",
+            self.what,
+            command.get_program().to_string_lossy(),
+            tail(&self.log, 25),
+            self.log.display()
+        );
+    }
+
+    /// As [`run`](Self::run), but a failure of the command is no error.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started or the user interrupts.
+    pub fn status(&self, command: &mut Command) -> Result<ExitStatus> {
+        let mut log = OpenOptions::new().append(true).open(&self.log)?;
+        writeln!(log, "+ {command:?}")?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Its own group, so that one kill reaches all of make's children.
+            .process_group(0)
+            .spawn()
+            .with_context(|| cannot_start(command))?;
+        self.watch(&mut child)
+    }
+
+    fn watch(&self, child: &mut Child) -> Result<ExitStatus> {
+        let mut said = Instant::now();
+        let mut shown = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if signals::interrupted() {
+                end_group(child);
+                bail!("interrupted during: {}", self.what);
+            }
+            match &self.bar {
+                Some(bar) if shown.elapsed() > Duration::from_millis(250) => {
+                    shown = Instant::now();
+                    bar.set_message(last_line(&self.log));
+                }
+                None if said.elapsed() > HEARTBEAT => {
+                    said = Instant::now();
+                    eprintln!(
+                        "xtask: {}: {} so far; {}",
+                        self.what,
+                        human(self.started.elapsed()),
+                        last_line(&self.log).trim()
+                    );
+                }
+                _ => {}
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Ends the work and says how long it took.
+    pub fn done(self) {
+        let took = human(self.started.elapsed());
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("xtask: {}: done in {took}", self.what);
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Runs a short command and returns what it wrote to its standard output.
+///
+/// # Errors
+///
+/// When it cannot be started, or fails; the error carries its standard error.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| cannot_start(command))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The last lines of a log, for an error message.
+pub fn tail(log: &Path, lines: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    all.iter()
+        .skip(all.len().saturating_sub(lines))
+        .map(|line| format!("  | {}\n", line.trim_end()))
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+/// A duration as people say it.
+pub fn human(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 10..60 => format!("{seconds} s"),
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+fn cannot_start(command: &Command) -> String {
+    format!(
+        "cannot start {}; `cargo xtask setup` installs what is missing",
+        command.get_program().to_string_lossy()
+    )
+}
+
+fn end_group(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = kill_process_group(pid, Signal::TERM);
+        }
+    }
+    let _ = child.wait();
+}
+
+/// The last line that was written in full.
+fn last_line(log: &Path) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(1000)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        let end = String::from_utf8_lossy(&end).into_owned();
+        let line = end.lines().rev().find(|line| !line.trim().is_empty());
+        Ok(line.unwrap_or_default().trim().replace('\t', " "))
+    };
+    read().unwrap_or_default()
+}

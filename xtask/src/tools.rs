@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rust programs that the harness needs, installed into the cache by cargo.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+use crate::cache::Key;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::progress::output;
+use crate::toolchain::rustc_version;
+
+/// The oldest bindings generator that works with the kernel and clang 19.
+const BINDGEN_OLDEST: (u32, u32, u32) = (0, 71, 1);
+
+/// A program on crates.io.
+struct Tool {
+    package: &'static str,
+    version: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    rustflags: Option<&'static str>,
+}
+
+const BINDGEN: Tool = Tool {
+    package: "bindgen-cli",
+    version: "0.72.1",
+    program: "bindgen",
+    arguments: &[],
+    rustflags: None,
+};
+
+/// Makes images. It runs in the guest, whose C library is not the host's, so it
+/// is linked statically.
+const CFSCTL: Tool = Tool {
+    package: "composefs-ctl",
+    version: "0.9.4",
+    program: "cfsctl",
+    arguments: &[
+        "--no-default-features",
+        "--features=pre-6.15",
+        // With a target of its own, the flags spare build scripts and macros.
+        "--target=x86_64-unknown-linux-gnu",
+    ],
+    rustflags: Some("-C target-feature=+crt-static"),
+};
+
+/// The bindings generator: the one in the path if it is new enough.
+///
+/// # Errors
+///
+/// When it has to be built and cannot.
+pub fn bindgen(context: &Context) -> Result<PathBuf> {
+    if let Ok(own) = which::which(BINDGEN.program) {
+        let said = output(Command::new(&own).arg("--version")).unwrap_or_default();
+        if version_in(&said).is_some_and(|version| version >= BINDGEN_OLDEST) {
+            return Ok(own);
+        }
+    }
+    install(context, &BINDGEN)
+}
+
+/// The image maker, linked statically.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn cfsctl(context: &Context) -> Result<PathBuf> {
+    install(context, &CFSCTL)
+}
+
+fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
+    let key = Key::default()
+        .with("version", tool.version)
+        .with("arguments", tool.arguments.join(" "))
+        .with("flags", tool.rustflags.unwrap_or_default())
+        .finish();
+    let entry = context
+        .cache
+        .entry("tools", &format!("{}-{}-{key}", tool.program, tool.version));
+    let program = entry.path().join("bin").join(tool.program);
+    if entry.is_complete() {
+        return Ok(program);
+    }
+    let _lock = context.cache.lock(tool.program)?;
+    if entry.is_complete() {
+        return Ok(program);
+    }
+    entry.start_over()?;
+    let log = context.cache.log(tool.program);
+    let step = Step::begin(format!("building {} {}", tool.program, tool.version), &log)?;
+    let mut cargo = Command::new("cargo");
+    // The clone's own settings are not for other people's programs.
+    cargo
+        .current_dir(entry.path())
+        .args(["install", "--locked", tool.package])
+        .arg(format!("--version={}", tool.version))
+        .arg("--root=.")
+        .arg("--target-dir=target")
+        .args(tool.arguments);
+    if let Some(flags) = tool.rustflags {
+        cargo.env("RUSTFLAGS", flags);
+    }
+    step.run(&mut cargo).with_context(|| {
+        format!(
+            "cannot build {} with Rust {}",
+            tool.package,
+            rustc_version().unwrap_or_default()
+        )
+    })?;
+    std::fs::remove_dir_all(entry.path().join("target"))?;
+    entry.complete()?;
+    step.done();
+    Ok(program)
+}
+
+/// The first a.b.c in a program's words.
+fn version_in(said: &str) -> Option<(u32, u32, u32)> {
+    said.split_whitespace().find_map(|word| {
+        let mut numbers = word.split('.').map(|part| part.parse().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version_in("bindgen 0.72.1\n"), Some((0, 72, 1)));
+        assert_eq!(version_in("bindgen"), None);
+    }
+}

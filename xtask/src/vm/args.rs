@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The `vm` command's options, and what they become on QEMU's command line.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::accel::Choice;
+use super::config::Accel;
+use super::config::Job;
+use super::config::VmConfig;
+use crate::kernel::Flavor;
+
+/// Options of `cargo xtask vm`.
+#[derive(clap::Args, Debug)]
+pub struct VmArgs {
+    /// The kernel to boot
+    #[arg(long, value_enum, default_value_t)]
+    pub flavor: Flavor,
+
+    /// A directory to have at /mnt/share in the guest, read-write
+    #[arg(long, value_name = "DIR")]
+    pub share: Option<PathBuf>,
+
+    /// A file to have as a block device, /dev/vdc and on; may be repeated
+    #[arg(long = "disk", value_name = "FILE")]
+    pub disks: Vec<PathBuf>,
+
+    /// Memory of the guest
+    #[arg(long = "mem", value_name = "SIZE", default_value = "2G")]
+    pub memory: String,
+
+    /// Processors of the guest
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub smp: u32,
+
+    /// Counts instructions instead of time, on one emulated processor, so that
+    /// measurements repeat exactly
+    #[arg(long)]
+    pub icount: bool,
+
+    /// How the guest's instructions are executed
+    #[arg(long, value_enum, default_value = "auto", env = "COMPOSEFS_ACCEL")]
+    pub accel: Accel,
+
+    /// Stops the guest when the command takes longer; 0 is never. A shell has
+    /// no limit
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    pub timeout: u64,
+
+    /// More for the kernel's command line
+    #[arg(long, value_name = "KERNEL_ARGS", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+
+    /// Boots without the module
+    #[arg(long)]
+    pub no_module: bool,
+
+    /// What to run as root: several words are a program and its arguments, a
+    /// single one is a line for the shell. Without it, an interactive shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+impl VmArgs {
+    /// The job that the words after `--` ask for.
+    pub fn job(&self) -> Job {
+        if self.command.is_empty() {
+            Job::Shell(None)
+        } else {
+            Job::Command(self.command.clone())
+        }
+    }
+
+    /// Puts the options into a configuration.
+    pub fn apply(self, config: &mut VmConfig) {
+        config.timeout = match config.job {
+            Job::Shell(_) => None,
+            Job::Command(_) => (self.timeout > 0).then(|| Duration::from_secs(self.timeout)),
+        };
+        config.share = self.share;
+        config.disks = self.disks;
+        config.memory = self.memory;
+        config.smp = self.smp;
+        config.icount = self.icount;
+        config.accel = self.accel;
+        config.append = self.append;
+    }
+}
+
+/// QEMU's arguments. `ports` are the guest's channels and our file descriptors
+/// for them.
+pub fn qemu(
+    config: &VmConfig,
+    accel: Choice,
+    share: &Path,
+    console: &Path,
+    ports: &[(&str, i32)],
+) -> Vec<String> {
+    let mut line = Line::default();
+    line.flag("-nodefaults");
+    line.flag("-no-user-config");
+    line.flag("-no-reboot");
+    line.option("-display", "none");
+    line.option("-machine", "q35");
+    line.option("-cpu", "max");
+    line.option("-m", &config.memory);
+    if config.icount {
+        line.option("-accel", "tcg,thread=single");
+        line.option("-icount", "shift=0,sleep=off");
+        line.option("-smp", "1");
+    } else {
+        line.option(
+            "-accel",
+            match accel {
+                Choice::Kvm => "kvm",
+                Choice::Tcg => "tcg,thread=multi",
+            },
+        );
+        line.option("-smp", &config.smp.to_string());
+    }
+    // A panic ends QEMU with a failure instead of a reboot's success.
+    line.device("pvpanic-pci");
+    line.option("-action", "panic=exit-failure");
+    line.device("virtio-rng-pci");
+
+    line.option("-kernel", &config.kernel.image.to_string_lossy());
+    line.option("-append", &command_line(config));
+    line.option(
+        "-chardev",
+        &format!("file,id=console,path={}", escaped(console)),
+    );
+    line.option("-serial", "chardev:console");
+
+    line.disk("root", &config.root, true);
+    line.disk("scratch", &config.scratch, true);
+    for (number, disk) in config.disks.iter().enumerate() {
+        line.disk(&format!("disk{number}"), disk, false);
+    }
+
+    line.share("xtask", share, true);
+    line.share("modules", &config.kernel.modules, true);
+    if let Some(dir) = &config.share {
+        line.share("share", dir, false);
+    }
+    for (name, dir) in &config.mounts {
+        line.share(name, dir, true);
+    }
+
+    line.device("virtio-serial-pci");
+    for (name, fd) in ports {
+        line.option("-chardev", &format!("socket,id={name},fd={fd}"));
+        // A console is what a terminal can be on; ports are plain channels.
+        let kind = match *name {
+            "terminal" => "virtconsole",
+            _ => "virtserialport",
+        };
+        line.device(&format!("{kind},chardev={name},name={name}"));
+    }
+    line.words
+}
+
+/// The kernel's command line: whatever is wrong ends the guest.
+fn command_line(config: &VmConfig) -> String {
+    let mut words = vec![
+        "console=ttyS0",
+        "panic=-1",
+        "oops=panic",
+        "panic_on_warn=1",
+        "root=/dev/vda",
+        "rootfstype=ext4",
+        "rw",
+        "init=/sbin/init",
+    ];
+    words.extend(config.append.iter().map(String::as_str));
+    words.join(" ")
+}
+
+/// A command line under construction.
+#[derive(Default)]
+struct Line {
+    words: Vec<String>,
+}
+
+impl Line {
+    fn flag(&mut self, flag: &str) {
+        self.words.push(flag.to_owned());
+    }
+
+    fn option(&mut self, name: &str, value: &str) {
+        self.words.extend([name.to_owned(), value.to_owned()]);
+    }
+
+    fn device(&mut self, device: &str) {
+        self.option("-device", device);
+    }
+
+    fn disk(&mut self, id: &str, file: &Path, snapshot: bool) {
+        let file = escaped(file);
+        // A snapshot is thrown away at the end, so it need not reach the disk.
+        let mode = if snapshot {
+            "snapshot=on,cache=unsafe"
+        } else {
+            "cache=writeback"
+        };
+        self.option(
+            "-drive",
+            &format!("id={id},if=none,format=raw,{mode},file={file}"),
+        );
+        self.device(&format!("virtio-blk-pci,drive={id},serial={id}"));
+    }
+
+    fn share(&mut self, tag: &str, dir: &Path, readonly: bool) {
+        let readonly = if readonly { ",readonly=on" } else { "" };
+        self.option(
+            "-fsdev",
+            &format!(
+                "local,id={tag},security_model=none,multidevs=remap{readonly},path={}",
+                escaped(dir)
+            ),
+        );
+        self.device(&format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
+    }
+}
+
+/// A path inside a QEMU option, where a comma would begin the next one.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}

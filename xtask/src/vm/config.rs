@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a run of the guest is made of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::context::Context;
+use crate::guest;
+use crate::guest::Guest;
+use crate::kernel;
+use crate::kernel::Flavor;
+use crate::kernel::Kernel;
+use crate::module;
+use crate::module::Lint;
+use crate::setup;
+
+/// How QEMU executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accel {
+    /// KVM where a guest was seen to boot with it, else emulation.
+    Auto,
+    /// The processor's own virtualization.
+    Kvm,
+    /// Emulation, which works everywhere.
+    Tcg,
+}
+
+/// What the guest does once it has booted.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Runs a program with its arguments, without a terminal.
+    Command(Vec<String>),
+    /// Runs a shell on the user's terminal, after a first command, if any,
+    /// whose output goes there too.
+    Shell(Option<String>),
+}
+
+/// A run of the guest: build it with [`VmConfig::new`], then [`run`](super::run).
+#[derive(Clone, Debug)]
+pub struct VmConfig {
+    /// The kernel to boot.
+    pub kernel: Kernel,
+    /// The guest's root disk; never written to.
+    pub root: PathBuf,
+    /// The disk of /scratch; never written to either.
+    pub scratch: PathBuf,
+    /// The module to load at boot.
+    pub module: Option<PathBuf>,
+    /// What to run.
+    pub job: Job,
+    /// Whether our standard input becomes the command's.
+    pub stdin: bool,
+    /// A directory of the host, at /mnt/share in the guest, read-write.
+    pub share: Option<PathBuf>,
+    /// Further directories of the host, read-only, at /mnt/NAME in the guest.
+    pub mounts: Vec<(String, PathBuf)>,
+    /// Raw disks, /dev/vdc and on in the guest, read-write.
+    pub disks: Vec<PathBuf>,
+    /// Memory, as QEMU reads it (`2G`).
+    pub memory: String,
+    /// Processors.
+    pub smp: u32,
+    /// Counts instructions instead of time: figures that repeat.
+    pub icount: bool,
+    /// How instructions are executed.
+    pub accel: Accel,
+    /// How long the job may take, from the end of the boot. None: for ever.
+    pub timeout: Option<Duration>,
+    /// How long the guest may take to boot.
+    pub boot_timeout: Duration,
+    /// More words for the kernel's command line.
+    pub append: Vec<String>,
+    /// Name of the console's log.
+    pub log_name: String,
+}
+
+impl VmConfig {
+    /// A run with everything it needs, made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be made.
+    pub fn prepare(context: &Context, flavor: Flavor, with_module: bool, job: Job) -> Result<Self> {
+        setup::require(context, &setup::VM)?;
+        let kernel = kernel::make(context, flavor, None)?;
+        let guest = guest::make(context)?;
+        let module = with_module
+            .then(|| module::make(context, &kernel, Lint::Usual))
+            .transpose()?;
+        Ok(Self {
+            module,
+            ..Self::new(kernel, guest, job)
+        })
+    }
+
+    /// A run with everything as `vm` has it by default.
+    pub fn new(kernel: Kernel, guest: Guest, job: Job) -> Self {
+        // A debug kernel is some thirty times slower under emulation.
+        let boot_timeout = Duration::from_secs(if kernel.flavor.is_debug() { 600 } else { 120 });
+        Self {
+            kernel,
+            root: guest.root,
+            scratch: guest.scratch,
+            module: None,
+            job,
+            stdin: false,
+            share: None,
+            mounts: Vec::new(),
+            disks: Vec::new(),
+            memory: "2G".to_owned(),
+            smp: 2,
+            icount: false,
+            accel: Accel::Auto,
+            timeout: None,
+            boot_timeout,
+            append: Vec::new(),
+            log_name: "console".to_owned(),
+        }
+    }
+}

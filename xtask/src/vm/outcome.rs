@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a run of the guest ended.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::progress::human;
+use crate::progress::tail;
+
+/// Exit status of xtask when the guest gave none that can be believed.
+pub const NO_RESULT: u8 = 125;
+
+/// The end of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The job's exit status, or why there is none.
+    pub result: Result<u8, Failure>,
+    /// What the guest's console said.
+    pub console: PathBuf,
+}
+
+/// Why a run gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The kernel panicked: the console's line.
+    Panicked(String),
+    /// The kernel printed a BUG, a WARNING or the like: the console's line,
+    /// and the job's status if there was one.
+    Complained(String, Option<u8>),
+    /// The guest never came so far as to run the job.
+    NotBooted(Duration),
+    /// The guest could not prepare itself: its own words.
+    NotPrepared(String),
+    /// The job took longer than it was given.
+    TimedOut(Duration),
+    /// The job ended, with this status, but the guest did not power off.
+    NotPoweredOff(u8),
+    /// The guest was gone without a word on how the job ended.
+    Vanished,
+    /// QEMU itself failed: its words.
+    Qemu(String),
+    /// The user asked to stop.
+    Interrupted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(line) => write!(f, "the guest's kernel panicked: {line}"),
+            Self::Complained(line, None) => write!(f, "the guest's kernel complained: {line}"),
+            Self::Complained(line, Some(status)) => write!(
+                f,
+                "the guest's kernel complained (the command itself ended with status {status}): {line}"
+            ),
+            Self::NotBooted(time) => write!(
+                f,
+                "the guest did not boot: it said nothing for {}",
+                human(*time)
+            ),
+            Self::NotPrepared(why) => write!(f, "the guest could not prepare itself: {why}"),
+            Self::TimedOut(time) => write!(
+                f,
+                "the guest was stopped: the command took longer than {} (--timeout)",
+                human(*time)
+            ),
+            Self::NotPoweredOff(status) => write!(
+                f,
+                "the guest hung while powering off (the command had ended with status {status})"
+            ),
+            Self::Vanished => write!(f, "the guest died without saying the command's status"),
+            Self::Qemu(why) => write!(f, "QEMU failed: {why}"),
+            Self::Interrupted => write!(f, "interrupted"),
+        }
+    }
+}
+
+impl Outcome {
+    /// The status for xtask to exit with. Failures are told to the user.
+    pub fn report(&self) -> u8 {
+        match &self.result {
+            Ok(status) => *status,
+            Err(Failure::Interrupted) => {
+                eprintln!("xtask: interrupted; the guest was stopped");
+                130
+            }
+            Err(failure) => {
+                eprintln!("error: {}", self.explain(failure));
+                NO_RESULT
+            }
+        }
+    }
+
+    /// The failure in full, with the end of the console.
+    pub fn explain(&self, failure: &Failure) -> String {
+        format!(
+            "{failure}\nThe end of the guest's console:\n{}\nThe whole console: {}",
+            tail(&self.console, 40),
+            self.console.display()
+        )
+    }
+}

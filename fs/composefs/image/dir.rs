@@ -163,12 +163,10 @@ impl<'b> Block<'b> {
     }
 }
 
-/// Cuts `bytes` at the first NUL. Looks no further than a name may be long.
+/// Cuts `bytes` at the first NUL. Looks no further than at one byte more than a name may have.
 fn until_nul(bytes: &[u8]) -> &[u8] {
-    let len = bytes
-        .iter()
-        .take(NAME_LEN.saturating_add(1))
-        .position(|byte| *byte == 0);
+    let bytes = bytes.get(..=NAME_LEN).unwrap_or(bytes);
+    let len = bytes.iter().position(|byte| *byte == 0);
     len.and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 
@@ -241,10 +239,12 @@ impl<S: Source> Image<S> {
             let start = block_start(*pos);
             let (at, run, len) = self.dir_block(dir, start / BLOCK_SIZE)?;
             let block = Block::new(slice(&run, len, at)?, at)?;
-            let first = block_offset(*pos).div_ceil(DIRENT_SIZE);
-            for (index, dirent) in block.dirents.iter().enumerate().skip(to_usize(first)) {
+            let mut index = to_usize(block_offset(*pos).div_ceil(DIRENT_SIZE));
+            // Each step takes the next entry, and a block has 341 at most.
+            while let Some(dirent) = block.dirents.get(index) {
                 *pos = start.saturating_add(to_u64(index).saturating_mul(DIRENT_SIZE));
                 let name = block.name(index, dirent)?;
+                index = index.saturating_add(1);
                 if name.iter().any(|byte| matches!(byte, 0 | b'/')) {
                     return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
                 }

@@ -223,7 +223,8 @@ fn entry<S: Source>(
             len: to_usize(value_len),
         },
     };
-    Ok((entry, value_end.next_multiple_of(4)))
+    // Entries are padded to a multiple of 4.
+    Ok((entry, value_end.saturating_add(3) & !3))
 }
 
 impl<S: Source> Image<S> {

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is said when something is wrong with an image or an object.
+//!
+//! Damage is a line in the kernel log, an event for fanotify's `FAN_FS_ERROR` listeners, and an
+//! error for who met it: `EUCLEAN` for metadata, `EIO` for content. An interrupted or failed read
+//! is none of these: it says nothing about what would have been read, and is passed on as it is.
+
+use crate::{
+    image,
+    mount::Mounted,
+    vfs::{
+        efscorrupted,
+        inode::Inode,
+        log, //
+    },
+    Composefs, //
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    str::BStr, //
+};
+
+/// The error for who met `error` when asking the image about `inode`.
+pub(crate) fn of_image(inode: &Inode<Composefs>, error: image::Error<Error>) -> Error {
+    match error {
+        image::Error::Source(e) => e,
+        image::Error::Corrupt(corrupt) => {
+            warn_corrupt(inode.super_block().data(), inode.ino(), corrupt);
+            inode.report_corruption();
+            efscorrupted()
+        }
+    }
+}
+
+/// Writes to the log that the inode `nid` of an image is damaged.
+pub(crate) fn warn_corrupt(mounted: &Mounted, nid: u64, corrupt: image::Corrupt) {
+    log::warn(fmt!(
+        "{}: inode {}: {} (at byte {} of the image)",
+        mounted.source(),
+        nid,
+        corrupt.what,
+        corrupt.at
+    ));
+}
+
+/// Writes to the log what is wrong with the object `path` that has the content of `inode`, and
+/// returns the error for who wanted it.
+pub(crate) fn of_object(
+    inode: &Inode<Composefs>,
+    path: &[u8],
+    what: fmt::Arguments<'_>,
+) -> Error {
+    log::warn(fmt!(
+        "{}: inode {}: object {}: {}",
+        inode.super_block().data().source(),
+        inode.ino(),
+        BStr::from_bytes(path),
+        what
+    ));
+    inode.report_data_lost();
+    EIO
+}
+
+/// A digest, for people.
+pub(crate) struct Hex<'a> {
+    /// `FS_VERITY_HASH_ALG_*`.
+    pub(crate) algorithm: u8,
+    /// The digest.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.algorithm {
+            1 => f.write_str("sha256:")?,
+            2 => f.write_str("sha512:")?,
+            other => write!(f, "algorithm {other}:")?,
+        }
+        for byte in self.bytes {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}

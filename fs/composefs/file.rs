@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Regular files: open, and where the data come from.
+//!
+//! The data of most files are those of an object, in the object's own page cache. Small files
+//! have theirs in the image: they are read at open(2) and kept, so that a page fault only copies.
+
+use crate::{
+    blob,
+    fault,
+    image::Content,
+    inode::{
+        self,
+        Pinned, //
+    },
+    vfs::{
+        backing::BackingFile,
+        file::{
+            self,
+            Access,
+            File, //
+        },
+        folio::NewFolio,
+        inode::Inode,
+        super_block::SuperBlock, //
+    },
+    Composefs, //
+};
+use kernel::{
+    cred::Credential,
+    prelude::*, //
+};
+
+/// Largest file in the image, in bytes.
+const INLINE_MAX: usize = 8192;
+
+impl file::Operations for Composefs {
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result {
+        if inode.pinned().get().is_some() {
+            return Ok(());
+        }
+        let mounted = inode.super_block().data();
+        let node = inode::node(inode);
+        let content = mounted.image().content(&node);
+        let pinned = match content.map_err(|e| fault::of_image(inode, e))? {
+            Content::External(_) => return blob::prepare(file),
+            Content::Sparse => Pinned::Zeros,
+            Content::Inline => {
+                let data = inode::read_whole(mounted, &node, INLINE_MAX);
+                Pinned::Content(data.map_err(|e| fault::of_image(inode, e))?)
+            }
+        };
+        inode.pinned().get_or_set(KBox::new(pinned, GFP_KERNEL)?);
+        Ok(())
+    }
+
+    fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile> {
+        blob::get(file, access)
+    }
+
+    fn credential(sb: &SuperBlock<Self>) -> &Credential {
+        sb.data().credential()
+    }
+
+    fn read_folio(inode: &Inode<Self>, folio: &mut NewFolio<'_>) -> Result {
+        let pos = usize::try_from(folio.pos()).map_err(|_| EIO)?;
+        let content = match inode.pinned().get() {
+            Some(Pinned::Content(content)) => content.get(pos..).unwrap_or(&[]),
+            Some(Pinned::Zeros) => &[],
+            // Every open sets it, and there is no reading without one.
+            Some(Pinned::Blob(_)) | None => return Err(EIO),
+        };
+        let out = folio.bytes_mut();
+        let len = content.len().min(out.len());
+        let (head, tail) = out.split_at_mut_checked(len).ok_or(EIO)?;
+        for (to, from) in head.iter_mut().zip(content) {
+            *to = *from;
+        }
+        tail.fill(0);
+        Ok(())
+    }
+}

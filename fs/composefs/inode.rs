@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes of the image as inodes of the VFS. The inode number is the nid.
+
+use crate::{
+    fault,
+    image::{
+        self,
+        Content,
+        FileType,
+        Node, //
+    },
+    mount::Mounted,
+    vfs::{
+        efscorrupted,
+        inode::{
+            Attributes,
+            Iget,
+            Inode,
+            Kind,
+            NewInode, //
+        },
+        path::Path,
+        super_block::SuperBlock, //
+    },
+    Composefs, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What an inode acquires when it is used, and gives up when it is evicted.
+pub(crate) enum Pinned {
+    /// Where the object with its content is. The object has been verified.
+    Blob(Path),
+    /// Its content, from the image.
+    Content(KVec<u8>),
+    /// Its content is zero bytes.
+    Zeros,
+}
+
+/// Largest target of a symbolic link in bytes: a path and its NUL fill a page.
+const LINK_MAX: usize = 4095;
+
+/// What is kept of an inode besides its number and size, put together again.
+#[inline]
+pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
+    Node::new(inode.ino(), inode.size(), *inode.data())
+}
+
+/// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see.
+///
+/// # Errors
+///
+/// `EUCLEAN` if it is damaged, else what keeps it from being read.
+pub(crate) fn get(sb: &SuperBlock<Composefs>, nid: u64) -> Result<Option<ARef<Inode<Composefs>>>> {
+    match sb.iget(nid)? {
+        Iget::Cached(inode) => Ok(Some(inode)),
+        Iget::New(new) => match read(sb.data(), new, nid) {
+            Ok(inode) => Ok(inode),
+            Err(image::Error::Source(e)) => Err(e),
+            Err(image::Error::Corrupt(corrupt)) => {
+                fault::warn_corrupt(sb.data(), nid, corrupt);
+                sb.report_corruption();
+                Err(efscorrupted())
+            }
+        },
+    }
+}
+
+/// Reads the inode `nid` from the image.
+fn read(
+    mounted: &Mounted,
+    mut new: NewInode<Composefs>,
+    nid: u64,
+) -> Result<Option<ARef<Inode<Composefs>>>, image::Error<Error>> {
+    let image = mounted.image();
+    let inode = image.inode(nid)?;
+    if inode.is_whiteout() {
+        return Ok(None);
+    }
+    *new.data_mut() = inode.node.form();
+    let attributes = Attributes {
+        mode: inode.mode,
+        nlink: inode.nlink,
+        uid: inode.uid,
+        gid: inode.gid,
+        size: inode.size,
+        mtime: inode.mtime,
+        mtime_nsec: inode.mtime_nsec,
+        no_acl: !inode.node.has_xattrs(),
+    };
+    let target;
+    let kind = match inode.file_type() {
+        FileType::Directory => Kind::Directory,
+        FileType::Regular => match image.content(&inode.node)? {
+            Content::External(_) => Kind::Backed,
+            Content::Inline | Content::Sparse => Kind::Paged,
+        },
+        FileType::Symlink => {
+            target = read_whole(mounted, &inode.node, LINK_MAX)?;
+            Kind::Symlink(&target)
+        }
+        _ => Kind::Special(inode.rdev),
+    };
+    new.init(&attributes, kind)
+        .map(Some)
+        .map_err(image::Error::Source)
+}
+
+/// Reads all data of an inode that has at most `max` bytes of them in the image.
+///
+/// # Errors
+///
+/// [`image::Error::Corrupt`] if they are not in the image or have another length.
+pub(crate) fn read_whole(
+    mounted: &Mounted,
+    node: &Node,
+    max: usize,
+) -> Result<KVec<u8>, image::Error<Error>> {
+    let corrupt = |what| {
+        image::Error::Corrupt(image::Corrupt {
+            what,
+            at: node.nid().saturating_mul(32),
+        })
+    };
+    let size = usize::try_from(node.size()).ok().filter(|size| *size <= max);
+    let size = size.ok_or_else(|| corrupt("data in the image are too large"))?;
+    let mut data = KVec::zeroed(size, GFP_KERNEL).map_err(|e| image::Error::Source(e.into()))?;
+    if mounted.image().read(node, 0, &mut data)? != size {
+        return Err(corrupt("data in the image are cut off"));
+    }
+    Ok(data)
+}

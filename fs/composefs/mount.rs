@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting: the super block and what belongs to it.
+
+use crate::{
+    cache::Cache,
+    fault::Hex,
+    image::{
+        self,
+        Image, //
+    },
+    inode,
+    options::{
+        Options,
+        Verity, //
+    },
+    vfs::{
+        context::FsContext,
+        cred,
+        efscorrupted,
+        inode::Inode,
+        mapping::PrivateMapping,
+        path::{
+            Path,
+            PrivateMount, //
+        },
+        private_file::PrivateFile,
+        statfs::StatFs,
+        super_block::{
+            self,
+            Attributes,
+            NewSuperBlock,
+            SuperBlock, //
+        }, //
+    },
+    Composefs, //
+};
+use kernel::{
+    cred::Credential,
+    prelude::*,
+    seq_file::SeqFile,
+    str::CString,
+    sync::aref::ARef, //
+};
+
+/// `s_magic` and what statfs(2) answers as the type: the number that begins a composefs image.
+const MAGIC: c_ulong = 0xd078_629a;
+
+/// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const OVERLAYFS_MAGIC: c_ulong = 0x794c_7630;
+
+/// Longest name in bytes, for statfs(2).
+const NAME_MAX: c_long = 255;
+
+/// An object directory.
+pub(crate) struct Basedir {
+    /// Its name, as it was given.
+    name: CString,
+    /// A mount of our own with the directory at its root.
+    pub(crate) mount: PrivateMount,
+}
+
+/// What a super block has.
+pub(crate) struct Mounted {
+    image: Image<Cache>,
+    /// Name of the image, for messages.
+    source: CString,
+    basedirs: KVec<Basedir>,
+    verity: Verity,
+    options: Options,
+    credential: ARef<Credential>,
+}
+
+impl Mounted {
+    /// The image.
+    #[inline]
+    pub(crate) fn image(&self) -> &Image<Cache> {
+        &self.image
+    }
+
+    /// Name of the image as the mounter gave it, for messages.
+    pub(crate) fn source(&self) -> &CStr {
+        &self.source
+    }
+
+    /// The object directories, in the order in which they are searched.
+    pub(crate) fn basedirs(&self) -> &[Basedir] {
+        &self.basedirs
+    }
+
+    /// When digests are checked.
+    pub(crate) fn verity(&self) -> Verity {
+        self.verity
+    }
+
+    /// The mounter's credentials, with which objects are found and read.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+}
+
+impl super_block::Operations for Composefs {
+    fn fill_super<'a>(
+        fc: &FsContext<'a>,
+        options: &mut Options,
+        sb: NewSuperBlock<'a, Self>,
+    ) -> Result<ARef<Inode<Self>>> {
+        let options = core::mem::take(options);
+        let verity = options.effective_verity(fc)?;
+        let credential = cred::current()?;
+        let Some(source) = fc.source() else {
+            fc.error(fmt!("no image was given"));
+            return Err(EINVAL);
+        };
+        let source = CString::try_from(source)?;
+
+        let (file, image_depth) = open_image(fc, &source, &credential)?;
+        check_digest(fc, &source, &file, &options)?;
+        let mut depth = image_depth;
+        let mut basedirs = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
+        for name in &options.basedirs {
+            let (basedir, basedir_depth) = open_basedir(fc, name, verity)?;
+            depth = depth.max(basedir_depth);
+            basedirs.push(basedir, GFP_KERNEL)?;
+        }
+
+        let size = file.size();
+        let cache = Cache(PrivateMapping::new(&sb, KBox::new(file, GFP_KERNEL)?, size)?);
+        let image = Image::open(cache).map_err(|e| bad_image(fc, &source, e))?;
+
+        let superblock = *image.superblock();
+        let attributes = Attributes {
+            magic: MAGIC,
+            posix_acl: superblock.has_acl,
+            stack_depth: depth.saturating_add(1),
+            uuid: superblock.uuid,
+        };
+        let sb = sb.init(
+            &attributes,
+            Mounted {
+                image,
+                source,
+                basedirs,
+                verity,
+                options,
+                credential,
+            },
+        );
+        let sb = sb.inspect_err(|e| {
+            if *e == EINVAL {
+                fc.error(fmt!("too many file systems on top of each other"));
+            }
+        })?;
+        match inode::get(sb, superblock.root_nid)? {
+            Some(root) if root.is_dir() => Ok(root),
+            _ => Err(efscorrupted()),
+        }
+    }
+
+    fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs> {
+        let mounted = sb.data();
+        let superblock = mounted.image.superblock();
+        let mut answer = match mounted.basedirs.first() {
+            Some(basedir) => basedir.mount.root().statfs()?,
+            None => StatFs::full(4096, superblock.blocks.into()),
+        };
+        answer.identify(MAGIC, NAME_MAX, superblock.inos);
+        Ok(answer)
+    }
+
+    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {
+        let mounted = sb.data();
+        for basedir in &mounted.basedirs {
+            let escaped = escape_basedir(&basedir.name)?;
+            super_block::show_option(seq, c"basedir", Some(&escaped));
+        }
+        if let Some(digest) = &mounted.options.digest {
+            let hex = Hex {
+                algorithm: digest.algorithm().as_raw(),
+                bytes: digest.as_bytes(),
+            };
+            let text = CString::try_from_fmt(fmt!("{hex}"))?;
+            super_block::show_option(seq, c"digest", Some(&text));
+        }
+        if let Some(option) = mounted.options.verity.option() {
+            super_block::show_option(seq, option, None);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the image. Returns it and the depth of its file system in a stack.
+fn open_image(
+    fc: &FsContext<'_>,
+    source: &CStr,
+    credential: &Credential,
+) -> Result<(PrivateFile, c_int)> {
+    let path = Path::lookup(source).inspect_err(|e| {
+        fc.error(fmt!("image {source}: cannot be found: {e:?}"));
+    })?;
+    if !path.is_regular() && !path.is_block_device() {
+        fc.error(fmt!(
+            "image {source}: is neither a regular file nor a block device"
+        ));
+        return Err(EINVAL);
+    }
+    let file = PrivateFile::open(&path, credential).inspect_err(|e| {
+        fc.error(fmt!("image {source}: cannot be opened: {e:?}"));
+    })?;
+    Ok((file, path.stack_depth()))
+}
+
+/// Checks the image's own digest, if one was asked for.
+fn check_digest(
+    fc: &FsContext<'_>,
+    source: &CStr,
+    file: &PrivateFile,
+    options: &Options,
+) -> Result {
+    let Some(expected) = &options.digest else {
+        return Ok(());
+    };
+    let expected = Hex {
+        algorithm: expected.algorithm().as_raw(),
+        bytes: expected.as_bytes(),
+    };
+    match file.verity_digest()? {
+        None => {
+            fc.error(fmt!(
+                "image {source}: has no fs-verity digest, so that digest= cannot be checked"
+            ));
+            Err(ENODATA)
+        }
+        Some(found)
+            if found.algorithm != expected.algorithm || found.bytes() != expected.bytes =>
+        {
+            let found = Hex {
+                algorithm: found.algorithm,
+                bytes: found.bytes(),
+            };
+            fc.error(fmt!(
+                "image {source}: wrong fs-verity digest: expected {expected}, found {found}"
+            ));
+            Err(EIO)
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Makes an object directory ours. Returns it and the depth of its file system in a stack.
+fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(Basedir, c_int)> {
+    let path = Path::lookup_directory(name).inspect_err(|e| {
+        fc.error(fmt!("basedir {name}: cannot be found: {e:?}"));
+    })?;
+    if path.magic() == OVERLAYFS_MAGIC && matches!(verity, Verity::Named | Verity::Required) {
+        fc.error(fmt!(
+            "basedir {name}: is on overlayfs, where digests cannot be verified (see noverity)"
+        ));
+        return Err(EINVAL);
+    }
+    let mount = PrivateMount::new(&path).inspect_err(|e| {
+        fc.error(fmt!("basedir {name}: its mount cannot be cloned: {e:?}"));
+    })?;
+    let basedir = Basedir {
+        name: CString::try_from(name)?,
+        mount,
+    };
+    Ok((basedir, path.stack_depth()))
+}
+
+/// The error for who mounts an image that cannot be read.
+fn bad_image(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> Error {
+    match error {
+        image::Error::Source(e) => {
+            fc.error(fmt!("image {source}: cannot be read: {e:?}"));
+            e
+        }
+        image::Error::Corrupt(corrupt) => {
+            fc.error(fmt!(
+                "image {source}: {} (at byte {})",
+                corrupt.what,
+                corrupt.at
+            ));
+            efscorrupted()
+        }
+    }
+}
+
+/// The name of an object directory as it has to be written in an option: see
+/// [`crate::options`].
+fn escape_basedir(name: &CStr) -> Result<CString> {
+    let mut escaped = KVec::new();
+    for byte in name.to_bytes() {
+        if matches!(byte, b':' | b'\\') {
+            escaped.push(b'\\', GFP_KERNEL)?;
+        }
+        escaped.push(*byte, GFP_KERNEL)?;
+    }
+    escaped.push(0, GFP_KERNEL)?;
+    let escaped = CStr::from_bytes_with_nul(&escaped).map_err(|_| EINVAL)?;
+    Ok(CString::try_from(escaped)?)
+}

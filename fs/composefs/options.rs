@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The options of a mount.
+//!
+//! They come one by one, from anybody who may call fsopen(2): nothing is looked up here, nothing
+//! logged, and what is kept is bounded.
+
+use crate::{
+    image::{
+        Algorithm,
+        Digest, //
+    },
+    vfs::context::{
+        self,
+        FsContext,
+        Parameter,
+        Parsed,
+        Value, //
+    },
+    Composefs, //
+};
+use kernel::{
+    prelude::*,
+    str::CString, //
+};
+
+/// Most object directories of a mount; overlayfs has the same limit for its layers.
+const BASEDIRS_MAX: usize = 500;
+
+/// When the content of a file has to have the digest that the image names.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Verity {
+    /// Where the image names one.
+    #[default]
+    Named,
+    /// Always: a file without one cannot be read. Option `verity`, also set by `digest=`.
+    Required,
+    /// Where the image names one, unless the object directory's file system has no fs-verity.
+    /// Option `tryverity`.
+    Try,
+    /// Never. Option `noverity`.
+    Off,
+}
+
+impl Verity {
+    /// The option that asks for it.
+    pub(crate) fn option(self) -> Option<&'static CStr> {
+        match self {
+            Self::Named => None,
+            Self::Required => Some(c"verity"),
+            Self::Try => Some(c"tryverity"),
+            Self::Off => Some(c"noverity"),
+        }
+    }
+}
+
+/// The options of a mount, as far as they have been given.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Object directories, in the order in which they are searched.
+    pub(crate) basedirs: KVec<CString>,
+    /// The digest that the image itself must have.
+    pub(crate) digest: Option<Digest>,
+    /// What was asked for by `verity`, `tryverity` or `noverity`; the last one counts.
+    pub(crate) verity: Verity,
+}
+
+impl context::Operations for Composefs {
+    fn parse_param(
+        fc: &FsContext<'_>,
+        options: &mut Options,
+        param: &Parameter<'_>,
+    ) -> Result<Parsed> {
+        if param.key == c"source" {
+            return Ok(Parsed::Unknown);
+        }
+        if fc.is_reconfigure() {
+            // mount(2) hands over the options that the mount has; they cannot be changed.
+            if fc.is_mount_syscall() {
+                return Ok(Parsed::Taken);
+            }
+            fc.error(fmt!("{}: a mount's options cannot be changed", param.key));
+            return Err(EINVAL);
+        }
+        match (param.key.to_bytes(), &param.value) {
+            (b"basedir", Value::String(value)) => add_basedirs(fc, options, value)?,
+            (b"digest", Value::String(value)) => {
+                let Some(digest) = parse_digest(value.to_bytes()) else {
+                    fc.error(fmt!(
+                        "digest: expected 64 or 128 hexadecimal digits, not '{value}'"
+                    ));
+                    return Err(EINVAL);
+                };
+                options.digest = Some(digest);
+            }
+            (b"verity", Value::Flag) => options.verity = Verity::Required,
+            (b"tryverity", Value::Flag) => options.verity = Verity::Try,
+            (b"noverity", Value::Flag) => options.verity = Verity::Off,
+            (b"basedir" | b"digest", _) => {
+                fc.error(fmt!("{}: needs a value that is a string", param.key));
+                return Err(EINVAL);
+            }
+            (b"verity" | b"tryverity" | b"noverity", _) => {
+                fc.error(fmt!("{}: takes no value", param.key));
+                return Err(EINVAL);
+            }
+            _ => return Ok(Parsed::Unknown),
+        }
+        Ok(Parsed::Taken)
+    }
+}
+
+impl Options {
+    /// When digests are checked, all options considered.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they contradict each other.
+    pub(crate) fn effective_verity(&self, fc: &FsContext<'_>) -> Result<Verity> {
+        match (&self.digest, self.verity) {
+            (None, verity) => Ok(verity),
+            (Some(_), Verity::Named | Verity::Required) => Ok(Verity::Required),
+            (Some(_), Verity::Try | Verity::Off) => {
+                fc.error(fmt!(
+                    "digest: implies verity, and excludes tryverity and noverity"
+                ));
+                Err(EINVAL)
+            }
+        }
+    }
+}
+
+/// Adds the directories of one `basedir=`: separated by colons, with `\` before a colon or
+/// backslash that is part of a name.
+fn add_basedirs(fc: &FsContext<'_>, options: &mut Options, value: &CStr) -> Result {
+    let mut rest = value.to_bytes().iter().copied();
+    loop {
+        let mut name = KVec::new();
+        let more = loop {
+            match rest.next() {
+                None => break false,
+                Some(b':') => break true,
+                Some(b'\\') => match rest.next() {
+                    Some(byte) => name.push(byte, GFP_KERNEL)?,
+                    None => {
+                        fc.error(fmt!("basedir: '{value}' ends in a backslash"));
+                        return Err(EINVAL);
+                    }
+                },
+                Some(byte) => name.push(byte, GFP_KERNEL)?,
+            }
+        };
+        if name.is_empty() {
+            fc.error(fmt!("basedir: '{value}' has a directory without a name"));
+            return Err(EINVAL);
+        }
+        if options.basedirs.len() >= BASEDIRS_MAX {
+            fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
+            return Err(EINVAL);
+        }
+        name.push(0, GFP_KERNEL)?;
+        let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
+        options.basedirs.push(CString::try_from(name)?, GFP_KERNEL)?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads a digest: hexadecimal digits, maybe with `sha256:` or `sha512:` before them.
+fn parse_digest(text: &[u8]) -> Option<Digest> {
+    let (wanted, digits) = if let Some(digits) = text.strip_prefix(b"sha256:") {
+        (Some(Algorithm::Sha256), digits)
+    } else if let Some(digits) = text.strip_prefix(b"sha512:") {
+        (Some(Algorithm::Sha512), digits)
+    } else {
+        (None, text)
+    };
+    let algorithm = [Algorithm::Sha256, Algorithm::Sha512]
+        .into_iter()
+        .find(|algorithm| algorithm.digest_len().checked_mul(2) == Some(digits.len()))?;
+    if wanted.is_some_and(|wanted| wanted != algorithm) {
+        return None;
+    }
+    let mut bytes = [0; Digest::MAX];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+    }
+    Digest::new(algorithm, bytes.get(..algorithm.digest_len())?)
+}
+
+/// The value of one hexadecimal digit.
+fn hex_digit(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}

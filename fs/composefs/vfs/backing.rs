@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files whose data are those of a file of another file system.
+//!
+//! C header: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h)
+
+use super::{
+    bindings,
+    cred,
+    errno_to_isize,
+    file::File,
+    path::Path,
+    verity::{
+        self,
+        Digest, //
+    },
+    FileSystem, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    cred::Credential,
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+/// A file of another file system, opened on behalf of one of ours: `/proc/PID/maps` shows the
+/// path that the user opened.
+///
+/// # Invariants
+///
+/// `file` is a reference to an open backing file that we own.
+pub struct BackingFile {
+    file: NonNull<bindings::file>,
+}
+
+// SAFETY: A `struct file` may be used and put from any thread.
+unsafe impl Send for BackingFile {}
+
+// SAFETY: What is done with it through a shared reference is what many threads may do with a file.
+unsafe impl Sync for BackingFile {}
+
+/// The flags of a user's open(2) that the open of the backing file takes over.
+const PASSED_FLAGS: c_uint = bindings::O_DIRECT | bindings::O_NONBLOCK;
+
+impl BackingFile {
+    /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of `user_file`.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if `cred` may not read it, else what opening it gives.
+    pub fn open<T: FileSystem>(
+        user_file: &File<T>,
+        path: &Path,
+        cred: &Credential,
+    ) -> Result<Self> {
+        let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
+        flags |= user_file.flags() & PASSED_FLAGS;
+        let file = cred::with(cred, || {
+            path.may_read()?;
+            // Only an owner may keep the access time from being updated.
+            if path.is_owned() {
+                flags |= bindings::O_NOATIME;
+            }
+            // SAFETY: File, path and credentials are valid for the call, which takes references
+            // of its own.
+            from_err_ptr(unsafe {
+                bindings::backing_file_open(
+                    user_file.as_ptr(),
+                    flags as c_int,
+                    path.as_ptr(),
+                    cred.as_ptr(),
+                )
+            })
+        })?;
+        // INVARIANT: `backing_file_open` gave us the reference.
+        Ok(Self {
+            file: NonNull::new(file).ok_or(EINVAL)?,
+        })
+    }
+
+    fn inode(&self) -> *mut bindings::inode {
+        // SAFETY: An open file has an inode.
+        unsafe { (*self.file.as_ptr()).f_inode }
+    }
+
+    /// The fs-verity digest of the file that was opened, whatever its path leads to by now.
+    ///
+    /// # Errors
+    ///
+    /// What loading the fs-verity information gives.
+    pub fn verity_digest(&self) -> Result<Option<Digest>> {
+        // SAFETY: The inode is that of an open file.
+        unsafe { verity::digest(self.inode()) }
+    }
+
+    /// Size in bytes of the file that was opened.
+    pub fn size(&self) -> u64 {
+        // SAFETY: The inode is that of an open file.
+        u64::try_from(unsafe { bindings::i_size_read(self.inode()) }).unwrap_or(0)
+    }
+
+    /// Whether it can be read without the page cache.
+    pub fn can_direct_io(&self) -> bool {
+        // SAFETY: The mode of an open file does not change in this bit.
+        unsafe { (*self.file.as_ptr()).f_mode & bindings::FMODE_CAN_ODIRECT != 0 }
+    }
+
+    /// Whether a read that must not wait can be asked for.
+    fn can_nowait(&self) -> bool {
+        // SAFETY: The mode of an open file does not change in this bit.
+        unsafe { (*self.file.as_ptr()).f_mode & bindings::FMODE_NOWAIT != 0 }
+    }
+
+    /// # Safety
+    ///
+    /// `kiocb` and `iter` must be those of a read from a file of ours that this file backs.
+    pub(super) unsafe fn read_iter(
+        &self,
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+        cred: &Credential,
+    ) -> isize {
+        let mut ctx = context(cred);
+        // SAFETY: The caller promises it.
+        unsafe {
+            let flags = (*kiocb).ki_flags;
+            if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
+                return errno_to_isize(EAGAIN);
+            }
+            bindings::backing_file_read_iter(self.file.as_ptr(), iter, kiocb, flags, &raw mut ctx)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be those of a splice from a file of ours that this file backs.
+    pub(super) unsafe fn splice_read(
+        &self,
+        kiocb: *mut bindings::kiocb,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+        cred: &Credential,
+    ) -> isize {
+        let mut ctx = context(cred);
+        // SAFETY: The caller promises it.
+        unsafe {
+            bindings::backing_file_splice_read(
+                self.file.as_ptr(),
+                kiocb,
+                pipe,
+                len,
+                flags,
+                &raw mut ctx,
+            )
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `vma` must be one that is being set up for a file of ours that this file backs.
+    pub(super) unsafe fn mmap(
+        &self,
+        vma: *mut bindings::vm_area_struct,
+        cred: &Credential,
+    ) -> c_int {
+        let mut ctx = context(cred);
+        // SAFETY: The caller promises it.
+        unsafe { bindings::backing_file_mmap(self.file.as_ptr(), vma, &raw mut ctx) }
+    }
+}
+
+/// What the functions of backing files are told: whose rights to use. Access times are not ours to
+/// keep.
+fn context(cred: &Credential) -> bindings::backing_file_ctx {
+    bindings::backing_file_ctx {
+        cred: cred.as_ptr(),
+        ..pin_init::zeroed()
+    }
+}
+
+impl Drop for BackingFile {
+    fn drop(&mut self) {
+        // SAFETY: We own the reference by the type invariants.
+        unsafe { bindings::fput(self.file.as_ptr()) };
+    }
+}

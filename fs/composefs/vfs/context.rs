@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting: file system contexts and their parameters.
+//!
+//! C header: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
+
+use super::{
+    bindings,
+    super_block,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    str::CString, //
+};
+
+/// What a file system does with the parameters of a mount.
+pub trait Operations: FileSystem {
+    /// Takes one parameter.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with it; `fc` takes a message for the user.
+    fn parse_param(
+        fc: &FsContext<'_>,
+        context: &mut Self::Context,
+        param: &Parameter<'_>,
+    ) -> Result<Parsed>;
+}
+
+/// What became of a parameter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// It was taken.
+    Taken,
+    /// It is not one of this file system's. `source` is then taken by the VFS, any other refused.
+    Unknown,
+}
+
+/// The value of a parameter.
+pub enum Value<'a> {
+    /// None: a name by itself.
+    Flag,
+    /// A string.
+    String(&'a CStr),
+    /// Anything else: a file descriptor, a path, a blob.
+    Other,
+}
+
+/// One parameter: `struct fs_parameter`.
+pub struct Parameter<'a> {
+    /// Its name.
+    pub key: &'a CStr,
+    /// Its value.
+    pub value: Value<'a>,
+}
+
+/// A mount or a change of one in the making: `struct fs_context`.
+///
+/// # Invariants
+///
+/// `fc` is valid for `'a` and used by nobody else.
+pub struct FsContext<'a> {
+    fc: NonNull<bindings::fs_context>,
+    _fc: PhantomData<&'a bindings::fs_context>,
+}
+
+impl FsContext<'_> {
+    /// # Safety
+    ///
+    /// `fc` must be valid, not null, and locked for the lifetime of the result.
+    pub(super) unsafe fn from_raw(fc: *mut bindings::fs_context) -> Self {
+        // INVARIANT: The caller promises it.
+        Self {
+            // SAFETY: The caller promises that it is not null.
+            fc: unsafe { NonNull::new_unchecked(fc) },
+            _fc: PhantomData,
+        }
+    }
+
+    /// Tells the user what is wrong: a line to read from the context's file descriptor, or in the
+    /// kernel log if the mount was asked for by mount(2).
+    pub fn error(&self, args: fmt::Arguments<'_>) {
+        if let Ok(message) = CString::try_from_fmt(args) {
+            // SAFETY: The context is valid, and the message a C string that is copied.
+            unsafe { bindings::fc_error(self.fc.as_ptr(), message.as_char_ptr()) };
+        }
+    }
+
+    /// What is to be mounted, as the user named it.
+    pub fn source(&self) -> Option<&CStr> {
+        // SAFETY: The string belongs to the context, which is locked.
+        unsafe {
+            let source = (*self.fc.as_ptr()).source;
+            (!source.is_null()).then(|| CStr::from_char_ptr(source))
+        }
+    }
+
+    /// Whether an existing mount is to be changed.
+    pub fn is_reconfigure(&self) -> bool {
+        // SAFETY: The context is valid.
+        unsafe {
+            (*self.fc.as_ptr()).purpose()
+                == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
+        }
+    }
+
+    /// Whether it comes from mount(2), which hands over all options of a mount that is changed.
+    pub fn is_mount_syscall(&self) -> bool {
+        // SAFETY: The context is valid.
+        unsafe { (*self.fc.as_ptr()).oldapi() }
+    }
+}
+
+/// `->init_fs_context`.
+///
+/// # Safety
+///
+/// `fc` must be a new context of the file system `T`.
+pub(super) unsafe extern "C" fn init_fs_context<T: super_block::Operations + Operations>(
+    fc: *mut kernel::bindings::fs_context,
+) -> c_int {
+    let fc = fc.cast::<bindings::fs_context>();
+    let Ok(context) = KBox::new(T::Context::default(), GFP_KERNEL) else {
+        return ENOMEM.to_errno();
+    };
+    // SAFETY: The context is new. The kernel crate knows only the name of the structure, ours is
+    // the same.
+    unsafe {
+        (*fc).fs_private = KBox::into_raw(context).cast();
+        (*fc).ops = &Table::<T>::OPERATIONS;
+        (*fc).sb_flags |= bindings::SB_RDONLY as c_uint;
+    }
+    0
+}
+
+struct Table<T>(PhantomData<T>);
+
+impl<T: super_block::Operations + Operations> Table<T> {
+    const OPERATIONS: bindings::fs_context_operations = bindings::fs_context_operations {
+        free: Some(Self::free),
+        parse_param: Some(Self::parse_param),
+        get_tree: Some(Self::get_tree),
+        reconfigure: Some(Self::reconfigure),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that nobody uses any more.
+    unsafe extern "C" fn free(fc: *mut bindings::fs_context) {
+        // SAFETY: `init_fs_context` put the box there, nobody else takes it.
+        unsafe {
+            let context = core::mem::replace(&mut (*fc).fs_private, core::ptr::null_mut());
+            if let Some(context) = NonNull::new(context.cast::<T::Context>()) {
+                drop(KBox::from_raw(context.as_ptr()));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked, and `param` valid.
+    unsafe extern "C" fn parse_param(
+        fc: *mut bindings::fs_context,
+        param: *mut bindings::fs_parameter,
+    ) -> c_int {
+        // SAFETY: The caller promises it. A parameter that is a string has one.
+        let (fc, context, param) = unsafe {
+            let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
+                return EINVAL.to_errno();
+            };
+            let value = match (*param).type_() {
+                bindings::fs_value_type_fs_value_is_flag => Value::Flag,
+                bindings::fs_value_type_fs_value_is_string => {
+                    let string = (*param).__bindgen_anon_1.string;
+                    if string.is_null() {
+                        return EINVAL.to_errno();
+                    }
+                    Value::String(CStr::from_char_ptr(string))
+                }
+                _ => Value::Other,
+            };
+            let key = CStr::from_char_ptr((*param).key);
+            (FsContext::from_raw(fc), context, Parameter { key, value })
+        };
+        match T::parse_param(&fc, context, &param) {
+            Ok(Parsed::Taken) => 0,
+            Ok(Parsed::Unknown) => -bindings::ENOPARAM,
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked.
+    unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
+        // SAFETY: The caller promises it; `fill_super` is that of `T`.
+        unsafe { bindings::get_tree_nodev(fc, Some(super_block::fill_super::<T>)) }
+    }
+
+    /// A mount stays read-only whatever is asked for: there is no way to write.
+    ///
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked.
+    unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
+        // SAFETY: The caller promises it.
+        unsafe { (*fc).sb_flags |= bindings::SB_RDONLY as c_uint };
+        0
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    bindings,
+    inode::{
+        self,
+        Inode, //
+    },
+    xattr,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What a file system does with its directories.
+pub trait Operations: FileSystem {
+    /// Finds `name` in `dir`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Anything that keeps it from being known whether there is one: such an error is not cached.
+    fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>>;
+
+    /// Gives the entries of `dir` from the emitter's position on, until they end or the emitter
+    /// wants no more.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps an entry from being read; those that were given before it count.
+    fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result;
+}
+
+/// Takes the entries of a directory: `struct dir_context`.
+///
+/// # Invariants
+///
+/// `ctx` is valid and used by nobody else as long as this object exists.
+pub struct DirEmitter<'a> {
+    ctx: NonNull<bindings::dir_context>,
+    _ctx: PhantomData<&'a mut bindings::dir_context>,
+}
+
+impl DirEmitter<'_> {
+    /// Where to go on: what [`Self::set_pos`] was called with, or any other number that the user
+    /// made lseek(2) go to.
+    pub fn pos(&self) -> u64 {
+        // SAFETY: The context is valid by the type invariants.
+        u64::try_from(unsafe { (*self.ctx.as_ptr()).pos }).unwrap_or(0)
+    }
+
+    /// Says where to go on. A position that is none, because it is too large, ends the directory.
+    pub fn set_pos(&mut self, pos: u64) {
+        // SAFETY: The context is valid and ours by the type invariants.
+        unsafe { (*self.ctx.as_ptr()).pos = i64::try_from(pos).unwrap_or(i64::MAX) };
+    }
+
+    /// Gives an entry; `false` if there is no more room for it. The position must be the entry's
+    /// own.
+    ///
+    /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`; any other means unknown.
+    pub fn emit(&mut self, name: &[u8], ino: u64, file_type: u8) -> bool {
+        let Ok(len) = c_int::try_from(name.len()) else {
+            return false;
+        };
+        // SAFETY: The context is valid and ours by the type invariants; the name is as long as
+        // said. `fs_ftype_to_dtype` takes any number.
+        unsafe {
+            bindings::dir_emit(
+                self.ctx.as_ptr(),
+                name.as_ptr().cast(),
+                len,
+                ino,
+                bindings::fs_ftype_to_dtype(file_type.into()).into(),
+            )
+        }
+    }
+}
+
+/// Makes an inode that is being set up a directory.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` that nobody else uses yet.
+pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(inode: *mut bindings::inode) {
+    // SAFETY: The caller promises it; the tables are static.
+    unsafe {
+        (*inode).i_op = inode::directory_operations::<T>();
+        bindings::inode_set_fop(inode, &Table::<T>::FILE_OPERATIONS);
+    }
+}
+
+struct Table<T>(PhantomData<T>);
+
+impl<T: Operations> Table<T> {
+    const FILE_OPERATIONS: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        llseek: Some(bindings::generic_file_llseek),
+        read: Some(bindings::generic_read_dir),
+        iterate_shared: Some(Self::iterate_shared),
+        fsync: Some(bindings::noop_fsync),
+        setlease: Some(bindings::generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `file` must be an open directory of `T`, and `ctx` a valid context.
+    unsafe extern "C" fn iterate_shared(
+        file: *mut bindings::file,
+        ctx: *mut bindings::dir_context,
+    ) -> c_int {
+        let Some(ctx) = NonNull::new(ctx) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: An open file holds its inode, which is set up. The context is ours for the call.
+        let dir = unsafe { Inode::<T>::from_raw((*file).f_inode) };
+        let mut emitter = DirEmitter {
+            ctx,
+            _ctx: PhantomData,
+        };
+        match T::read_dir(dir, &mut emitter) {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+}
+
+/// `->lookup`.
+///
+/// # Safety
+///
+/// `dir` must be a directory of `T`, locked at least shared, and `dentry` one below it that is
+/// being looked up.
+pub(super) unsafe extern "C" fn lookup<T: Operations>(
+    dir: *mut bindings::inode,
+    dentry: *mut bindings::dentry,
+    _flags: c_uint,
+) -> *mut bindings::dentry {
+    let mut len = 0;
+    // SAFETY: A dentry's name does not change while it is being looked up, and the caller holds a
+    // reference to the directory, which is set up.
+    let (name, dir) = unsafe {
+        let name = bindings::d_name(dentry, &raw mut len);
+        (
+            core::slice::from_raw_parts(name, len as usize),
+            Inode::<T>::from_raw(dir),
+        )
+    };
+    if name.len() > NAME_MAX {
+        return ENAMETOOLONG.to_ptr();
+    }
+    let inode = match T::lookup(dir, name) {
+        Ok(None) => ptr::null_mut(),
+        Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),
+        Err(e) => return e.to_ptr(),
+    };
+    // SAFETY: The dentry is being looked up; the function takes over our reference to the inode,
+    // also where it fails.
+    unsafe { bindings::d_splice_alias(inode, dentry) }
+}
+
+/// Longest name in bytes.
+const NAME_MAX: usize = 255;

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Regular files.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    backing::BackingFile,
+    bindings,
+    errno_to_isize,
+    folio::NewFolio,
+    inode::Inode,
+    once::OnceBox,
+    super_block::SuperBlock,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    cred::Credential,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Why the data of a file are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read, by a caller that may wait for anything.
+    Read,
+    /// To be read, by a caller that must not wait: what is not open yet is `EAGAIN`.
+    NoWait,
+    /// To be mapped. The memory map is locked, so no name may be looked up: a lookup takes locks
+    /// under which others wait for a memory map.
+    Map,
+}
+
+/// What a file system does with its regular files.
+pub trait Operations: FileSystem {
+    /// Prepares a file that is opened. `file.private()` is empty.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the file from being opened.
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result;
+
+    /// Returns the file that has the data of `file`, opening it if it is not open yet. Asked for
+    /// files of [`super::inode::Kind::Backed`].
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
+    fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
+
+    /// Whose rights the data are read with.
+    fn credential(sb: &SuperBlock<Self>) -> &Credential;
+
+    /// Fills a folio of a file of [`super::inode::Kind::Paged`], with zeros after its end.
+    ///
+    /// May be called in a page fault: no name may be looked up, no other file read.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the content from being had.
+    fn read_folio(inode: &Inode<Self>, folio: &mut NewFolio<'_>) -> Result;
+}
+
+/// An open regular file of `T`.
+///
+/// # Invariants
+///
+/// `private_data` is null or a box of `T::Open`, and changes as [`OnceBox`] changes.
+#[repr(transparent)]
+pub struct File<T: FileSystem>(Opaque<bindings::file>, PhantomData<T>);
+
+impl<T: FileSystem> File<T> {
+    /// # Safety
+    ///
+    /// `ptr` must be an open file of `T`, with a reference held for the lifetime `'a`.
+    unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
+        // SAFETY: The caller promises it; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
+    }
+
+    /// The file's inode.
+    pub fn inode(&self) -> &Inode<T> {
+        // SAFETY: An open file holds a reference to its inode, which is set up.
+        unsafe { Inode::from_raw((*self.0.get()).f_inode) }
+    }
+
+    /// `O_*` flags of open(2), as fcntl(2) has changed them.
+    pub fn flags(&self) -> c_uint {
+        // SAFETY: The file is valid. `f_flags` is changed under a lock but read without, as C does.
+        unsafe { core::ptr::read_volatile(&raw const (*self.0.get()).f_flags) }
+    }
+
+    /// Whether it was opened to be read without the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.flags() & bindings::O_DIRECT != 0
+    }
+
+    /// What the file system keeps with the open file.
+    pub fn private(&self) -> &OnceBox<T::Open> {
+        // SAFETY: `OnceBox` is a transparent wrapper of a pointer, and `private_data` is used as
+        // one by the type invariants.
+        unsafe { &*(&raw mut (*self.0.get()).private_data).cast() }
+    }
+}
+
+/// Makes an inode that is being set up a file with its data in another file.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` that nobody else uses yet.
+pub(super) unsafe fn set_backed_operations<T: Operations>(inode: *mut bindings::inode) {
+    // SAFETY: The caller promises it; the table is static.
+    unsafe { bindings::inode_set_fop(inode, &Table::<T>::BACKED) };
+}
+
+/// Makes an inode that is being set up a file with a page cache of its own.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` that nobody else uses yet.
+pub(super) unsafe fn set_paged_operations<T: Operations>(inode: *mut bindings::inode) {
+    // SAFETY: The caller promises it; the tables are static.
+    unsafe {
+        bindings::inode_set_fop(inode, &Table::<T>::PAGED);
+        bindings::mapping_set_ops(inode, &Table::<T>::ADDRESS_SPACE);
+        bindings::inode_nohighmem(inode);
+    }
+}
+
+struct Table<T>(PhantomData<T>);
+
+impl<T: Operations> Table<T> {
+    const BACKED: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        llseek: Some(bindings::generic_file_llseek),
+        open: Some(Self::open_backed),
+        release: Some(Self::release),
+        read_iter: Some(Self::read_iter),
+        splice_read: Some(Self::splice_read),
+        mmap: Some(Self::mmap),
+        fsync: Some(bindings::noop_fsync),
+        setlease: Some(bindings::generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    const PAGED: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        llseek: Some(bindings::generic_file_llseek),
+        open: Some(Self::open),
+        release: Some(Self::release),
+        read_iter: Some(bindings::generic_file_read_iter),
+        splice_read: Some(bindings::filemap_splice_read),
+        mmap: Some(bindings::generic_file_readonly_mmap),
+        fsync: Some(bindings::noop_fsync),
+        setlease: Some(bindings::generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
+        read_folio: Some(Self::read_folio),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `inode` and `file` must be those of a regular file of `T` that is being opened.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The file is being opened, so that its private data are ours to set; the caller
+        // promises the rest.
+        let result = unsafe {
+            (*file).private_data = core::ptr::null_mut();
+            T::open(Inode::from_raw(inode), File::from_raw(file))
+        };
+        match result {
+            Ok(()) => 0,
+            Err(e) => {
+                // `->release` is not called for a file that was not opened.
+                // SAFETY: Nobody else has the file.
+                unsafe { Self::drop_private(file) };
+                e.to_errno()
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::open`], for a file whose data are in another one.
+    unsafe extern "C" fn open_backed(
+        inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        // SAFETY: The caller promises it.
+        let result = unsafe { Self::open(inode, file) };
+        if result != 0 {
+            return result;
+        }
+        // SAFETY: The file is being opened by us alone.
+        let user_file = unsafe { File::<T>::from_raw(file) };
+        if !user_file.is_direct() {
+            return 0;
+        }
+        // The VFS refuses the open if the file cannot be read directly, so it has to be known.
+        match T::backing(user_file, Access::Read) {
+            Ok(backing) => {
+                if backing.can_direct_io() {
+                    // SAFETY: As above.
+                    unsafe { (*file).f_mode |= bindings::FMODE_CAN_ODIRECT };
+                }
+                0
+            }
+            Err(e) => {
+                // SAFETY: As above; the reference to the backing file was not given out.
+                unsafe { Self::drop_private(file) };
+                e.to_errno()
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be a file of `T` that nobody else uses.
+    unsafe fn drop_private(file: *mut bindings::file) {
+        // SAFETY: The private data are null or a box, by the invariants of `File`.
+        unsafe {
+            let private = core::mem::replace(&mut (*file).private_data, core::ptr::null_mut());
+            if let Some(private) = NonNull::new(private.cast::<T::Open>()) {
+                drop(KBox::from_raw(private.as_ptr()));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of `T` that is being closed for the last time.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The caller promises it.
+        unsafe { Self::drop_private(file) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `kiocb` must be a read from an open file of `T`, `iter` where it goes to.
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The caller holds a reference to the file for the call.
+        let (file, flags) =
+            unsafe { (File::<T>::from_raw((*kiocb).ki_filp), (*kiocb).ki_flags) };
+        let access = if flags & bindings::IOCB_NOWAIT != 0 {
+            Access::NoWait
+        } else {
+            Access::Read
+        };
+        match T::backing(file, access) {
+            // SAFETY: The file is backed by this one.
+            Ok(backing) => unsafe { backing.read_iter(kiocb, iter, Self::credential(file)) },
+            Err(e) => errno_to_isize(e),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` must be an open file of `T`, the rest as for `->splice_read`.
+    unsafe extern "C" fn splice_read(
+        raw: *mut bindings::file,
+        pos: *mut i64,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw(raw) };
+        let backing = match T::backing(file, Access::Read) {
+            Ok(backing) => backing,
+            Err(e) => return errno_to_isize(e),
+        };
+        let mut kiocb: bindings::kiocb = pin_init::zeroed();
+        // SAFETY: The file is open and backed by this one; position, pipe and length are valid.
+        unsafe {
+            bindings::init_sync_kiocb(&raw mut kiocb, raw);
+            kiocb.ki_pos = *pos;
+            let n = backing.splice_read(&raw mut kiocb, pipe, len, flags, Self::credential(file));
+            *pos = kiocb.ki_pos;
+            n
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of `T`, and `vma` be being set up for it.
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw(file) };
+        match T::backing(file, Access::Map) {
+            // SAFETY: The file is backed by this one. This is the last thing done with the vma.
+            Ok(backing) => unsafe { backing.mmap(vma, Self::credential(file)) },
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    fn credential(file: &File<T>) -> &Credential {
+        T::credential(file.inode().super_block())
+    }
+
+    /// # Safety
+    ///
+    /// `folio` must be locked, not up to date, and in the mapping of a file of `T`.
+    unsafe extern "C" fn read_folio(
+        _file: *mut bindings::file,
+        folio: *mut bindings::folio,
+    ) -> c_int {
+        let Some(ptr) = NonNull::new(folio) else {
+            return EIO.to_errno();
+        };
+        // SAFETY: The folio is locked, so that it stays in its mapping, whose inode is held by
+        // whoever reads it. `set_paged_operations` keeps the mapping out of the high memory.
+        let result = unsafe {
+            let inode = Inode::<T>::from_raw(bindings::folio_inode(folio));
+            T::read_folio(inode, &mut NewFolio::from_raw(ptr))
+        };
+        // SAFETY: The folio is locked and not up to date; this unlocks it.
+        unsafe { bindings::folio_end_read(folio, result.is_ok()) };
+        match result {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+}

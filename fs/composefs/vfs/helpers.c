@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * See helpers.h.
+ */
+#include "helpers.h"
+
+#include <linux/cred.h>
+#include <linux/fsnotify.h>
+#include <linux/printk.h>
+#include <linux/ratelimit.h>
+
+struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
+					      struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+bool composefs_helper_inode_is_new(const struct inode *inode)
+{
+	return inode_state_read_once((struct inode *)inode) & I_NEW;
+}
+
+void composefs_helper_i_uid_write(struct inode *inode, uid_t uid)
+{
+	i_uid_write(inode, uid);
+}
+
+void composefs_helper_i_gid_write(struct inode *inode, gid_t gid)
+{
+	i_gid_write(inode, gid);
+}
+
+void composefs_helper_inode_set_times(struct inode *inode, time64_t sec,
+				      u32 nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+	inode_set_ctime(inode, sec, nsec);
+	inode_set_atime(inode, sec, nsec);
+}
+
+loff_t composefs_helper_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void composefs_helper_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+void composefs_helper_inode_set_cached_link(struct inode *inode, char *link,
+					    int len)
+{
+	inode_set_cached_link(inode, link, len);
+}
+
+void composefs_helper_free_cached_link(struct inode *inode)
+{
+	kfree(inode->i_link);
+}
+
+void composefs_helper_inode_set_fop(struct inode *inode,
+				    const struct file_operations *fop)
+{
+	inode->i_fop = fop;
+}
+
+dev_t composefs_helper_new_decode_dev(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+struct inode *composefs_helper_d_inode(const struct dentry *dentry)
+{
+	return d_inode(dentry);
+}
+
+void composefs_helper_cache_no_acl(struct inode *inode)
+{
+	cache_no_acl(inode);
+}
+
+const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
+					     u32 *len)
+{
+	*len = dentry->d_name.len;
+	return dentry->d_name.name;
+}
+
+bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
+			       int namelen, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, namelen, ino, type);
+}
+
+loff_t composefs_helper_folio_pos(const struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+size_t composefs_helper_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+void *composefs_helper_folio_address(const struct folio *folio)
+{
+	return folio_address(folio);
+}
+
+void composefs_helper_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+struct inode *composefs_helper_folio_inode(const struct folio *folio)
+{
+	return folio->mapping->host;
+}
+
+void composefs_helper_mapping_set_ops(struct inode *inode,
+				      const struct address_space_operations *ops)
+{
+	inode->i_data.a_ops = ops;
+}
+
+const struct cred *composefs_helper_get_current_cred(void)
+{
+	return get_current_cred();
+}
+
+const struct cred *composefs_helper_override_creds(const struct cred *cred)
+{
+	return override_creds(cred);
+}
+
+void composefs_helper_revert_creds(const struct cred *cred)
+{
+	revert_creds(cred);
+}
+
+bool composefs_helper_capable_noaudit(int cap)
+{
+	return ns_capable_noaudit(&init_user_ns, cap);
+}
+
+int composefs_helper_path_permission(const struct path *path, int mask)
+{
+	return inode_permission(mnt_idmap(path->mnt), d_inode(path->dentry),
+				mask);
+}
+
+bool composefs_helper_path_owner_or_capable(const struct path *path)
+{
+	return inode_owner_or_capable(mnt_idmap(path->mnt),
+				      d_inode(path->dentry));
+}
+
+bool composefs_helper_path_open_may_wait(const struct path *path)
+{
+	const struct super_block *sb = path->mnt->mnt_sb;
+
+	return sb->s_stack_depth > 0 ||
+	       (READ_ONCE(path->dentry->d_flags) &
+		(DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE)) ||
+	       fsnotify_sb_has_priority_watchers((struct super_block *)sb,
+						 FSNOTIFY_PRIO_CONTENT);
+}
+
+void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file)
+{
+	init_sync_kiocb(kiocb, file);
+}
+
+void composefs_helper_file_set_nonotify(struct file *file)
+{
+	file_set_fsnotify_mode(file, FMODE_NONOTIFY);
+}
+
+const struct path *composefs_helper_file_path(const struct file *file)
+{
+	return &file->f_path;
+}
+
+int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
+					 u8 *algorithm)
+{
+	return fsverity_get_digest(inode, digest, algorithm, NULL);
+}
+
+bool composefs_helper_sb_has_verity(const struct super_block *sb)
+{
+#ifdef CONFIG_FS_VERITY
+	return sb->s_vop;
+#else
+	return false;
+#endif
+}
+
+void composefs_helper_fc_error(struct fs_context *fc, const char *message)
+{
+	errorf(fc, "%s: %s", fc->fs_type->name, message);
+}
+
+void composefs_helper_warn_ratelimited(const char *message)
+{
+	pr_warn_ratelimited("composefs: %s\n", message);
+}
+
+void composefs_helper_seq_show_option(struct seq_file *m, const char *name,
+				      const char *value)
+{
+	seq_show_option(m, name, value);
+}
+
+void composefs_helper_fserror_report_metadata(struct super_block *sb, int error)
+{
+	fserror_report_metadata(sb, error, GFP_KERNEL);
+}
+
+void composefs_helper_fserror_report_file_metadata(struct inode *inode, int error)
+{
+	fserror_report_file_metadata(inode, error, GFP_KERNEL);
+}
+
+void composefs_helper_fserror_report_data_lost(struct inode *inode, loff_t pos,
+					       u64 len)
+{
+	fserror_report_data_lost(inode, pos, len, GFP_KERNEL);
+}

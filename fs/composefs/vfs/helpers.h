@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Functions that Rust can call in place of macros and static inline functions
+ * of the kernel's headers. Each wraps what its name says; bindgen drops the
+ * prefix.
+ */
+#ifndef _COMPOSEFS_VFS_HELPERS_H
+#define _COMPOSEFS_VFS_HELPERS_H
+
+#include <linux/backing-file.h>
+#include <linux/filelock.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fserror.h>
+#include <linux/fsverity.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <linux/seq_file.h>
+#include <linux/statfs.h>
+#include <linux/xattr.h>
+#include <linux/xxhash.h>
+
+/* Inodes */
+struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
+					      struct kmem_cache *cache);
+bool composefs_helper_inode_is_new(const struct inode *inode);
+void composefs_helper_i_uid_write(struct inode *inode, uid_t uid);
+void composefs_helper_i_gid_write(struct inode *inode, gid_t gid);
+void composefs_helper_inode_set_times(struct inode *inode, time64_t sec,
+				      u32 nsec);
+loff_t composefs_helper_i_size_read(const struct inode *inode);
+void composefs_helper_i_size_write(struct inode *inode, loff_t size);
+void composefs_helper_inode_set_cached_link(struct inode *inode, char *link,
+					    int len);
+void composefs_helper_free_cached_link(struct inode *inode);
+void composefs_helper_inode_set_fop(struct inode *inode,
+				    const struct file_operations *fop);
+dev_t composefs_helper_new_decode_dev(u32 dev);
+struct inode *composefs_helper_d_inode(const struct dentry *dentry);
+void composefs_helper_cache_no_acl(struct inode *inode);
+
+/* Directories */
+const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
+					     u32 *len);
+bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
+			       int namelen, u64 ino, unsigned int type);
+
+/* Page cache */
+loff_t composefs_helper_folio_pos(const struct folio *folio);
+size_t composefs_helper_folio_size(const struct folio *folio);
+void *composefs_helper_folio_address(const struct folio *folio);
+void composefs_helper_folio_put(struct folio *folio);
+struct inode *composefs_helper_folio_inode(const struct folio *folio);
+
+void composefs_helper_mapping_set_ops(struct inode *inode,
+				      const struct address_space_operations *ops);
+
+/* Credentials */
+const struct cred *composefs_helper_get_current_cred(void);
+const struct cred *composefs_helper_override_creds(const struct cred *cred);
+void composefs_helper_revert_creds(const struct cred *cred);
+bool composefs_helper_capable_noaudit(int cap);
+
+/* Files and paths */
+int composefs_helper_path_permission(const struct path *path, int mask);
+bool composefs_helper_path_owner_or_capable(const struct path *path);
+bool composefs_helper_path_open_may_wait(const struct path *path);
+void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
+void composefs_helper_file_set_nonotify(struct file *file);
+const struct path *composefs_helper_file_path(const struct file *file);
+
+/* fs-verity */
+int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
+					 u8 *algorithm);
+bool composefs_helper_sb_has_verity(const struct super_block *sb);
+
+/* Messages */
+void composefs_helper_fc_error(struct fs_context *fc, const char *message);
+void composefs_helper_warn_ratelimited(const char *message);
+void composefs_helper_seq_show_option(struct seq_file *m, const char *name,
+				      const char *value);
+void composefs_helper_fserror_report_metadata(struct super_block *sb, int error);
+void composefs_helper_fserror_report_file_metadata(struct inode *inode, int error);
+void composefs_helper_fserror_report_data_lost(struct inode *inode, loff_t pos,
+					       u64 len);
+
+#endif /* _COMPOSEFS_VFS_HELPERS_H */

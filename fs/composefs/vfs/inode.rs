@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    bindings,
+    dir,
+    file,
+    once::OnceBox,
+    registration,
+    super_block::{
+        self,
+        SuperBlock, //
+    },
+    xattr,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    container_of,
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+/// What the memory of one inode holds.
+#[repr(C)]
+pub(super) struct Container<T: FileSystem> {
+    inode: bindings::inode,
+    /// Dropped by `evict_inode`.
+    pinned: OnceBox<T::Pinned>,
+    /// Never dropped.
+    data: T::Inode,
+}
+
+/// An inode of `T` that is ready for use.
+///
+/// # Invariants
+///
+/// The inode is embedded in a [`Container<T>`], fully set up, and of a super block whose data are
+/// set. Whoever can borrow it holds a reference to it.
+#[repr(transparent)]
+pub struct Inode<T: FileSystem>(Opaque<bindings::inode>, PhantomData<T>);
+
+// SAFETY: References to an inode may be passed between threads; its data are `Send` and `Sync`.
+unsafe impl<T: FileSystem> Send for Inode<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: FileSystem> Sync for Inode<T> {}
+
+// SAFETY: An inode is freed only after its last reference is put.
+unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
+    fn inc_ref(&self) {
+        // SAFETY: Whoever has `&self` holds a reference.
+        unsafe { bindings::ihold(self.0.get()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference.
+        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// # Safety
+    ///
+    /// `ptr` must be an inode of `T` that is set up, with a reference held for the lifetime `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
+        // SAFETY: The caller promises it; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::inode {
+        self.0.get()
+    }
+
+    #[inline]
+    fn container(&self) -> *mut Container<T> {
+        // SAFETY: The inode is in a container by the type invariants.
+        unsafe { container_of!(self.0.get(), Container<T>, inode) }
+    }
+
+    /// Inode number.
+    #[inline]
+    pub fn ino(&self) -> u64 {
+        // SAFETY: The number of an inode that is set up does not change.
+        unsafe { (*self.0.get()).i_ino }
+    }
+
+    /// Size in bytes. That of a file system that cannot be written to does not change.
+    #[inline]
+    pub fn size(&self) -> u64 {
+        // SAFETY: The inode is valid.
+        let size = unsafe { bindings::i_size_read(self.0.get()) };
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// Whether it is a directory.
+    #[inline]
+    pub fn is_dir(&self) -> bool {
+        // SAFETY: The type of an inode that is set up does not change.
+        let mode = unsafe { (*self.0.get()).i_mode };
+        c_uint::from(mode) & bindings::S_IFMT == bindings::S_IFDIR
+    }
+
+    /// The file system's own data.
+    #[inline]
+    pub fn data(&self) -> &T::Inode {
+        // SAFETY: The data were written by `alloc`, and since the inode is set up only shared
+        // references are made to them.
+        unsafe { &(*self.container()).data }
+    }
+
+    /// What the inode acquired since, or is to acquire.
+    #[inline]
+    pub fn pinned(&self) -> &OnceBox<T::Pinned> {
+        // SAFETY: Written by `alloc`; mutably borrowed only by `evict`, when nobody has a
+        // reference to the inode and so no `Inode` to borrow it from.
+        unsafe { &(*self.container()).pinned }
+    }
+
+    /// Its super block.
+    #[inline]
+    pub fn super_block(&self) -> &SuperBlock<T> {
+        // SAFETY: The super block outlives its inodes and has its data by the type invariants.
+        unsafe { SuperBlock::from_raw((*self.0.get()).i_sb) }
+    }
+
+    /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's metadata are damaged.
+    pub fn report_corruption(&self) {
+        // SAFETY: The inode is valid.
+        unsafe {
+            bindings::fserror_report_file_metadata(self.0.get(), -bindings::EFSCORRUPTED);
+        }
+    }
+
+    /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's content cannot be had.
+    pub fn report_data_lost(&self) {
+        // SAFETY: The inode is valid.
+        unsafe {
+            bindings::fserror_report_data_lost(self.0.get(), 0, self.size());
+        }
+    }
+}
+
+/// What every inode has, whatever its type.
+#[derive(Clone, Copy)]
+pub struct Attributes {
+    /// Type and permissions: `i_mode`.
+    pub mode: u16,
+    /// Number of links, not 0.
+    pub nlink: u32,
+    /// Owner, as the user namespace of the super block numbers it.
+    pub uid: u32,
+    /// Group, as the user namespace of the super block numbers it.
+    pub gid: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of content, in seconds since 1970. The other times are set to it.
+    pub mtime: i64,
+    /// Nanoseconds of `mtime`.
+    pub mtime_nsec: u32,
+    /// Whether it is known to have no access control list.
+    pub no_acl: bool,
+}
+
+/// What an inode is.
+pub enum Kind<'a> {
+    /// A directory.
+    Directory,
+    /// A symbolic link with its target.
+    Symlink(&'a [u8]),
+    /// A regular file whose content is in another file.
+    Backed,
+    /// A regular file whose content [`file::Operations::read_folio`] has.
+    Paged,
+    /// A device with its number in the form of `new_encode_dev()`, a fifo or a socket.
+    Special(u32),
+}
+
+/// An inode that [`SuperBlock::iget`] found.
+pub enum Iget<T: FileSystem> {
+    /// It was in memory already.
+    Cached(ARef<Inode<T>>),
+    /// It is to be set up. Others who look for it wait.
+    New(NewInode<T>),
+}
+
+/// An inode that is to be set up. Dropped without that, it is forgotten, and those who wait for
+/// it get an error.
+///
+/// # Invariants
+///
+/// The inode is locked as `I_NEW`, embedded in a [`Container<T>`], and we own a reference to it.
+pub struct NewInode<T: FileSystem> {
+    inode: NonNull<bindings::inode>,
+    _type: PhantomData<T>,
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// Finds or makes the inode number `ino`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn iget(&self, ino: u64) -> Result<Iget<T>> {
+        // SAFETY: The super block is valid; its inodes are allocated by `alloc`.
+        let inode = NonNull::new(unsafe { bindings::iget_locked(self.as_ptr(), ino) });
+        let inode = inode.ok_or(ENOMEM)?;
+        // SAFETY: The inode is valid, we have a reference to it.
+        if unsafe { bindings::inode_is_new(inode.as_ptr()) } {
+            // INVARIANT: It is new, and the reference is ours.
+            Ok(Iget::New(NewInode {
+                inode,
+                _type: PhantomData,
+            }))
+        } else {
+            // SAFETY: The reference is ours; an inode of this super block that is not new was
+            // set up by `NewInode::init`.
+            Ok(Iget::Cached(unsafe { ARef::from_raw(inode.cast()) }))
+        }
+    }
+}
+
+impl<T: FileSystem> NewInode<T> {
+    /// The file system's own data, to be set.
+    pub fn data_mut(&mut self) -> &mut T::Inode {
+        // SAFETY: The inode is in a container, and nobody else uses it before it is set up.
+        unsafe { &mut (*container_of!(self.inode.as_ptr(), Container<T>, inode)).data }
+    }
+
+    /// Sets the inode up and lets others have it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `kind` is not the type that the mode says, or the size is not one that a file
+    /// can have; `ENOMEM`.
+    pub fn init(self, attributes: &Attributes, kind: Kind<'_>) -> Result<ARef<Inode<T>>>
+    where
+        T: dir::Operations + file::Operations + xattr::Operations,
+    {
+        let inode = self.inode.as_ptr();
+        let size = i64::try_from(attributes.size).map_err(|_| EINVAL)?;
+        let format = c_uint::from(attributes.mode) & bindings::S_IFMT;
+        let fits = match &kind {
+            Kind::Directory => format == bindings::S_IFDIR,
+            Kind::Symlink(_) => format == bindings::S_IFLNK,
+            Kind::Backed | Kind::Paged => format == bindings::S_IFREG,
+            Kind::Special(_) => [
+                bindings::S_IFCHR,
+                bindings::S_IFBLK,
+                bindings::S_IFIFO,
+                bindings::S_IFSOCK,
+            ]
+            .contains(&format),
+        };
+        if !fits {
+            return Err(EINVAL);
+        }
+        // `free` goes by this pointer, so it is set only together with the mode.
+        let link = match &kind {
+            Kind::Symlink(target) => Some(copy_link(target)?),
+            _ => None,
+        };
+        // SAFETY: The inode is ours alone until it is unlocked. The tables are static; the link
+        // target is NUL-terminated, as long as said, and freed by `free`.
+        unsafe {
+            (*inode).i_mode = attributes.mode;
+            bindings::set_nlink(inode, attributes.nlink);
+            bindings::i_uid_write(inode, attributes.uid);
+            bindings::i_gid_write(inode, attributes.gid);
+            bindings::i_size_write(inode, size);
+            (*inode).i_blocks = attributes.size.div_ceil(4096).saturating_mul(8);
+            bindings::inode_set_times(inode, attributes.mtime, attributes.mtime_nsec);
+            if attributes.no_acl {
+                bindings::cache_no_acl(inode);
+            }
+            (*inode).i_op = Tables::<T>::inode_operations();
+            match kind {
+                Kind::Directory => dir::set_operations::<T>(inode),
+                Kind::Backed => file::set_backed_operations::<T>(inode),
+                Kind::Paged => file::set_paged_operations::<T>(inode),
+                Kind::Special(rdev) => bindings::init_special_inode(
+                    inode,
+                    attributes.mode,
+                    bindings::new_decode_dev(rdev),
+                ),
+                Kind::Symlink(_) => {
+                    if let Some((target, len)) = link {
+                        bindings::inode_set_cached_link(inode, target, len);
+                    }
+                    (*inode).i_op = Tables::<T>::link_operations();
+                }
+            }
+            bindings::unlock_new_inode(inode);
+        }
+        let me = ManuallyDrop::new(self);
+        // SAFETY: The inode is set up now, and the reference of `self` becomes the result's.
+        Ok(unsafe { ARef::from_raw(me.inode.cast()) })
+    }
+}
+
+impl<T: FileSystem> Drop for NewInode<T> {
+    fn drop(&mut self) {
+        // SAFETY: The inode is new, and we own a reference, which this puts.
+        unsafe { bindings::iget_failed(self.inode.as_ptr()) };
+    }
+}
+
+/// Copies a link target to memory that `kfree` frees, with a NUL behind it. Returns the copy and
+/// the length without the NUL.
+fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
+    let len = c_int::try_from(target.len()).map_err(|_| EINVAL)?;
+    let mut copy = KVec::with_capacity(target.len().checked_add(1).ok_or(EINVAL)?, GFP_KERNEL)?;
+    copy.extend_from_slice(target, GFP_KERNEL)?;
+    copy.push(0, GFP_KERNEL)?;
+    let (raw, _, _) = copy.into_raw_parts();
+    Ok((raw, len))
+}
+
+/// Operation tables of inodes.
+struct Tables<T>(PhantomData<T>);
+
+impl<T: dir::Operations + xattr::Operations> Tables<T> {
+    const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::get_inode_acl::<T>),
+        lookup: Some(dir::lookup::<T>),
+        ..pin_init::zeroed()
+    };
+
+    const OTHER_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        lookup: None,
+        ..Self::INODE_OPERATIONS
+    };
+
+    const LINK_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        listxattr: Some(xattr::list::<T>),
+        get_link: Some(bindings::simple_get_link),
+        ..pin_init::zeroed()
+    };
+
+    fn inode_operations() -> &'static bindings::inode_operations {
+        &Self::OTHER_OPERATIONS
+    }
+
+    fn link_operations() -> &'static bindings::inode_operations {
+        &Self::LINK_OPERATIONS
+    }
+}
+
+/// Operations of a directory's inode.
+pub(super) fn directory_operations<T: dir::Operations + xattr::Operations>(
+) -> &'static bindings::inode_operations {
+    &Tables::<T>::INODE_OPERATIONS
+}
+
+/// `->alloc_inode`.
+///
+/// # Safety
+///
+/// `sb` must be a super block of the file system `T`.
+pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
+    sb: *mut bindings::super_block,
+) -> *mut bindings::inode {
+    const {
+        assert!(
+            !core::mem::needs_drop::<T::Inode>(),
+            "data of an inode are never dropped"
+        )
+    };
+    // SAFETY: The super block is of `T`, so its type is in `T`'s registration.
+    let container = unsafe {
+        let cache = registration::inode_cache::<T>((*sb).s_type);
+        bindings::alloc_inode_sb(sb, cache).cast::<Container<T>>()
+    };
+    if container.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: The memory is ours, and as large as a container. `init_once` has set up the inode.
+    // The last user of the memory may have left a link target, which must not be freed again.
+    unsafe {
+        (&raw mut (*container).pinned).write(OnceBox::default());
+        (&raw mut (*container).data).write(T::Inode::default());
+        (*container).inode.i_mode = 0;
+        &raw mut (*container).inode
+    }
+}
+
+/// Size and alignment of the memory that one inode takes.
+pub(super) fn memory_layout<T: FileSystem>() -> (c_uint, c_uint) {
+    const {
+        assert!(size_of::<Container<T>>() <= 4096);
+    }
+    // Neither can be cut off: see above.
+    (
+        size_of::<Container<T>>() as c_uint,
+        align_of::<Container<T>>() as c_uint,
+    )
+}
+
+/// Constructor of the inode cache: runs once for each piece of memory, not for each inode.
+///
+/// # Safety
+///
+/// `container` must be memory for a [`Container<T>`].
+pub(super) unsafe extern "C" fn init_once<T: FileSystem>(container: *mut c_void) {
+    // SAFETY: The caller promises it.
+    unsafe { bindings::inode_init_once(&raw mut (*container.cast::<Container<T>>()).inode) };
+}
+
+/// `->evict_inode`: gives up what may need to sleep. Nobody has a reference any more, but RCU walk
+/// may still look at the inode.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` that is being evicted.
+pub(super) unsafe extern "C" fn evict<T: FileSystem>(inode: *mut bindings::inode) {
+    // SAFETY: The inode is in a container. Without a reference nobody has an `Inode<T>`, through
+    // which alone `pinned` is reached.
+    unsafe {
+        bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
+        bindings::clear_inode(inode);
+        drop((*container_of!(inode, Container<T>, inode)).pinned.take());
+    }
+}
+
+/// `->free_inode`: frees the memory, an RCU grace period after the inode was evicted.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` that nobody can find any more.
+pub(super) unsafe extern "C" fn free<T: FileSystem>(inode: *mut bindings::inode) {
+    // SAFETY: `alloc` clears the mode and `NewInode::init` sets it, so that a symbolic link has a
+    // target from `copy_link`. `kfree` frees what came from any slab cache.
+    unsafe {
+        if c_uint::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
+            bindings::free_cached_link(inode);
+        }
+        bindings::kfree(container_of!(inode, Container<T>, inode).cast());
+    }
+}

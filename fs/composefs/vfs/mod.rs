@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over the C VFS, for a read-only file system whose data live in the files of
+//! another one.
+//!
+//! All `unsafe` code of the module is in here. Every safe function is sound whatever its caller
+//! does; nothing in here knows what composefs is. It is written as it would stand in
+//! `rust/kernel/fs/`.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h),
+//! [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h).
+
+pub mod backing;
+mod bindings;
+pub mod context;
+pub mod cred;
+pub mod dir;
+pub mod file;
+pub mod folio;
+pub mod hash;
+pub mod inode;
+pub mod log;
+pub mod mapping;
+pub mod once;
+pub mod path;
+pub mod private_file;
+pub mod registration;
+pub mod statfs;
+pub mod super_block;
+pub mod verity;
+pub mod xattr;
+
+use kernel::{
+    prelude::*,
+    ModuleMetadata, //
+};
+
+/// The types that one file system puts behind the VFS's private pointers.
+///
+/// What it does is in the traits of the other modules: [`super_block::Operations`],
+/// [`dir::Operations`], [`file::Operations`], [`xattr::Operations`].
+pub trait FileSystem: Sized + Send + Sync + 'static {
+    /// The module that owns every operation table; it stays loaded while one of them is in use.
+    type Module: ModuleMetadata;
+
+    /// Name of the type, as `mount -t` takes it.
+    const NAME: &'static CStr;
+
+    /// Name of the cache that its inodes come from, as `/proc/slabinfo` shows it.
+    const INODE_CACHE_NAME: &'static CStr;
+
+    /// What parameters are collected in, from `fsopen()` on: `struct fs_context::fs_private`.
+    type Context: Default + Send;
+
+    /// Data of a super block: `struct super_block::s_fs_info`.
+    type Super: Send + Sync;
+
+    /// Data of an inode that exist as long as its memory. They must not need dropping: the memory
+    /// is freed after an RCU grace period, in a context that cannot sleep.
+    type Inode: Default + Send + Sync;
+
+    /// Data that an inode acquires once, after it is known to others, and that are dropped when
+    /// it is evicted, where sleeping is allowed.
+    type Pinned: Send + Sync;
+
+    /// Data that an open file acquires once: `struct file::private_data`.
+    type Open: Send + Sync;
+}
+
+/// `EFSCORRUPTED`: the file system's own metadata are damaged. The same number as `EUCLEAN`.
+pub fn efscorrupted() -> Error {
+    Error::from_errno(-bindings::EFSCORRUPTED)
+}
+
+/// Converts the length that a C callback returns on success.
+fn to_ssize(result: Result<usize>) -> isize {
+    match result {
+        Ok(len) => isize::try_from(len).unwrap_or(isize::MAX),
+        Err(e) => errno_to_isize(e),
+    }
+}
+
+/// Widens a negative error number.
+fn errno_to_isize(e: Error) -> isize {
+    // `c_int` is never wider than `isize` on Linux; there is no `From` for it.
+    isize::try_from(e.to_errno()).unwrap_or(-5)
+}

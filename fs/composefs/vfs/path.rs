@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paths and mounts.
+//!
+//! C headers: [`include/linux/path.h`](srctree/include/linux/path.h),
+//! [`include/linux/namei.h`](srctree/include/linux/namei.h),
+//! [`include/linux/mount.h`](srctree/include/linux/mount.h)
+
+use super::{
+    bindings,
+    statfs::StatFs, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*, //
+};
+
+/// An existing file: a mount and a positive dentry, with a reference to each.
+///
+/// # Invariants
+///
+/// `0` holds references to a mount and to a positive dentry on it. The dentry stays positive,
+/// because the reference keeps its inode from being taken away.
+#[repr(transparent)]
+pub struct Path(bindings::path);
+
+// SAFETY: References to mounts and dentries may be put from any thread.
+unsafe impl Send for Path {}
+
+// SAFETY: A `struct path` does not change; what it points to has locks of its own.
+unsafe impl Sync for Path {}
+
+impl Path {
+    /// Finds what `name` names for the current task, following a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// What path lookup gives: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, ...
+    pub fn lookup(name: &CStr) -> Result<Self> {
+        Self::kern_path(name, bindings::LOOKUP_FOLLOW)
+    }
+
+    /// As [`Self::lookup`], but the result must be a directory.
+    ///
+    /// # Errors
+    ///
+    /// What path lookup gives.
+    pub fn lookup_directory(name: &CStr) -> Result<Self> {
+        Self::kern_path(name, bindings::LOOKUP_FOLLOW | bindings::LOOKUP_DIRECTORY)
+    }
+
+    fn kern_path(name: &CStr, flags: c_uint) -> Result<Self> {
+        let mut path: bindings::path = pin_init::zeroed();
+        // SAFETY: The name is a valid C string; on success `path` is filled in.
+        to_result(unsafe { bindings::kern_path(name.as_char_ptr(), flags, &raw mut path) })?;
+        // INVARIANT: `kern_path` took the references.
+        Ok(Self(path))
+    }
+
+    pub(super) fn as_ptr(&self) -> *const bindings::path {
+        &raw const self.0
+    }
+
+    fn inode(&self) -> *mut bindings::inode {
+        // SAFETY: The dentry is valid and positive by the type invariants.
+        unsafe { bindings::d_inode(self.0.dentry) }
+    }
+
+    fn super_block(&self) -> *mut bindings::super_block {
+        // SAFETY: The mount is valid by the type invariants.
+        unsafe { (*self.0.mnt).mnt_sb }
+    }
+
+    fn is_type(&self, format: c_uint) -> bool {
+        // SAFETY: The inode is valid as long as its dentry is positive. The type never changes.
+        let mode = unsafe { (*self.inode()).i_mode };
+        c_uint::from(mode) & bindings::S_IFMT == format
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_regular(&self) -> bool {
+        self.is_type(bindings::S_IFREG)
+    }
+
+    /// Whether it is a block device.
+    pub fn is_block_device(&self) -> bool {
+        self.is_type(bindings::S_IFBLK)
+    }
+
+    /// Size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        // SAFETY: The inode is valid as long as its dentry is positive.
+        let size = unsafe { bindings::i_size_read(self.inode()) };
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// Whether the current task may open it for reading.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`, or what the file system's own check gives.
+    pub fn may_read(&self) -> Result {
+        let mask = bindings::MAY_OPEN | bindings::MAY_READ;
+        // SAFETY: The path is valid.
+        to_result(unsafe { bindings::path_permission(self.as_ptr(), mask as c_int) })
+    }
+
+    /// Whether the current task owns it or could change it as if it did.
+    pub fn is_owned(&self) -> bool {
+        // SAFETY: The path is valid.
+        unsafe { bindings::path_owner_or_capable(self.as_ptr()) }
+    }
+
+    /// How deep in a stack of file systems its file system is: 0 is one that stands on nothing.
+    pub fn stack_depth(&self) -> c_int {
+        // SAFETY: The super block is valid as long as the mount.
+        unsafe { (*self.super_block()).s_stack_depth }
+    }
+
+    /// Whether its file system has fs-verity at all.
+    pub fn has_verity(&self) -> bool {
+        // SAFETY: The super block is valid as long as the mount.
+        unsafe { bindings::sb_has_verity(self.super_block()) }
+    }
+
+    /// Whether opening it may do more than a plain local file system does: look names up, wait for
+    /// a daemon, or for a listener that is asked for permission.
+    pub fn open_may_wait(&self) -> bool {
+        // SAFETY: The path is valid.
+        unsafe { bindings::path_open_may_wait(self.as_ptr()) }
+    }
+
+    /// Magic number of its file system.
+    pub fn magic(&self) -> c_ulong {
+        // SAFETY: The super block is valid as long as the mount.
+        unsafe { (*self.super_block()).s_magic }
+    }
+
+    /// Size and free space of its file system.
+    ///
+    /// # Errors
+    ///
+    /// What the file system gives.
+    pub fn statfs(&self) -> Result<StatFs> {
+        let mut buf: bindings::kstatfs = pin_init::zeroed();
+        // SAFETY: The path is valid. `kstatfs` is the structure that the kernel crate knows only
+        // by name.
+        to_result(unsafe { bindings::vfs_statfs(self.as_ptr(), (&raw mut buf).cast()) })?;
+        Ok(StatFs::from_raw(buf))
+    }
+}
+
+impl Clone for Path {
+    fn clone(&self) -> Self {
+        // SAFETY: The path is valid.
+        unsafe { bindings::path_get(self.as_ptr()) };
+        // INVARIANT: `path_get` took a second pair of references.
+        Self(bindings::path {
+            mnt: self.0.mnt,
+            dentry: self.0.dentry,
+        })
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        // SAFETY: We own the references by the type invariants.
+        unsafe { bindings::path_put(self.as_ptr()) };
+    }
+}
+
+/// A private clone of a mount, which later changes in any namespace do not touch.
+///
+/// # Invariants
+///
+/// `mnt` is a mount that we own.
+pub struct PrivateMount {
+    mnt: NonNull<bindings::vfsmount>,
+}
+
+// SAFETY: A mount may be used and given up from any thread.
+unsafe impl Send for PrivateMount {}
+
+// SAFETY: As above.
+unsafe impl Sync for PrivateMount {}
+
+impl PrivateMount {
+    /// Clones the mount that `path` is on, with `path` as its root.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_SYS_ADMIN` over the mount, `EINVAL` if it cannot be cloned.
+    pub fn new(path: &Path) -> Result<Self> {
+        // SAFETY: The path is valid.
+        let mnt = from_err_ptr(unsafe { bindings::clone_private_mount(path.as_ptr()) })?;
+        // INVARIANT: `clone_private_mount` gave us the mount.
+        Ok(Self {
+            mnt: NonNull::new(mnt).ok_or(EINVAL)?,
+        })
+    }
+
+    /// The directory at its root.
+    pub fn root(&self) -> Path {
+        // SAFETY: The mount is valid and has a root, which is a directory or file that exists.
+        let path = unsafe {
+            bindings::path {
+                mnt: self.mnt.as_ptr(),
+                dentry: (*self.mnt.as_ptr()).mnt_root,
+            }
+        };
+        // SAFETY: Mount and dentry are valid.
+        unsafe { bindings::path_get(&raw const path) };
+        // INVARIANT: `path_get` took the references.
+        Path(path)
+    }
+
+    /// Finds `name` below the root: not above it, not through a symbolic link, not on another
+    /// mount.
+    ///
+    /// # Errors
+    ///
+    /// What path lookup gives: `ENOENT`, `ELOOP` for a symbolic link, `EXDEV` for a way out, ...
+    pub fn lookup(&self, name: &CStr) -> Result<Path> {
+        let mut path: bindings::path = pin_init::zeroed();
+        // SAFETY: The mount is valid and has a root; the name is a valid C string; on success
+        // `path` is filled in.
+        to_result(unsafe {
+            bindings::vfs_path_lookup(
+                (*self.mnt.as_ptr()).mnt_root,
+                self.mnt.as_ptr(),
+                name.as_char_ptr(),
+                bindings::LOOKUP_BENEATH
+                    | bindings::LOOKUP_NO_SYMLINKS
+                    | bindings::LOOKUP_NO_XDEV,
+                &raw mut path,
+            )
+        })?;
+        // INVARIANT: `vfs_path_lookup` took the references.
+        Ok(Path(path))
+    }
+}
+
+impl Drop for PrivateMount {
+    fn drop(&mut self) {
+        // SAFETY: We own the mount by the type invariants, and it is in no namespace.
+        unsafe { bindings::kern_unmount(self.mnt.as_ptr()) };
+    }
+}

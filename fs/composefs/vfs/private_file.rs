@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A file that the kernel opens for itself.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    bindings,
+    cred,
+    mapping::Reader,
+    path::Path,
+    verity::{
+        self,
+        Digest, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    cred::Credential,
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+/// A regular file or block device, open for reading, that no file descriptor leads to.
+///
+/// # Invariants
+///
+/// `file` is a reference to an open file that we own.
+pub struct PrivateFile {
+    file: NonNull<bindings::file>,
+    size: u64,
+}
+
+// SAFETY: A `struct file` may be used and put from any thread.
+unsafe impl Send for PrivateFile {}
+
+// SAFETY: Reading at an explicit position changes nothing in the `struct file`.
+unsafe impl Sync for PrivateFile {}
+
+impl PrivateFile {
+    /// Opens the file at `path` with the rights of `cred`, whose owner must be allowed to read it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is neither a regular file nor a block device, `EACCES` if it must not be
+    /// read, else what opening it gives.
+    pub fn open(path: &Path, cred: &Credential) -> Result<Self> {
+        if !path.is_regular() && !path.is_block_device() {
+            return Err(EINVAL);
+        }
+        let flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
+        let file = cred::with(cred, || {
+            path.may_read()?;
+            // SAFETY: The path and the credentials are valid for the call, which takes references
+            // of its own.
+            from_err_ptr(unsafe {
+                bindings::kernel_file_open(path.as_ptr(), flags as c_int, cred.as_ptr())
+            })
+        })?;
+        let file = NonNull::new(file).ok_or(EINVAL)?;
+        // SAFETY: We own the file, and nobody else has seen it. The inode of its mapping has the
+        // size, also where it is a block device.
+        let size = unsafe {
+            bindings::file_set_nonotify(file.as_ptr());
+            bindings::i_size_read((*(*file.as_ptr()).f_mapping).host)
+        };
+        // INVARIANT: `kernel_file_open` gave us the reference.
+        Ok(Self {
+            file,
+            size: u64::try_from(size).map_err(|_| EINVAL)?,
+        })
+    }
+
+    /// Size in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file's fs-verity digest, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// What loading the file's fs-verity information gives.
+    pub fn verity_digest(&self) -> Result<Option<Digest>> {
+        // SAFETY: The file is open, and so is its inode's fs-verity information loaded.
+        unsafe { verity::digest((*self.file.as_ptr()).f_inode) }
+    }
+}
+
+impl Reader for PrivateFile {
+    fn read(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = u64::try_from(done).ok().and_then(|n| pos.checked_add(n));
+            let n = self.read_some(at.ok_or(EINVAL)?, rest)?;
+            if n == 0 {
+                break;
+            }
+            done = done.saturating_add(n);
+        }
+        Ok(done)
+    }
+}
+
+impl PrivateFile {
+    /// Reads up to `out.len()` bytes at `pos`; 0 at the end of the file.
+    fn read_some(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
+        let file = self.file.as_ptr();
+        let mut vec = bindings::kvec {
+            iov_base: out.as_mut_ptr().cast(),
+            iov_len: out.len(),
+        };
+        let mut iter = bindings::iov_iter::default();
+        let mut kiocb: bindings::kiocb = pin_init::zeroed();
+        // SAFETY: The file is open; the vector describes `out`, and both outlive the read, which
+        // is synchronous. The credentials of an open file are valid as long as it is.
+        let n = unsafe {
+            bindings::iov_iter_kvec(&raw mut iter, bindings::ITER_DEST, &raw mut vec, 1, out.len());
+            bindings::init_sync_kiocb(&raw mut kiocb, file);
+            kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
+            // Our copy is the one to keep: do not leave a second one in the file's page cache.
+            // The read path does not check whether the file system can do this.
+            if (*(*file).f_op).fop_flags & bindings::FOP_DONTCACHE != 0 {
+                kiocb.ki_flags |= bindings::IOCB_DONTCACHE;
+            }
+            let cred = Credential::from_ptr((*file).f_cred);
+            cred::with(cred, || {
+                bindings::vfs_iocb_iter_read(file, &raw mut kiocb, &raw mut iter)
+            })
+        };
+        usize::try_from(n).map_err(|_| Error::from_errno(c_int::try_from(n).unwrap_or(-5)))
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        // SAFETY: We own the reference by the type invariants.
+        unsafe { bindings::fput(self.file.as_ptr()) };
+    }
+}

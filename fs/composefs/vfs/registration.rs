@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registration of a file system type.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    bindings,
+    context,
+    inode,
+    super_block, //
+};
+use core::{
+    marker::PhantomData,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    container_of,
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// A file system type that can be mounted as long as this object exists.
+///
+/// # Invariants
+///
+/// `fs_type` is registered, and `inodes` is the cache that the inodes of its super blocks come
+/// from.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: super_block::Operations> {
+    #[pin]
+    fs_type: Opaque<bindings::file_system_type>,
+    inodes: InodeCache<T>,
+}
+
+// SAFETY: A type may be registered and unregistered from any thread.
+unsafe impl<T: super_block::Operations> Send for Registration<T> {}
+
+// SAFETY: There is nothing to do with a shared reference.
+unsafe impl<T: super_block::Operations> Sync for Registration<T> {}
+
+impl<T: super_block::Operations> Registration<T> {
+    /// Registers the type. Nothing that can fail may come after it.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a type of this name exists, `ENOMEM`.
+    pub fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inodes: InodeCache::new()?,
+            fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
+                // SAFETY: The slot is memory for the type, which is pinned, and unregistered
+                // before it goes.
+                unsafe {
+                    slot.write(bindings::file_system_type {
+                        name: T::NAME.as_char_ptr(),
+                        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+                        init_fs_context: Some(context::init_fs_context::<T>),
+                        kill_sb: Some(super_block::kill_sb::<T>),
+                        ..pin_init::zeroed()
+                    });
+                    to_result(bindings::register_filesystem(slot))
+                }
+            }),
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: super_block::Operations> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The type is registered by the type invariants, and not in use: the module that
+        // owns it could not be unloaded otherwise.
+        unsafe { bindings::unregister_filesystem(self.fs_type.get()) };
+    }
+}
+
+/// The inode cache of the type that `fs_type` is.
+///
+/// # Safety
+///
+/// `fs_type` must be that of a [`Registration<T>`].
+pub(super) unsafe fn inode_cache<T: super_block::Operations>(
+    fs_type: *mut bindings::file_system_type,
+) -> *mut bindings::kmem_cache {
+    // SAFETY: The caller promises it; `Opaque` is a transparent wrapper.
+    unsafe {
+        let registration = container_of!(
+            fs_type.cast::<Opaque<bindings::file_system_type>>(),
+            Registration<T>,
+            fs_type
+        );
+        (*registration).inodes.cache.as_ptr()
+    }
+}
+
+/// A slab cache for the inodes of `T`.
+///
+/// # Invariants
+///
+/// `cache` is a cache that we own.
+struct InodeCache<T: super_block::Operations> {
+    cache: NonNull<bindings::kmem_cache>,
+    _type: PhantomData<T>,
+}
+
+impl<T: super_block::Operations> InodeCache<T> {
+    fn new() -> Result<Self> {
+        let (size, align) = inode::memory_layout::<T>();
+        let mut args = bindings::kmem_cache_args {
+            align,
+            ctor: Some(inode::init_once::<T>),
+            ..pin_init::zeroed()
+        };
+        // SAFETY: The name is static; the constructor sets up memory of the size given.
+        let cache = unsafe {
+            bindings::__kmem_cache_create_args(
+                T::INODE_CACHE_NAME.as_char_ptr(),
+                size,
+                &raw mut args,
+                bindings::SLAB_RECLAIM_ACCOUNT | bindings::SLAB_ACCOUNT,
+            )
+        };
+        // INVARIANT: The cache was made for us.
+        Ok(Self {
+            cache: NonNull::new(cache).ok_or(ENOMEM)?,
+            _type: PhantomData,
+        })
+    }
+}
+
+impl<T: super_block::Operations> Drop for InodeCache<T> {
+    fn drop(&mut self) {
+        // SAFETY: All super blocks are gone, and with them all inodes, but the memory of some may
+        // still wait for the end of a grace period: `rcu_barrier` waits for it.
+        unsafe {
+            bindings::rcu_barrier();
+            bindings::kmem_cache_destroy(self.cache.as_ptr());
+        }
+    }
+}

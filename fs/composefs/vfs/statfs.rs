@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Size and free space of a file system.
+//!
+//! C header: [`include/linux/statfs.h`](srctree/include/linux/statfs.h)
+
+use super::bindings;
+use kernel::prelude::*;
+
+/// What statfs(2) answers.
+pub struct StatFs(bindings::kstatfs);
+
+impl StatFs {
+    /// An answer of a file system of `blocks` blocks of `block_size` bytes, none of them free.
+    pub fn full(block_size: c_long, blocks: u64) -> Self {
+        Self(bindings::kstatfs {
+            f_bsize: block_size,
+            f_frsize: block_size,
+            f_blocks: blocks,
+            ..pin_init::zeroed()
+        })
+    }
+
+    pub(super) fn from_raw(raw: bindings::kstatfs) -> Self {
+        Self(raw)
+    }
+
+    pub(super) fn into_raw(self) -> bindings::kstatfs {
+        self.0
+    }
+
+    /// Sets the type, the longest name in bytes, and the number of inodes, all of them used.
+    pub fn identify(&mut self, magic: c_ulong, name_len: c_long, files: u64) {
+        self.0.f_type = c_long::try_from(magic).unwrap_or(0);
+        self.0.f_namelen = name_len;
+        self.0.f_files = files;
+        self.0.f_ffree = 0;
+    }
+
+    /// Sets the file system's identity, from two halves of a UUID for instance.
+    pub fn set_fsid(&mut self, low: u32, high: u32) {
+        self.0.f_fsid.val = [low.cast_signed(), high.cast_signed()];
+    }
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Super blocks.
+//!
+//! C header: [`include/linux/fs/super_types.h`](srctree/include/linux/fs/super_types.h)
+
+use super::{
+    bindings,
+    context::{
+        self,
+        FsContext, //
+    },
+    dir,
+    inode::{
+        self,
+        Inode, //
+    },
+    statfs::StatFs,
+    xattr,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    sync::aref::ARef,
+    types::Opaque, //
+};
+
+/// What a file system does with its super blocks.
+pub trait Operations:
+    FileSystem + context::Operations + dir::Operations + xattr::Operations
+{
+    /// Fills a new super block from the parameters, and returns its root directory.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being mounted; `fc` takes a message for the user.
+    fn fill_super<'a>(
+        fc: &FsContext<'a>,
+        context: &mut Self::Context,
+        sb: NewSuperBlock<'a, Self>,
+    ) -> Result<ARef<Inode<Self>>>;
+
+    /// Size and free space.
+    ///
+    /// # Errors
+    ///
+    /// What a file system below gives.
+    fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs>;
+
+    /// Shows the options that would mount the same thing again, each with [`show_option`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result;
+}
+
+/// A super block of `T` that has its data.
+///
+/// # Invariants
+///
+/// `s_fs_info` is a box of `T::Super` and stays so as long as this object can be borrowed.
+#[repr(transparent)]
+pub struct SuperBlock<T: FileSystem>(Opaque<bindings::super_block>, PhantomData<T>);
+
+// SAFETY: A super block may be used from any thread; its data are `Send` and `Sync`.
+unsafe impl<T: FileSystem> Send for SuperBlock<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: FileSystem> Sync for SuperBlock<T> {}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// # Safety
+    ///
+    /// `ptr` must be a super block of `T` whose data are set and stay so for the lifetime `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: The caller promises it; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
+    /// The file system's own data.
+    #[inline]
+    pub fn data(&self) -> &T::Super {
+        // SAFETY: By the type invariants `s_fs_info` is a box of that type.
+        unsafe { &*(*self.0.get()).s_fs_info.cast::<T::Super>() }
+    }
+
+    /// Tells fanotify's `FAN_FS_ERROR` listeners that the metadata are damaged.
+    pub fn report_corruption(&self) {
+        // SAFETY: The super block is valid.
+        unsafe {
+            bindings::fserror_report_metadata(self.0.get(), -bindings::EFSCORRUPTED);
+        }
+    }
+}
+
+/// What a new super block has to be told before it has inodes.
+pub struct Attributes {
+    /// `s_magic`, which statfs(2) answers as the type.
+    pub magic: c_ulong,
+    /// Whether access control lists count.
+    pub posix_acl: bool,
+    /// One more than the deepest file system below.
+    pub stack_depth: c_int,
+    /// `s_uuid`; all zeros for none.
+    pub uuid: [u8; 16],
+}
+
+/// A super block that has no data yet: `->fill_super` in progress.
+///
+/// # Invariants
+///
+/// The super block is not known to anybody else; `s_fs_info` is null.
+pub struct NewSuperBlock<'a, T: FileSystem> {
+    sb: NonNull<bindings::super_block>,
+    _type: PhantomData<&'a mut T>,
+}
+
+impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.sb.as_ptr()
+    }
+
+    /// Gives the super block its attributes and data. It is read-only and keeps no access times.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `EINVAL` if the stack of file systems is too deep.
+    pub fn init(self, attributes: &Attributes, data: T::Super) -> Result<&'a SuperBlock<T>>
+    where
+        T: Operations,
+    {
+        if attributes.stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
+            return Err(EINVAL);
+        }
+        let data = KBox::new(data, GFP_KERNEL)?;
+        let sb = self.sb.as_ptr();
+        // SAFETY: The super block is ours alone by the type invariants.
+        unsafe {
+            (*sb).s_magic = attributes.magic;
+            (*sb).s_blocksize = 4096;
+            (*sb).s_blocksize_bits = 12;
+            (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
+            (*sb).s_time_gran = 1;
+            (*sb).s_stack_depth = attributes.stack_depth;
+            (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
+            if attributes.posix_acl {
+                (*sb).s_flags |= bindings::SB_POSIXACL;
+            }
+            if attributes.uuid != [0; 16] {
+                (*sb).s_uuid.b = attributes.uuid;
+                (*sb).s_uuid_len = 16;
+            }
+            (*sb).s_xattr = xattr::handlers::<T>();
+            (*sb).s_fs_info = KBox::into_raw(data).cast();
+        }
+        // SAFETY: The data are set; they are dropped by `put_super` or `kill_sb`, both of which
+        // run after `fill_super` has returned.
+        Ok(unsafe { SuperBlock::from_raw(sb) })
+    }
+}
+
+/// Shows one option in `/proc/mounts`, escaped as need be.
+pub fn show_option(seq: &SeqFile, name: &CStr, value: Option<&CStr>) {
+    let value = value.map_or(core::ptr::null(), |v| v.as_char_ptr());
+    // SAFETY: `SeqFile` is a transparent wrapper of `struct seq_file`, whose functions change it
+    // also through the shared reference that its own methods take; the strings are valid.
+    unsafe {
+        bindings::seq_show_option(
+            core::ptr::from_ref(seq).cast_mut().cast(),
+            name.as_char_ptr(),
+            value,
+        );
+    }
+}
+
+/// `->fill_super` for [`bindings::get_tree_nodev`].
+///
+/// # Safety
+///
+/// `sb` must be a new super block of the file system `T`, `fc` the context that it is made from.
+pub(super) unsafe extern "C" fn fill_super<T: Operations>(
+    sb: *mut bindings::super_block,
+    fc: *mut bindings::fs_context,
+) -> c_int {
+    let Some(new) = NonNull::new(sb) else {
+        return EINVAL.to_errno();
+    };
+    // SAFETY: The super block is ours alone until this function returns, the context is locked.
+    // `fs_private` was set by `init_fs_context` and is not otherwise borrowed.
+    let root = unsafe {
+        (*sb).s_op = &Tables::<T>::OPERATIONS;
+        let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
+            return EINVAL.to_errno();
+        };
+        T::fill_super(
+            &FsContext::from_raw(fc),
+            context,
+            NewSuperBlock {
+                sb: new,
+                _type: PhantomData,
+            },
+        )
+    };
+    let root = match root {
+        Ok(root) => ARef::into_raw(root),
+        Err(e) => return e.to_errno(),
+    };
+    // SAFETY: We own a reference to the inode, which `d_make_root` takes over, also where it fails.
+    unsafe {
+        let inode = (*root.as_ptr()).as_ptr();
+        if (*inode).i_sb != sb {
+            bindings::iput(inode);
+            return EINVAL.to_errno();
+        }
+        (*sb).s_root = bindings::d_make_root(inode);
+        if (*sb).s_root.is_null() {
+            return ENOMEM.to_errno();
+        }
+    }
+    0
+}
+
+/// `->kill_sb`.
+///
+/// # Safety
+///
+/// `sb` must be a super block of the file system `T` that nobody uses any more.
+pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
+    // SAFETY: The super block is valid until `kill_anon_super` returns.
+    unsafe {
+        // Without a root `put_super` is not called, but the data hold inodes, which have to go
+        // before the super block does.
+        if (*sb).s_root.is_null() {
+            drop_data::<T>(sb);
+        }
+        bindings::kill_anon_super(sb);
+    }
+}
+
+/// Drops the super block's data, if it has any.
+///
+/// # Safety
+///
+/// `sb` must be a valid super block of the file system `T`, of which no [`SuperBlock`] is borrowed.
+unsafe fn drop_data<T: FileSystem>(sb: *mut bindings::super_block) {
+    // SAFETY: `s_fs_info` is null or a box of that type, by the invariants of `NewSuperBlock` and
+    // `SuperBlock`.
+    unsafe {
+        let data = core::mem::replace(&mut (*sb).s_fs_info, core::ptr::null_mut());
+        if let Some(data) = NonNull::new(data.cast::<T::Super>()) {
+            drop(KBox::from_raw(data.as_ptr()));
+        }
+    }
+}
+
+/// The operation table of super blocks.
+struct Tables<T>(PhantomData<T>);
+
+impl<T: Operations> Tables<T> {
+    const OPERATIONS: bindings::super_operations = bindings::super_operations {
+        alloc_inode: Some(inode::alloc::<T>),
+        free_inode: Some(inode::free::<T>),
+        evict_inode: Some(inode::evict::<T>),
+        put_super: Some(Self::put_super),
+        statfs: Some(Self::statfs),
+        show_options: Some(Self::show_options),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `sb` must be a super block of `T` all of whose inodes are evicted but those of its data.
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: The caller promises it.
+        unsafe { drop_data::<T>(sb) };
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be on a mounted super block of `T`, `buf` valid for writing.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        buf: *mut kernel::bindings::kstatfs,
+    ) -> c_int {
+        // SAFETY: A mounted super block has its data.
+        let sb = unsafe { SuperBlock::<T>::from_raw((*dentry).d_sb) };
+        match T::statfs(sb) {
+            Ok(answer) => {
+                // SAFETY: The kernel crate knows only the name of the structure, ours is the same.
+                unsafe { buf.cast::<bindings::kstatfs>().write(answer.into_raw()) };
+                0
+            }
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be on a mounted super block of `T`, `seq` a valid `seq_file`.
+    unsafe extern "C" fn show_options(
+        seq: *mut bindings::seq_file,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        // SAFETY: A mounted super block has its data; the `seq_file` is valid for the call.
+        let result = unsafe {
+            T::show_options(
+                SuperBlock::<T>::from_raw((*dentry).d_sb),
+                SeqFile::from_raw(seq),
+            )
+        };
+        match result {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+}

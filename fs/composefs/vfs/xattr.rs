@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes and access control lists.
+//!
+//! C headers: [`include/linux/xattr.h`](srctree/include/linux/xattr.h),
+//! [`include/linux/posix_acl.h`](srctree/include/linux/posix_acl.h)
+
+use super::{
+    bindings,
+    inode::Inode,
+    to_ssize,
+    FileSystem, //
+};
+use core::marker::PhantomData;
+use kernel::prelude::*;
+
+/// What a file system does with the extended attributes of its files.
+pub trait Operations: FileSystem {
+    /// Returns the length of the value of the attribute `name`, which includes its prefix, and
+    /// writes the value to `out` if there is room for all of it.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is no such attribute.
+    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut [u8]) -> Result<usize>;
+
+    /// Pushes the name of every attribute that the current task may see.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` from the list, if there is no room for a name.
+    fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result;
+
+    /// Returns an access control list, as the attribute's value has it; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being read.
+    fn acl(inode: &Inode<Self>, kind: AclKind) -> Result<Option<KVec<u8>>>;
+}
+
+/// Which access control list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AclKind {
+    /// Who may do what with a file.
+    Access,
+    /// What the files that are made in a directory begin with.
+    Default,
+}
+
+/// Takes the names of attributes, for listxattr(2).
+pub struct XattrList<'a> {
+    /// `None` if only the size is asked for.
+    out: Option<&'a mut [u8]>,
+    used: usize,
+}
+
+impl XattrList<'_> {
+    /// Adds the name `prefix` followed by `name`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if there is no room for it.
+    pub fn push(&mut self, prefix: &[u8], name: &[u8]) -> Result {
+        let len = prefix.len().checked_add(name.len()).ok_or(ERANGE)?;
+        let end = self.used.checked_add(len).ok_or(ERANGE)?;
+        let with_nul = end.checked_add(1).ok_or(ERANGE)?;
+        if let Some(out) = &mut self.out {
+            let room = out.get_mut(self.used..with_nul).ok_or(ERANGE)?;
+            let (head, tail) = room.split_at_mut_checked(prefix.len()).ok_or(ERANGE)?;
+            let (middle, nul) = tail.split_at_mut_checked(name.len()).ok_or(ERANGE)?;
+            copy(head, prefix);
+            copy(middle, name);
+            nul.fill(0);
+        }
+        self.used = with_nul;
+        Ok(())
+    }
+}
+
+/// Copies bytes to a place of the same length; unlike `copy_from_slice` it cannot panic.
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// A slice of a buffer that a caller of the VFS provides.
+///
+/// # Safety
+///
+/// `buf` must be valid for writing `size` bytes for the lifetime `'a`, or `size` 0.
+unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [u8] {
+    if size == 0 || buf.is_null() {
+        return &mut [];
+    }
+    // SAFETY: The caller promises it. The bytes are given a value first, because not every caller
+    // in the kernel has done so.
+    unsafe {
+        core::ptr::write_bytes(buf.cast::<u8>(), 0, size);
+        core::slice::from_raw_parts_mut(buf.cast(), size)
+    }
+}
+
+/// The handlers of all super blocks of `T`: one for every prefix.
+pub(super) fn handlers<T: Operations>() -> *const *const bindings::xattr_handler {
+    Table::<T>::HANDLERS.0.as_ptr()
+}
+
+struct Table<T>(PhantomData<T>);
+
+/// A list of handlers, ended by null.
+struct Handlers([*const bindings::xattr_handler; 2]);
+
+// SAFETY: The list and what it points to are never written to.
+unsafe impl Sync for Handlers {}
+
+impl<T: Operations> Table<T> {
+    /// An empty prefix matches every name, and the whole name is handed over.
+    const HANDLER: bindings::xattr_handler = bindings::xattr_handler {
+        prefix: kernel::str::as_char_ptr_in_const_context(c""),
+        get: Some(Self::get),
+        ..pin_init::zeroed()
+    };
+
+    const HANDLERS: &'static Handlers = &Handlers([&Self::HANDLER, core::ptr::null()]);
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T` with a reference held, `name` a C string, and `buf` valid
+    /// for writing `size` bytes.
+    unsafe extern "C" fn get(
+        _handler: *const bindings::xattr_handler,
+        _dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        name: *const c_char,
+        buf: *mut c_void,
+        size: usize,
+    ) -> c_int {
+        // SAFETY: The caller promises it.
+        let (inode, name, out) = unsafe {
+            (
+                Inode::<T>::from_raw(inode),
+                CStr::from_char_ptr(name),
+                buffer(buf, size),
+            )
+        };
+        match T::get_xattr(inode, name.to_bytes(), out) {
+            Ok(len) if size != 0 && len > size => ERANGE.to_errno(),
+            Ok(len) => c_int::try_from(len).unwrap_or(E2BIG.to_errno()),
+            Err(e) => e.to_errno(),
+        }
+    }
+}
+
+/// `->listxattr`.
+///
+/// # Safety
+///
+/// `dentry` must be positive and of `T`, and `buf` valid for writing `size` bytes.
+pub(super) unsafe extern "C" fn list<T: Operations>(
+    dentry: *mut bindings::dentry,
+    buf: *mut c_char,
+    size: usize,
+) -> isize {
+    // SAFETY: The caller promises it; it holds a reference to the dentry and so to the inode.
+    let (inode, out) = unsafe {
+        (
+            Inode::<T>::from_raw(bindings::d_inode(dentry)),
+            buffer(buf.cast(), size),
+        )
+    };
+    let mut list = XattrList {
+        out: (size != 0).then_some(out),
+        used: 0,
+    };
+    to_ssize(T::list_xattr(inode, &mut list).map(|()| list.used))
+}
+
+/// `->get_inode_acl`.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T`, with a reference held unless `rcu`.
+pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
+    inode: *mut bindings::inode,
+    kind: c_int,
+    rcu: bool,
+) -> *mut bindings::posix_acl {
+    // Reading may sleep.
+    if rcu {
+        return ECHILD.to_ptr();
+    }
+    let kind = match kind {
+        bindings::POSIX_ACL_ACCESS => AclKind::Access,
+        bindings::POSIX_ACL_DEFAULT => AclKind::Default,
+        _ => return EINVAL.to_ptr(),
+    };
+    // SAFETY: The caller promises it.
+    match T::acl(unsafe { Inode::<T>::from_raw(inode) }, kind) {
+        Ok(None) => core::ptr::null_mut(),
+        // SAFETY: The value is as long as said; the super block is valid as long as the inode.
+        Ok(Some(value)) => unsafe {
+            bindings::posix_acl_from_xattr(
+                (*(*inode).i_sb).s_user_ns,
+                value.as_ptr().cast(),
+                value.len(),
+            )
+        },
+        Err(e) => e.to_ptr(),
+    }
+}

@@ -97,6 +97,9 @@ impl<'b> Block<'b> {
         let names = usize::from(first.nameoff.get());
         let dirents = bytes.get(..names).ok_or_else(corrupt)?;
         let dirents = <[RawDirent]>::ref_from_bytes(dirents).map_err(|_| corrupt())?;
+        if dirents.is_empty() {
+            return Err(corrupt());
+        }
         Ok(Self {
             pos,
             bytes,

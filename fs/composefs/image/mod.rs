@@ -44,6 +44,8 @@
     clippy::unreachable,
     clippy::unwrap_used
 )]
+// `pub` is for the host's crate; the kernel module keeps all of this to itself.
+#![allow(unreachable_pub)]
 
 mod content;
 mod data;

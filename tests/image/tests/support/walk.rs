@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls all of the parser on all of an image that may be damaged.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use composefs_image::{overlay, Content, Error, FileType, Image, Node};
+
+use super::{Fault, Memory};
+
+/// What a walk has come across.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub inodes: u64,
+    pub entries: u64,
+    pub external: u64,
+    pub corrupt: u64,
+    pub faults: u64,
+}
+
+impl Seen {
+    /// Counts an error and drops it.
+    fn ok<T>(&mut self, result: Result<T, Error<Fault>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(Error::Corrupt(corrupt)) => {
+                assert!(!corrupt.what.is_empty());
+                self.corrupt += 1;
+                None
+            }
+            Err(Error::Source(Fault)) => {
+                self.faults += 1;
+                None
+            }
+        }
+    }
+}
+
+/// Walks the image that `bytes` hold from its root on, at most `limit` inodes. Each call must end
+/// within a number of runs that its own arguments set.
+pub fn walk(source: Memory, limit: usize) -> Seen {
+    let mut seen = Seen::default();
+    let size = source.bytes.len() as u64;
+    let blocks = size.div_ceil(4096);
+    let Some(image) = seen.ok(Image::open(source)) else {
+        return seen;
+    };
+    let runs = |bound: u64| {
+        let count = image.source().runs.replace(0);
+        assert!(count <= bound, "{count} runs, {bound} are enough");
+    };
+    runs(3);
+    let mut todo = vec![image.superblock().root_nid];
+    let mut known = HashSet::new();
+    while let Some(nid) = todo.pop() {
+        if known.len() == limit || !known.insert(nid) {
+            continue;
+        }
+        let inode = seen.ok(image.inode(nid));
+        runs(3);
+        let Some(inode) = inode else {
+            continue;
+        };
+        seen.inodes += 1;
+        assert!(inode.nlink > 0 && inode.mtime_nsec < 1_000_000_000);
+        let node = Node::new(nid, inode.size, inode.node.form());
+
+        let mut names = vec![];
+        seen.ok(image.xattrs(&node, |xattr| {
+            assert!(xattr.name.len() <= 255 && !xattr.name.contains(&0));
+            names.push((xattr.index, xattr.name.to_vec()));
+            ControlFlow::Continue(())
+        }));
+        // The area has at most 64 blocks and 255 shared ids. A name may cross a block.
+        let xattr_runs = 2 * 66 + 3 * 256;
+        runs(xattr_runs);
+        let mut out = vec![0; 70000];
+        for (index, name) in names.iter().take(20) {
+            if let Some(Some(len)) = seen.ok(image.xattr(&node, *index, name, &mut out)) {
+                assert!(len <= 65535);
+            }
+            runs(xattr_runs + 18);
+            overlay::visible(*index, name);
+        }
+
+        match inode.file_type() {
+            FileType::Unknown => panic!("inode without a type"),
+            FileType::Directory => {
+                assert!(inode.size <= size);
+                let mut pos = 0;
+                let mut entries = vec![];
+                seen.ok(image.read_dir(&node, &mut pos, |dirent| {
+                    assert!((1..=255).contains(&dirent.name.len()));
+                    assert!(!dirent.name.contains(&0) && !dirent.name.contains(&b'/'));
+                    entries.push((dirent.name.to_vec(), dirent.nid));
+                    ControlFlow::Continue(())
+                }));
+                assert!(pos <= inode.size);
+                runs(inode.size.div_ceil(4096) + inode.size / 12);
+                for (name, child) in entries {
+                    seen.entries += 1;
+                    seen.ok(image.lookup(&node, &name));
+                    runs(u64::from(blocks.ilog2()) + 2);
+                    todo.push(child);
+                }
+                seen.ok(image.lookup(&node, b"no such name"));
+                seen.ok(image.parent(&node));
+                runs(2 * u64::from(blocks.ilog2()) + 4);
+                for pos in [1, 4095, 5000, inode.size.wrapping_sub(1), u64::MAX] {
+                    let mut pos = pos;
+                    seen.ok(image.read_dir(&node, &mut pos, |_| ControlFlow::Break(())));
+                }
+                image.source().runs.set(0);
+            }
+            FileType::Symlink => {
+                assert!((1..=4095).contains(&inode.size));
+                seen.ok(image.read(&node, 0, &mut out));
+                runs(3);
+            }
+            FileType::Regular => {
+                let content = seen.ok(image.content(&node));
+                runs(2 * xattr_runs + 2);
+                let read = image.read(&node, inode.size / 2, &mut out);
+                runs(20);
+                match content {
+                    Some(Content::Inline) => {
+                        assert!(inode.size <= 8192);
+                        seen.ok(read);
+                    }
+                    Some(Content::External(_)) => seen.external += 1,
+                    // There was nothing to read.
+                    Some(Content::Sparse) | None => (),
+                }
+                if let Some(Some(len)) = seen.ok(image.redirect(&node, &mut out[..4096])) {
+                    assert!(len > 0 && !out[..len].starts_with(b"/"));
+                }
+                runs(xattr_runs + 4);
+            }
+            _ => (),
+        }
+    }
+    seen
+}

@@ -135,7 +135,9 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
 /// The path of the object of `inode`, relative to an object directory and with a NUL behind it.
 fn redirect(inode: &Inode<Composefs>) -> Result<KVec<u8>> {
     let mut name = KVec::zeroed(PATH_MAX, GFP_KERNEL)?;
-    let (room, _) = name.split_at_mut_checked(PATH_MAX.saturating_sub(1)).ok_or(EIO)?;
+    let (room, _) = name
+        .split_at_mut_checked(PATH_MAX.saturating_sub(1))
+        .ok_or(EIO)?;
     let image = inode.super_block().data().image();
     let len = image
         .redirect(&inode::node(inode), room)
@@ -152,7 +154,7 @@ fn find(inode: &Inode<Composefs>) -> Result<Path> {
     let name = CStr::from_bytes_with_nul(&name).map_err(|_| EIO)?;
     let fail = |what: fmt::Arguments<'_>| fault::of_object(inode, name.to_bytes(), what);
     for basedir in mounted.basedirs() {
-        match cred::with(mounted.credential(), || basedir.mount.lookup(name)) {
+        match cred::with(mounted.credential(), || basedir.lookup(name)) {
             Ok(path) if path.is_regular() => return Ok(path),
             Ok(_) => return Err(fail(fmt!("is not a regular file"))),
             Err(e) if e == ENOENT || e == ENOTDIR => (),
@@ -227,10 +229,11 @@ fn check(
         bytes: expected.as_bytes(),
     };
     match backing.verity_digest()? {
-        None => Err(fail(inode, fmt!("has no fs-verity digest, expected {expected}"))),
-        Some(found)
-            if found.algorithm != expected.algorithm || found.bytes() != expected.bytes =>
-        {
+        None => Err(fail(
+            inode,
+            fmt!("has no fs-verity digest, expected {expected}"),
+        )),
+        Some(found) if found.algorithm != expected.algorithm || found.bytes() != expected.bytes => {
             let found = Hex {
                 algorithm: found.algorithm,
                 bytes: found.bytes(),

@@ -47,11 +47,7 @@ pub(crate) fn warn_corrupt(mounted: &Mounted, nid: u64, corrupt: image::Corrupt)
 
 /// Writes to the log what is wrong with the object `path` that has the content of `inode`, and
 /// returns the error for who wanted it.
-pub(crate) fn of_object(
-    inode: &Inode<Composefs>,
-    path: &[u8],
-    what: fmt::Arguments<'_>,
-) -> Error {
+pub(crate) fn of_object(inode: &Inode<Composefs>, path: &[u8], what: fmt::Arguments<'_>) -> Error {
     log::warn(fmt!(
         "{}: inode {}: object {}: {}",
         inode.super_block().data().source(),

@@ -125,7 +125,9 @@ pub(crate) fn read_whole(
             at: node.nid().saturating_mul(32),
         })
     };
-    let size = usize::try_from(node.size()).ok().filter(|size| *size <= max);
+    let size = usize::try_from(node.size())
+        .ok()
+        .filter(|size| *size <= max);
     let size = size.ok_or_else(|| corrupt("data in the image are too large"))?;
     let mut data = KVec::zeroed(size, GFP_KERNEL).map_err(|e| image::Error::Source(e.into()))?;
     if mounted.image().read(node, 0, &mut data)? != size {

@@ -52,20 +52,13 @@ const OVERLAYFS_MAGIC: c_ulong = 0x794c_7630;
 /// Longest name in bytes, for statfs(2).
 const NAME_MAX: c_long = 255;
 
-/// An object directory.
-pub(crate) struct Basedir {
-    /// Its name, as it was given.
-    name: CString,
-    /// A mount of our own with the directory at its root.
-    pub(crate) mount: PrivateMount,
-}
-
 /// What a super block has.
 pub(crate) struct Mounted {
     image: Image<Cache>,
     /// Name of the image, for messages.
     source: CString,
-    basedirs: KVec<Basedir>,
+    /// Mounts of our own, with the object directories at their roots.
+    basedirs: KVec<PrivateMount>,
     verity: Verity,
     options: Options,
     credential: ARef<Credential>,
@@ -84,8 +77,13 @@ impl Mounted {
     }
 
     /// The object directories, in the order in which they are searched.
-    pub(crate) fn basedirs(&self) -> &[Basedir] {
+    pub(crate) fn basedirs(&self) -> &[PrivateMount] {
         &self.basedirs
+    }
+
+    /// The options as they were given.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// When digests are checked.
@@ -125,7 +123,11 @@ impl super_block::Operations for Composefs {
         }
 
         let size = file.size();
-        let cache = Cache(PrivateMapping::new(&sb, KBox::new(file, GFP_KERNEL)?, size)?);
+        let cache = Cache(PrivateMapping::new(
+            &sb,
+            KBox::new(file, GFP_KERNEL)?,
+            size,
+        )?);
         let image = Image::open(cache).map_err(|e| bad_image(fc, &source, e))?;
 
         let superblock = *image.superblock();
@@ -161,7 +163,7 @@ impl super_block::Operations for Composefs {
         let mounted = sb.data();
         let superblock = mounted.image.superblock();
         let mut answer = match mounted.basedirs.first() {
-            Some(basedir) => basedir.mount.root().statfs()?,
+            Some(basedir) => basedir.root().statfs()?,
             None => StatFs::full(4096, superblock.blocks.into()),
         };
         answer.identify(MAGIC, NAME_MAX, superblock.inos);
@@ -170,8 +172,8 @@ impl super_block::Operations for Composefs {
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {
         let mounted = sb.data();
-        for basedir in &mounted.basedirs {
-            let escaped = escape_basedir(&basedir.name)?;
+        for name in &mounted.options.basedirs {
+            let escaped = escape_basedir(name)?;
             super_block::show_option(seq, c"basedir", Some(&escaped));
         }
         if let Some(digest) = &mounted.options.digest {
@@ -182,7 +184,7 @@ impl super_block::Operations for Composefs {
             let text = CString::try_from_fmt(fmt!("{hex}"))?;
             super_block::show_option(seq, c"digest", Some(&text));
         }
-        if let Some(option) = mounted.options.verity.option() {
+        if let Some(option) = mounted.options.verity.and_then(Verity::option) {
             super_block::show_option(seq, option, None);
         }
         Ok(())
@@ -231,9 +233,7 @@ fn check_digest(
             ));
             Err(ENODATA)
         }
-        Some(found)
-            if found.algorithm != expected.algorithm || found.bytes() != expected.bytes =>
-        {
+        Some(found) if found.algorithm != expected.algorithm || found.bytes() != expected.bytes => {
             let found = Hex {
                 algorithm: found.algorithm,
                 bytes: found.bytes(),
@@ -248,7 +248,7 @@ fn check_digest(
 }
 
 /// Makes an object directory ours. Returns it and the depth of its file system in a stack.
-fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(Basedir, c_int)> {
+fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(PrivateMount, c_int)> {
     let path = Path::lookup_directory(name).inspect_err(|e| {
         fc.error(fmt!("basedir {name}: cannot be found: {e:?}"));
     })?;
@@ -261,11 +261,7 @@ fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(Base
     let mount = PrivateMount::new(&path).inspect_err(|e| {
         fc.error(fmt!("basedir {name}: its mount cannot be cloned: {e:?}"));
     })?;
-    let basedir = Basedir {
-        name: CString::try_from(name)?,
-        mount,
-    };
-    Ok((basedir, path.stack_depth()))
+    Ok((mount, path.stack_depth()))
 }
 
 /// The error for who mounts an image that cannot be read.

@@ -10,12 +10,15 @@ use crate::{
         Algorithm,
         Digest, //
     },
-    vfs::context::{
-        self,
-        FsContext,
-        Parameter,
-        Parsed,
-        Value, //
+    vfs::{
+        context::{
+            self,
+            FsContext,
+            Parameter,
+            Parsed,
+            Value, //
+        },
+        super_block::SuperBlock, //
     },
     Composefs, //
 };
@@ -62,7 +65,7 @@ pub(crate) struct Options {
     /// The digest that the image itself must have.
     pub(crate) digest: Option<Digest>,
     /// What was asked for by `verity`, `tryverity` or `noverity`; the last one counts.
-    pub(crate) verity: Verity,
+    pub(crate) verity: Option<Verity>,
 }
 
 impl context::Operations for Composefs {
@@ -73,14 +76,6 @@ impl context::Operations for Composefs {
     ) -> Result<Parsed> {
         if param.key == c"source" {
             return Ok(Parsed::Unknown);
-        }
-        if fc.is_reconfigure() {
-            // mount(2) hands over the options that the mount has; they cannot be changed.
-            if fc.is_mount_syscall() {
-                return Ok(Parsed::Taken);
-            }
-            fc.error(fmt!("{}: a mount's options cannot be changed", param.key));
-            return Err(EINVAL);
         }
         match (param.key.to_bytes(), &param.value) {
             (b"basedir", Value::String(value)) => add_basedirs(fc, options, value)?,
@@ -93,9 +88,9 @@ impl context::Operations for Composefs {
                 };
                 options.digest = Some(digest);
             }
-            (b"verity", Value::Flag) => options.verity = Verity::Required,
-            (b"tryverity", Value::Flag) => options.verity = Verity::Try,
-            (b"noverity", Value::Flag) => options.verity = Verity::Off,
+            (b"verity", Value::Flag) => options.verity = Some(Verity::Required),
+            (b"tryverity", Value::Flag) => options.verity = Some(Verity::Try),
+            (b"noverity", Value::Flag) => options.verity = Some(Verity::Off),
             (b"basedir" | b"digest", _) => {
                 fc.error(fmt!("{}: needs a value that is a string", param.key));
                 return Err(EINVAL);
@@ -108,9 +103,35 @@ impl context::Operations for Composefs {
         }
         Ok(Parsed::Taken)
     }
+
+    /// Accepts the options that the mount has: mount(8) gives them all when it changes a flag.
+    fn reconfigure(fc: &FsContext<'_>, options: &mut Options, sb: &SuperBlock<Self>) -> Result {
+        let has = sb.data().options();
+        let changed = if !options.basedirs.is_empty() && !options.same_basedirs(has) {
+            "basedir"
+        } else if options.digest.is_some() && options.digest != has.digest {
+            "digest"
+        } else if options.verity.is_some() && options.verity != has.verity {
+            "verity, tryverity or noverity"
+        } else {
+            return Ok(());
+        };
+        fc.error(fmt!("{changed}: cannot be changed while mounted"));
+        Err(EINVAL)
+    }
 }
 
 impl Options {
+    /// Whether the object directories have the same names in the same order.
+    fn same_basedirs(&self, other: &Self) -> bool {
+        self.basedirs.len() == other.basedirs.len()
+            && self
+                .basedirs
+                .iter()
+                .zip(&other.basedirs)
+                .all(|(a, b)| a.to_bytes() == b.to_bytes())
+    }
+
     /// When digests are checked, all options considered.
     ///
     /// # Errors
@@ -118,9 +139,9 @@ impl Options {
     /// `EINVAL` if they contradict each other.
     pub(crate) fn effective_verity(&self, fc: &FsContext<'_>) -> Result<Verity> {
         match (&self.digest, self.verity) {
-            (None, verity) => Ok(verity),
-            (Some(_), Verity::Named | Verity::Required) => Ok(Verity::Required),
-            (Some(_), Verity::Try | Verity::Off) => {
+            (None, verity) => Ok(verity.unwrap_or_default()),
+            (Some(_), None | Some(Verity::Named | Verity::Required)) => Ok(Verity::Required),
+            (Some(_), Some(Verity::Try | Verity::Off)) => {
                 fc.error(fmt!(
                     "digest: implies verity, and excludes tryverity and noverity"
                 ));
@@ -160,7 +181,9 @@ fn add_basedirs(fc: &FsContext<'_>, options: &mut Options, value: &CStr) -> Resu
         }
         name.push(0, GFP_KERNEL)?;
         let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
-        options.basedirs.push(CString::try_from(name)?, GFP_KERNEL)?;
+        options
+            .basedirs
+            .push(CString::try_from(name)?, GFP_KERNEL)?;
         if !more {
             return Ok(());
         }

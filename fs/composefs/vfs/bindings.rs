@@ -5,11 +5,13 @@
 
 #![allow(
     clippy::all,
-    clippy::undocumented_unsafe_blocks,
+    clippy::arithmetic_side_effects,
+    clippy::as_underscore,
     clippy::cast_lossless,
+    clippy::indexing_slicing,
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr,
-    clippy::as_underscore,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     unknown_lints,
     unnecessary_transmutes,

@@ -6,7 +6,10 @@
 
 use super::{
     bindings,
-    super_block,
+    super_block::{
+        self,
+        SuperBlock, //
+    },
     FileSystem, //
 };
 use core::{
@@ -31,6 +34,18 @@ pub trait Operations: FileSystem {
         context: &mut Self::Context,
         param: &Parameter<'_>,
     ) -> Result<Parsed>;
+
+    /// Checks the parameters that were given to change a mount of `sb`. It stays read-only
+    /// whatever is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being changed so; `fc` takes a message for the user.
+    fn reconfigure(
+        fc: &FsContext<'_>,
+        context: &mut Self::Context,
+        sb: &SuperBlock<Self>,
+    ) -> Result;
 }
 
 /// What became of a parameter.
@@ -100,21 +115,6 @@ impl FsContext<'_> {
             (!source.is_null()).then(|| CStr::from_char_ptr(source))
         }
     }
-
-    /// Whether an existing mount is to be changed.
-    pub fn is_reconfigure(&self) -> bool {
-        // SAFETY: The context is valid.
-        unsafe {
-            (*self.fc.as_ptr()).purpose()
-                == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
-        }
-    }
-
-    /// Whether it comes from mount(2), which hands over all options of a mount that is changed.
-    pub fn is_mount_syscall(&self) -> bool {
-        // SAFETY: The context is valid.
-        unsafe { (*self.fc.as_ptr()).oldapi() }
-    }
 }
 
 /// `->init_fs_context`.
@@ -175,7 +175,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
             let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
                 return EINVAL.to_errno();
             };
-            let value = match (*param).type_() {
+            let value = match bindings::fs_parameter_type(param) {
                 bindings::fs_value_type_fs_value_is_flag => Value::Flag,
                 bindings::fs_value_type_fs_value_is_string => {
                     let string = (*param).__bindgen_anon_1.string;
@@ -204,14 +204,27 @@ impl<T: super_block::Operations + Operations> Table<T> {
         unsafe { bindings::get_tree_nodev(fc, Some(super_block::fill_super::<T>)) }
     }
 
-    /// A mount stays read-only whatever is asked for: there is no way to write.
-    ///
     /// # Safety
     ///
-    /// `fc` must be a context of `T` that is locked.
+    /// `fc` must be a context of `T` for changing a mount, that is locked.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: The caller promises it.
-        unsafe { (*fc).sb_flags |= bindings::SB_RDONLY as c_uint };
-        0
+        // SAFETY: The caller promises it. The root of a context for changing a mount is that of a
+        // mounted super block, which has its data.
+        let result = unsafe {
+            // There is no way to write.
+            (*fc).sb_flags |= bindings::SB_RDONLY as c_uint;
+            let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
+                return EINVAL.to_errno();
+            };
+            T::reconfigure(
+                &FsContext::from_raw(fc),
+                context,
+                SuperBlock::from_raw((*(*fc).root).d_sb),
+            )
+        };
+        match result {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
     }
 }

@@ -94,7 +94,9 @@ impl DirEmitter<'_> {
 /// # Safety
 ///
 /// `inode` must be an inode of `T` that nobody else uses yet.
-pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(inode: *mut bindings::inode) {
+pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(
+    inode: *mut bindings::inode,
+) {
     // SAFETY: The caller promises it; the tables are static.
     unsafe {
         (*inode).i_op = inode::directory_operations::<T>();

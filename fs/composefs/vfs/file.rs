@@ -255,8 +255,7 @@ impl<T: Operations> Table<T> {
         iter: *mut bindings::iov_iter,
     ) -> isize {
         // SAFETY: The caller holds a reference to the file for the call.
-        let (file, flags) =
-            unsafe { (File::<T>::from_raw((*kiocb).ki_filp), (*kiocb).ki_flags) };
+        let (file, flags) = unsafe { (File::<T>::from_raw((*kiocb).ki_filp), (*kiocb).ki_flags) };
         let access = if flags & bindings::IOCB_NOWAIT != 0 {
             Access::NoWait
         } else {

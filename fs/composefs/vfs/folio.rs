@@ -83,11 +83,7 @@ impl Bytes<'_> {
     ///
     /// The caller owns a reference to `folio`, which is up to date, in the low memory and in a
     /// page cache that fills each folio once and lets nobody else write to it.
-    pub(super) unsafe fn new(
-        folio: NonNull<bindings::folio>,
-        pos: u64,
-        max: u64,
-    ) -> Result<Self> {
+    pub(super) unsafe fn new(folio: NonNull<bindings::folio>, pos: u64, max: u64) -> Result<Self> {
         // SAFETY: The caller owns a reference.
         let (folio_pos, size, address) = unsafe {
             (

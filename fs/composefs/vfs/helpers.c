@@ -197,6 +197,12 @@ bool composefs_helper_sb_has_verity(const struct super_block *sb)
 #endif
 }
 
+enum fs_value_type
+composefs_helper_fs_parameter_type(const struct fs_parameter *param)
+{
+	return param->type;
+}
+
 void composefs_helper_fc_error(struct fs_context *fc, const char *message)
 {
 	errorf(fc, "%s: %s", fc->fs_type->name, message);

@@ -77,6 +77,10 @@ int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
 					 u8 *algorithm);
 bool composefs_helper_sb_has_verity(const struct super_block *sb);
 
+/* A bit field, for which bindgen's accessor could panic */
+enum fs_value_type
+composefs_helper_fs_parameter_type(const struct fs_parameter *param);
+
 /* Messages */
 void composefs_helper_fc_error(struct fs_context *fc, const char *message);
 void composefs_helper_warn_ratelimited(const char *message);

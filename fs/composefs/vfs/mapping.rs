@@ -23,7 +23,7 @@ use core::{
 };
 use kernel::{
     error::from_err_ptr,
-    page::PAGE_SIZE,
+    page::PAGE_SHIFT,
     prelude::*, //
 };
 
@@ -111,7 +111,7 @@ impl<R: Reader> PrivateMapping<R> {
     /// `EIO` if `pos` is not before the end, else what the reader returned.
     pub fn bytes(&self, pos: u64) -> Result<Bytes<'_>> {
         let max = self.size.checked_sub(pos).filter(|n| *n > 0).ok_or(EIO)?;
-        let index = c_ulong::try_from(pos / PAGE_SIZE as u64).map_err(|_| EFBIG)?;
+        let index = c_ulong::try_from(pos >> PAGE_SHIFT).map_err(|_| EFBIG)?;
         // SAFETY: The mapping is valid while we hold the inode. With no filler, the mapping's own
         // `read_folio` is used, which takes no file.
         let folio = from_err_ptr(unsafe {
@@ -165,7 +165,10 @@ impl<R: Reader> AddressSpace<R> {
         // `i_private` by the invariants of `PrivateMapping`.
         let (reader, size) = unsafe {
             let inode = bindings::folio_inode(folio);
-            (&*(*inode).i_private.cast::<R>(), bindings::i_size_read(inode))
+            (
+                &*(*inode).i_private.cast::<R>(),
+                bindings::i_size_read(inode),
+            )
         };
         // SAFETY: The caller promises it; the mapping has no folio in the high memory.
         let mut new = unsafe { NewFolio::from_raw(ptr) };

@@ -233,9 +233,7 @@ impl PrivateMount {
                 (*self.mnt.as_ptr()).mnt_root,
                 self.mnt.as_ptr(),
                 name.as_char_ptr(),
-                bindings::LOOKUP_BENEATH
-                    | bindings::LOOKUP_NO_SYMLINKS
-                    | bindings::LOOKUP_NO_XDEV,
+                bindings::LOOKUP_BENEATH | bindings::LOOKUP_NO_SYMLINKS | bindings::LOOKUP_NO_XDEV,
                 &raw mut path,
             )
         })?;

@@ -115,7 +115,13 @@ impl PrivateFile {
         // SAFETY: The file is open; the vector describes `out`, and both outlive the read, which
         // is synchronous. The credentials of an open file are valid as long as it is.
         let n = unsafe {
-            bindings::iov_iter_kvec(&raw mut iter, bindings::ITER_DEST, &raw mut vec, 1, out.len());
+            bindings::iov_iter_kvec(
+                &raw mut iter,
+                bindings::ITER_DEST,
+                &raw mut vec,
+                1,
+                out.len(),
+            );
             bindings::init_sync_kiocb(&raw mut kiocb, file);
             kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
             // Our copy is the one to keep: do not leave a second one in the file's page cache.

@@ -39,9 +39,8 @@ pub(super) unsafe fn digest(inode: *mut bindings::inode) -> Result<Option<Digest
     let mut bytes = [0; MAX_DIGEST_SIZE];
     let mut algorithm = 0;
     // SAFETY: The inode is valid, and the array is as large as the largest digest.
-    let len = unsafe {
-        bindings::fsverity_get_digest(inode, bytes.as_mut_ptr(), &raw mut algorithm)
-    };
+    let len =
+        unsafe { bindings::fsverity_get_digest(inode, bytes.as_mut_ptr(), &raw mut algorithm) };
     match usize::try_from(len) {
         Ok(0) => Ok(None),
         Ok(len) if len <= MAX_DIGEST_SIZE => Ok(Some(Digest {

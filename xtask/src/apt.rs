@@ -133,7 +133,16 @@ impl PrivateApt {
 /// (proxies and the like) carried over.
 fn configuration(dir: &Path) -> Result<String> {
     let dir = dir.display();
-    let reach = output(Command::new("apt-config").args(["dump", "Acquire"]))?;
+    let all = output(Command::new("apt-config").args(["dump", "Acquire"]))?;
+    let reach: String = all
+        .lines()
+        .filter(|line| {
+            ["http", "https", "Proxy", "Retries", "Force", "Check-"]
+                .iter()
+                .any(|name| line.starts_with(&format!("Acquire::{name}")))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
     Ok(format!(
         r#"Dir::Etc::Parts "{dir}/parts";
 Dir::Etc::Main "{dir}/parts/none";
@@ -144,9 +153,9 @@ Dir::State::Lists "{dir}/lists";
 Dir::Cache "{dir}/cache";
 APT::Sandbox::User "";
 APT::Get::List-Cleanup "true";
-{reach}
 Acquire::Languages "none";
-"#
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+{reach}"#
     ))
 }
 
@@ -155,8 +164,8 @@ fn pick_version(table: &str, prefix: &str) -> Option<String> {
     table.lines().find_map(|line| {
         let version = line.split('|').nth(1)?.trim();
         let rest = version.strip_prefix(prefix)?;
-        // "1.9" must not take "1.95".
-        let whole = !rest.starts_with(|c: char| c.is_ascii_digit());
+        // "1.9" must not take "1.95", "7.3." may take "7.3.4".
+        let whole = prefix.ends_with('.') || !rest.starts_with(|c: char| c.is_ascii_digit());
         whole.then(|| version.to_owned())
     })
 }
@@ -171,6 +180,7 @@ mod tests {
                      rust-src | 1.95.0+dfsg1-2 | http://x/debian trixie-backports/main\n";
         assert_eq!(pick_version(table, "1.95.0").as_deref(), Some("1.95.0+dfsg1-2"));
         assert_eq!(pick_version(table, "1.9"), None);
+        assert_eq!(pick_version(table, "1.96.").as_deref(), Some("1.96.1+dfsg1-2"));
     }
 
     #[test]

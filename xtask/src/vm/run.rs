@@ -412,10 +412,10 @@ fn give_keys(mut to: UnixStream, events: Sender<Event>) {
         while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
             for &key in &buffer[..count] {
                 escapes = if key == terminal::ESCAPE { escapes + 1 } else { 0 };
-            }
-            if escapes >= 3 {
-                if let Ok(slot) = events.lock() {
-                    slot.as_ref().map(|events| events.send(Event::Escape));
+                if escapes == 3 {
+                    if let Ok(slot) = events.lock() {
+                        slot.as_ref().map(|events| events.send(Event::Escape));
+                    }
                 }
             }
             if to.write_all(&buffer[..count]).is_err() {

@@ -15,7 +15,7 @@ use zerocopy::{
         U16,
         U64, //
     },
-    FromBytes, //
+    FromBytes as _, //
 };
 use zerocopy_derive::{
     FromBytes,

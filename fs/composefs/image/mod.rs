@@ -25,6 +25,9 @@
 //! | `overlay.rs`    | what overlayfs attributes mean; pure functions                    |
 //! | `window.rs`     | reads of single bytes through [`Source::run`]                     |
 //!
+//! `zerocopy`'s traits are imported without a name: where its feature `derive` is on, they bring
+//! macros that clash with those of `zerocopy_derive`.
+//!
 //! C header: `fs/erofs/erofs_fs.h`
 
 #![deny(
@@ -44,9 +47,6 @@
     clippy::unreachable,
     clippy::unwrap_used
 )]
-// `pub` is for the host's crate; the kernel module keeps all of this to itself.
-#![allow(unreachable_pub)]
-
 mod content;
 mod data;
 mod dir;

@@ -12,7 +12,7 @@ use zerocopy::{
         U32,
         U64, //
     },
-    FromBytes, //
+    FromBytes as _, //
 };
 use zerocopy_derive::{
     FromBytes,

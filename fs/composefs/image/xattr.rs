@@ -13,7 +13,7 @@ use zerocopy::{
         U16,
         U32, //
     },
-    FromBytes, //
+    FromBytes as _, //
 };
 use zerocopy_derive::{
     FromBytes,

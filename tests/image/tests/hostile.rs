@@ -68,7 +68,7 @@ fn mutate(bytes: &mut [u8], written: &[u64], state: &mut u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(support::cases(60))]
 
     #[test]
     fn damaged_fields(tree in model::tree(30), options in writer::options(), seed: u64) {

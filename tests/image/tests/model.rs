@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use support::{compare, model, writer, Memory};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(support::cases(64))]
 
     #[test]
     fn reads_what_was_written(tree in model::tree(40), options in writer::options()) {

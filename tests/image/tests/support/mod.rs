@@ -14,6 +14,19 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use composefs_image::Source;
+use proptest::prelude::ProptestConfig;
+
+/// Runs `cases` cases of a property, or as many as `PROPTEST_CASES` says.
+pub fn cases(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => ProptestConfig { cases, ..config },
+    }
+}
 
 /// The error that [`Memory`] fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

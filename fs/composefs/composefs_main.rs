@@ -62,6 +62,7 @@ impl vfs::FileSystem for Composefs {
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";
     type Context = options::Options;
+    type Key = mount::Key;
     type Super = mount::Mounted;
     type Inode = image::Form;
     type Pinned = inode::Pinned;

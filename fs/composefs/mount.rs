@@ -11,6 +11,7 @@ use crate::{
     },
     inode,
     options::{
+        Basedir,
         Options,
         Verity, //
     },
@@ -21,6 +22,7 @@ use crate::{
         inode::Inode,
         mapping::PrivateMapping,
         path::{
+            Identity,
             Path,
             PrivateMount, //
         },
@@ -31,7 +33,8 @@ use crate::{
             Attributes,
             NewSuperBlock,
             SuperBlock, //
-        }, //
+        },
+        verity, //
     },
     Composefs, //
 };
@@ -97,13 +100,44 @@ impl Mounted {
     }
 }
 
+/// What makes a super block the one that a second mount asks for, too: the image by its own digest,
+/// for a path or an inode number would be no identity, and all that its files depend on.
+///
+/// The addresses in it are those of things that the super block holds, so that nothing else has
+/// them as long as it can be mounted again.
+pub(crate) struct Key {
+    image: verity::Digest,
+    verity: Verity,
+    pinned: bool,
+    basedirs: KVec<Identity>,
+    credential: ARef<Credential>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.image == other.image
+            && self.verity == other.verity
+            && self.pinned == other.pinned
+            && *self.basedirs == *other.basedirs
+            && cred::same_rights(&self.credential, &other.credential)
+    }
+}
+
+impl Eq for Key {}
+
+/// An image that has been opened and checked, with what belongs to it.
+pub(crate) struct Prepared {
+    file: PrivateFile,
+    source: CString,
+    basedirs: KVec<PrivateMount>,
+    verity: Verity,
+    /// One more than the deepest file system below.
+    stack_depth: c_int,
+    credential: ARef<Credential>,
+}
+
 impl super_block::Operations for Composefs {
-    fn fill_super<'a>(
-        fc: &FsContext<'a>,
-        options: &mut Options,
-        sb: NewSuperBlock<'a, Self>,
-    ) -> Result<ARef<Inode<Self>>> {
-        let options = core::mem::take(options);
+    fn prepare(fc: &FsContext<'_>, options: &mut Options) -> Result<Option<Key>> {
         let verity = options.effective_verity(fc)?;
         let credential = cred::current()?;
         let Some(source) = fc.source() else {
@@ -112,46 +146,70 @@ impl super_block::Operations for Composefs {
         };
         let source = CString::try_from(source)?;
 
-        let (file, image_depth) = open_image(fc, &source, &credential)?;
-        check_digest(fc, &source, &file, &options)?;
-        let mut depth = image_depth;
+        let (file, mut depth) = open_image(fc, &source, options, &credential)?;
+        let digest = image_digest(fc, &source, &file, options)?;
         let mut basedirs = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
-        for name in &options.basedirs {
-            let (basedir, basedir_depth) = open_basedir(fc, name, verity)?;
-            depth = depth.max(basedir_depth);
-            basedirs.push(basedir, GFP_KERNEL)?;
+        let mut identities = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
+        for basedir in &options.basedirs {
+            let (mount, path) = open_basedir(fc, basedir, verity)?;
+            depth = depth.max(path.stack_depth());
+            basedirs.push(mount, GFP_KERNEL)?;
+            identities.push(path.identity(), GFP_KERNEL)?;
         }
+        let key = digest.map(|image| Key {
+            image,
+            verity,
+            pinned: options.digest.is_some(),
+            basedirs: identities,
+            credential: credential.clone(),
+        });
+        options.prepared = Some(Prepared {
+            file,
+            source,
+            basedirs,
+            verity,
+            stack_depth: depth.saturating_add(1),
+            credential,
+        });
+        Ok(key)
+    }
+
+    fn fill_super<'a>(
+        fc: &FsContext<'a>,
+        options: &mut Options,
+        sb: NewSuperBlock<'a, Self>,
+    ) -> Result<ARef<Inode<Self>>> {
+        let mut options = core::mem::take(options);
+        let Prepared {
+            file,
+            source,
+            basedirs,
+            verity,
+            stack_depth,
+            credential,
+        } = options.prepared.take().ok_or(EINVAL)?;
 
         let size = file.size();
-        let cache = Cache(PrivateMapping::new(
-            &sb,
-            KBox::new(file, GFP_KERNEL)?,
-            size,
-        )?);
-        let image = Image::open(cache).map_err(|e| bad_image(fc, &source, e))?;
+        let cache = PrivateMapping::new(&sb, KBox::new(file, GFP_KERNEL)?, size)?;
+        let image = Image::open(Cache(cache)).map_err(|e| bad_image(fc, &source, e))?;
 
         let superblock = *image.superblock();
         let attributes = Attributes {
             magic: MAGIC,
             posix_acl: superblock.has_acl,
-            stack_depth: depth.saturating_add(1),
+            stack_depth,
             uuid: superblock.uuid,
         };
-        let sb = sb.init(
-            &attributes,
-            Mounted {
-                image,
-                source,
-                basedirs,
-                verity,
-                options,
-                credential,
-            },
-        );
-        let sb = sb.inspect_err(|e| {
-            if *e == EINVAL {
-                fc.error(fmt!("too many file systems on top of each other"));
-            }
+        let mounted = Mounted {
+            image,
+            source,
+            basedirs,
+            verity,
+            options,
+            credential,
+        };
+        let sb = sb.init(&attributes, mounted).inspect_err(|_| {
+            fc.error(fmt!("too many file systems on top of each other"));
         })?;
         match inode::get(sb, superblock.root_nid)? {
             Some(root) if root.is_dir() => Ok(root),
@@ -172,8 +230,8 @@ impl super_block::Operations for Composefs {
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {
         let mounted = sb.data();
-        for name in &mounted.options.basedirs {
-            let escaped = escape_basedir(name)?;
+        for basedir in &mounted.options.basedirs {
+            let escaped = escape_basedir(&basedir.name)?;
             super_block::show_option(seq, c"basedir", Some(&escaped));
         }
         if let Some(digest) = &mounted.options.digest {
@@ -195,11 +253,15 @@ impl super_block::Operations for Composefs {
 fn open_image(
     fc: &FsContext<'_>,
     source: &CStr,
+    options: &Options,
     credential: &Credential,
 ) -> Result<(PrivateFile, c_int)> {
-    let path = Path::lookup(source).inspect_err(|e| {
-        fc.error(fmt!("image {source}: cannot be found: {e:?}"));
-    })?;
+    let path = match &options.image {
+        Some(path) => path.clone(),
+        None => Path::lookup(source).inspect_err(|e| {
+            fc.error(fmt!("image {source}: cannot be found: {e:?}"));
+        })?,
+    };
     if !path.is_regular() && !path.is_block_device() {
         fc.error(fmt!(
             "image {source}: is neither a regular file nor a block device"
@@ -212,46 +274,59 @@ fn open_image(
     Ok((file, path.stack_depth()))
 }
 
-/// Checks the image's own digest, if one was asked for.
-fn check_digest(
+/// Returns the image's own digest, if it has one, and checks it, if one was asked for.
+fn image_digest(
     fc: &FsContext<'_>,
     source: &CStr,
     file: &PrivateFile,
     options: &Options,
-) -> Result {
+) -> Result<Option<verity::Digest>> {
+    let found = file.verity_digest().inspect_err(|e| {
+        fc.error(fmt!("image {source}: its digest cannot be read: {e:?}"));
+    })?;
     let Some(expected) = &options.digest else {
-        return Ok(());
+        return Ok(found);
     };
     let expected = Hex {
         algorithm: expected.algorithm().as_raw(),
         bytes: expected.as_bytes(),
     };
-    match file.verity_digest()? {
-        None => {
-            fc.error(fmt!(
-                "image {source}: has no fs-verity digest, so that digest= cannot be checked"
-            ));
-            Err(ENODATA)
-        }
-        Some(found) if found.algorithm != expected.algorithm || found.bytes() != expected.bytes => {
-            let found = Hex {
-                algorithm: found.algorithm,
-                bytes: found.bytes(),
-            };
-            fc.error(fmt!(
-                "image {source}: wrong fs-verity digest: expected {expected}, found {found}"
-            ));
-            Err(EIO)
-        }
-        Some(_) => Ok(()),
+    let Some(found) = found else {
+        fc.error(fmt!(
+            "image {source}: has no fs-verity digest, so that digest= cannot be checked"
+        ));
+        return Err(ENODATA);
+    };
+    if found.algorithm != expected.algorithm || found.bytes() != expected.bytes {
+        let found = Hex {
+            algorithm: found.algorithm,
+            bytes: found.bytes(),
+        };
+        fc.error(fmt!(
+            "image {source}: wrong fs-verity digest: expected {expected}, found {found}"
+        ));
+        return Err(EIO);
     }
+    Ok(Some(found))
 }
 
-/// Makes an object directory ours. Returns it and the depth of its file system in a stack.
-fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(PrivateMount, c_int)> {
-    let path = Path::lookup_directory(name).inspect_err(|e| {
-        fc.error(fmt!("basedir {name}: cannot be found: {e:?}"));
-    })?;
+/// Makes an object directory ours. Returns our mount of it and where it is.
+fn open_basedir(
+    fc: &FsContext<'_>,
+    basedir: &Basedir,
+    verity: Verity,
+) -> Result<(PrivateMount, Path)> {
+    let name: &CStr = &basedir.name;
+    let path = match &basedir.path {
+        Some(path) => path.clone(),
+        None => Path::lookup(name).inspect_err(|e| {
+            fc.error(fmt!("basedir {name}: cannot be found: {e:?}"));
+        })?,
+    };
+    if !path.is_directory() {
+        fc.error(fmt!("basedir {name}: is not a directory"));
+        return Err(ENOTDIR);
+    }
     if path.magic() == OVERLAYFS_MAGIC && matches!(verity, Verity::Named | Verity::Required) {
         fc.error(fmt!(
             "basedir {name}: is on overlayfs, where digests cannot be verified (see noverity)"
@@ -261,7 +336,7 @@ fn open_basedir(fc: &FsContext<'_>, name: &CStr, verity: Verity) -> Result<(Priv
     let mount = PrivateMount::new(&path).inspect_err(|e| {
         fc.error(fmt!("basedir {name}: its mount cannot be cloned: {e:?}"));
     })?;
-    Ok((mount, path.stack_depth()))
+    Ok((mount, path))
 }
 
 /// The error for who mounts an image that cannot be read.

@@ -10,6 +10,7 @@ use crate::{
         Algorithm,
         Digest, //
     },
+    mount::Prepared,
     vfs::{
         context::{
             self,
@@ -18,6 +19,7 @@ use crate::{
             Parsed,
             Value, //
         },
+        path::Path,
         super_block::SuperBlock, //
     },
     Composefs, //
@@ -57,15 +59,27 @@ impl Verity {
     }
 }
 
+/// An object directory, as it was given.
+pub(crate) struct Basedir {
+    /// Its name, for messages and `/proc/mounts`.
+    pub(crate) name: CString,
+    /// What the file descriptor referred to that it was given as, if it was.
+    pub(crate) path: Option<Path>,
+}
+
 /// The options of a mount, as far as they have been given.
 #[derive(Default)]
 pub(crate) struct Options {
+    /// What the file descriptor referred to that the image was given as, if it was.
+    pub(crate) image: Option<Path>,
     /// Object directories, in the order in which they are searched.
-    pub(crate) basedirs: KVec<CString>,
+    pub(crate) basedirs: KVec<Basedir>,
     /// The digest that the image itself must have.
     pub(crate) digest: Option<Digest>,
     /// What was asked for by `verity`, `tryverity` or `noverity`; the last one counts.
     pub(crate) verity: Option<Verity>,
+    /// What [`crate::mount`] has made of them.
+    pub(crate) prepared: Option<Prepared>,
 }
 
 impl context::Operations for Composefs {
@@ -74,11 +88,19 @@ impl context::Operations for Composefs {
         options: &mut Options,
         param: &Parameter<'_>,
     ) -> Result<Parsed> {
-        if param.key == c"source" {
-            return Ok(Parsed::Unknown);
-        }
         match (param.key.to_bytes(), &param.value) {
+            (b"source", Value::Path(path)) => {
+                fc.set_source(path.name()?).inspect_err(|_| {
+                    fc.error(fmt!("source: more than one image"));
+                })?;
+                options.image = Some(path.clone());
+            }
             (b"basedir", Value::String(value)) => add_basedirs(fc, options, value)?,
+            (b"basedir", Value::Path(path)) => {
+                let name = path.name()?;
+                let path = Some(path.clone());
+                add_basedir(fc, options, Basedir { name, path })?;
+            }
             (b"digest", Value::String(value)) => {
                 let Some(digest) = parse_digest(value.to_bytes()) else {
                     fc.error(fmt!(
@@ -92,7 +114,7 @@ impl context::Operations for Composefs {
             (b"tryverity", Value::Flag) => options.verity = Some(Verity::Try),
             (b"noverity", Value::Flag) => options.verity = Some(Verity::Off),
             (b"basedir" | b"digest", _) => {
-                fc.error(fmt!("{}: needs a value that is a string", param.key));
+                fc.error(fmt!("{}: needs a value", param.key));
                 return Err(EINVAL);
             }
             (b"verity" | b"tryverity" | b"noverity", _) => {
@@ -129,7 +151,7 @@ impl Options {
                 .basedirs
                 .iter()
                 .zip(&other.basedirs)
-                .all(|(a, b)| a.to_bytes() == b.to_bytes())
+                .all(|(a, b)| a.name.to_bytes() == b.name.to_bytes())
     }
 
     /// When digests are checked, all options considered.
@@ -149,6 +171,15 @@ impl Options {
             }
         }
     }
+}
+
+/// Adds an object directory.
+fn add_basedir(fc: &FsContext<'_>, options: &mut Options, basedir: Basedir) -> Result {
+    if options.basedirs.len() >= BASEDIRS_MAX {
+        fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
+        return Err(EINVAL);
+    }
+    Ok(options.basedirs.push(basedir, GFP_KERNEL)?)
 }
 
 /// Adds the directories of one `basedir=`: separated by colons, with `\` before a colon or
@@ -175,15 +206,10 @@ fn add_basedirs(fc: &FsContext<'_>, options: &mut Options, value: &CStr) -> Resu
             fc.error(fmt!("basedir: '{value}' has a directory without a name"));
             return Err(EINVAL);
         }
-        if options.basedirs.len() >= BASEDIRS_MAX {
-            fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
-            return Err(EINVAL);
-        }
         name.push(0, GFP_KERNEL)?;
         let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
-        options
-            .basedirs
-            .push(CString::try_from(name)?, GFP_KERNEL)?;
+        let name = CString::try_from(name)?;
+        add_basedir(fc, options, Basedir { name, path: None })?;
         if !more {
             return Ok(());
         }

@@ -12,6 +12,7 @@
 #include <linux/splice.h>
 #include <linux/uio.h>
 
+const unsigned long COMPOSEFS_CONST_SB_ACTIVE = SB_ACTIVE;
 const unsigned long COMPOSEFS_CONST_SB_RDONLY = SB_RDONLY;
 const unsigned long COMPOSEFS_CONST_SB_NOATIME = SB_NOATIME;
 const unsigned long COMPOSEFS_CONST_SB_POSIXACL = SB_POSIXACL;

@@ -6,8 +6,10 @@
 
 use super::{
     bindings,
+    path::Path,
     super_block::{
         self,
+        Info,
         SuperBlock, //
     },
     FileSystem, //
@@ -17,6 +19,10 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     fmt,
     prelude::*,
     str::CString, //
@@ -63,7 +69,9 @@ pub enum Value<'a> {
     Flag,
     /// A string.
     String(&'a CStr),
-    /// Anything else: a file descriptor, a path, a blob.
+    /// What a file descriptor refers to.
+    Path(Path),
+    /// Anything else: a path that was given as such, a blob.
     Other,
 }
 
@@ -105,6 +113,26 @@ impl FsContext<'_> {
             // SAFETY: The context is valid, and the message a C string that is copied.
             unsafe { bindings::fc_error(self.fc.as_ptr(), message.as_char_ptr()) };
         }
+    }
+
+    /// Sets what is to be mounted, for a parameter that was not a string.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `EINVAL` if it is set already.
+    pub fn set_source(&self, name: CString) -> Result {
+        // SAFETY: The context is valid and locked; it frees the copy with `kfree`.
+        unsafe {
+            if !(*self.fc.as_ptr()).source.is_null() {
+                return Err(EINVAL);
+            }
+            let copy = bindings::kstrdup(name.as_char_ptr(), bindings::GFP_KERNEL);
+            if copy.is_null() {
+                return Err(ENOMEM);
+            }
+            (*self.fc.as_ptr()).source = copy;
+        }
+        Ok(())
     }
 
     /// What is to be mounted, as the user named it.
@@ -170,7 +198,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         fc: *mut bindings::fs_context,
         param: *mut bindings::fs_parameter,
     ) -> c_int {
-        // SAFETY: The caller promises it. A parameter that is a string has one.
+        // SAFETY: The caller promises it. A parameter that is a string or file has one.
         let (fc, context, param) = unsafe {
             let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
                 return EINVAL.to_errno();
@@ -183,6 +211,13 @@ impl<T: super_block::Operations + Operations> Table<T> {
                         return EINVAL.to_errno();
                     }
                     Value::String(CStr::from_char_ptr(string))
+                }
+                bindings::fs_value_type_fs_value_is_file => {
+                    let file = (*param).__bindgen_anon_1.file;
+                    if file.is_null() {
+                        return EINVAL.to_errno();
+                    }
+                    Value::Path(Path::of_file(file))
                 }
                 _ => Value::Other,
             };
@@ -200,8 +235,60 @@ impl<T: super_block::Operations + Operations> Table<T> {
     ///
     /// `fc` must be a context of `T` that is locked.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: The caller promises it; `fill_super` is that of `T`.
-        unsafe { bindings::get_tree_nodev(fc, Some(super_block::fill_super::<T>)) }
+        // SAFETY: The caller promises it.
+        let root = unsafe { Self::root(fc) };
+        match root {
+            Ok(root) => {
+                // SAFETY: The context is ours, and takes over the reference to the root.
+                unsafe { (*fc).root = root };
+                0
+            }
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// Finds or makes the super block, and returns its root with a reference. The super block is
+    /// active and locked then.
+    ///
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked.
+    unsafe fn root(fc: *mut bindings::fs_context) -> Result<*mut bindings::dentry> {
+        // SAFETY: The caller promises it. `sget_fc` takes what is in `s_fs_info` if it makes a new
+        // super block, and leaves it if not.
+        unsafe {
+            let context = (*fc)
+                .fs_private
+                .cast::<T::Context>()
+                .as_mut()
+                .ok_or(EINVAL)?;
+            let key = T::prepare(&FsContext::from_raw(fc), context)?;
+            let has_key = key.is_some();
+            let info = KBox::new(Info::<T>::new(key), GFP_KERNEL)?;
+            (*fc).s_fs_info = KBox::into_raw(info).cast();
+            let sb = from_err_ptr(bindings::sget_fc(
+                fc,
+                if has_key {
+                    Some(super_block::test::<T>)
+                } else {
+                    None
+                },
+                Some(bindings::set_anon_super_fc),
+            ));
+            let left = core::mem::replace(&mut (*fc).s_fs_info, core::ptr::null_mut());
+            if let Some(left) = NonNull::new(left.cast::<Info<T>>()) {
+                drop(KBox::from_raw(left.as_ptr()));
+            }
+            let sb = sb?;
+            if (*sb).s_root.is_null() {
+                if let Err(e) = to_result(super_block::fill_super::<T>(sb, fc)) {
+                    bindings::deactivate_locked_super(sb);
+                    return Err(e);
+                }
+                (*sb).s_flags |= bindings::SB_ACTIVE;
+            }
+            Ok(bindings::dget((*sb).s_root))
+        }
     }
 
     /// # Safety

@@ -33,6 +33,12 @@ pub fn with<R>(cred: &Credential, f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether two credentials give the same rights to files.
+pub fn same_rights(a: &Credential, b: &Credential) -> bool {
+    // SAFETY: Both are valid.
+    unsafe { bindings::cred_same_rights(a.as_ptr(), b.as_ptr()) }
+}
+
 /// Whether the current task has `CAP_SYS_ADMIN` in the initial user namespace. Leaves no trace in
 /// the audit log: for choosing what to show, not for refusing.
 pub fn is_admin() -> bool {

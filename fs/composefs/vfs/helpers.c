@@ -8,6 +8,12 @@
 #include <linux/fsnotify.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
+#include <linux/security.h>
+
+struct dentry *composefs_helper_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
 
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
 					      struct kmem_cache *cache)
@@ -144,6 +150,27 @@ bool composefs_helper_capable_noaudit(int cap)
 	return ns_capable_noaudit(&init_user_ns, cap);
 }
 
+bool composefs_helper_cred_same_rights(const struct cred *a,
+				       const struct cred *b)
+{
+	u32 secid_a, secid_b;
+
+	if (a == b)
+		return true;
+	security_cred_getsecid(a, &secid_a);
+	security_cred_getsecid(b, &secid_b);
+	return secid_a == secid_b && a->user_ns == b->user_ns &&
+	       a->securebits == b->securebits &&
+	       !memcmp(&a->cap_effective, &b->cap_effective,
+		       sizeof(a->cap_effective)) &&
+	       !cred_fscmp(a, b);
+}
+
+struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt)
+{
+	return mnt_idmap(mnt);
+}
+
 int composefs_helper_path_permission(const struct path *path, int mask)
 {
 	return inode_permission(mnt_idmap(path->mnt), d_inode(path->dentry),
@@ -195,6 +222,22 @@ bool composefs_helper_sb_has_verity(const struct super_block *sb)
 #else
 	return false;
 #endif
+}
+
+/*
+ * Runs under a spinlock, see sget_fc(). A super block of another user namespace
+ * is refused here, because sget_fc() would fail the mount.
+ */
+bool composefs_helper_sb_compatible(struct super_block *sb,
+				    struct fs_context *fc)
+{
+	const unsigned long flags = SB_SYNCHRONOUS | SB_DIRSYNC | SB_LAZYTIME |
+				    SB_MANDLOCK;
+	struct user_namespace *user_ns = fc->global ? &init_user_ns : fc->user_ns;
+
+	return sb->s_user_ns == user_ns &&
+	       !((sb->s_flags ^ fc->sb_flags) & flags) &&
+	       !security_sb_mnt_opts_compat(sb, fc->security);
 }
 
 enum fs_value_type

@@ -23,6 +23,9 @@
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
 
+/* Dentries */
+struct dentry *composefs_helper_dget(struct dentry *dentry);
+
 /* Inodes */
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
 					      struct kmem_cache *cache);
@@ -63,8 +66,11 @@ const struct cred *composefs_helper_get_current_cred(void);
 const struct cred *composefs_helper_override_creds(const struct cred *cred);
 void composefs_helper_revert_creds(const struct cred *cred);
 bool composefs_helper_capable_noaudit(int cap);
+bool composefs_helper_cred_same_rights(const struct cred *a,
+				       const struct cred *b);
 
 /* Files and paths */
+struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt);
 int composefs_helper_path_permission(const struct path *path, int mask);
 bool composefs_helper_path_owner_or_capable(const struct path *path);
 bool composefs_helper_path_open_may_wait(const struct path *path);
@@ -76,6 +82,9 @@ const struct path *composefs_helper_file_path(const struct file *file);
 int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
 					 u8 *algorithm);
 bool composefs_helper_sb_has_verity(const struct super_block *sb);
+
+bool composefs_helper_sb_compatible(struct super_block *sb,
+				    struct fs_context *fc);
 
 /* A bit field, for which bindgen's accessor could panic */
 enum fs_value_type

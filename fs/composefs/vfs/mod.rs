@@ -53,6 +53,10 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// What parameters are collected in, from `fsopen()` on: `struct fs_context::fs_private`.
     type Context: Default + Send;
 
+    /// What makes a super block the one that a second mount asks for, too. Compared under a
+    /// spinlock, also with super blocks that are being made or taken down: it must not change.
+    type Key: Eq + Send + Sync;
+
     /// Data of a super block: `struct super_block::s_fs_info`.
     type Super: Send + Sync;
 

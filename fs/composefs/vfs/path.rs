@@ -16,7 +16,8 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    prelude::*, //
+    prelude::*,
+    str::CString, //
 };
 
 /// An existing file: a mount and a positive dentry, with a reference to each.
@@ -41,24 +42,56 @@ impl Path {
     ///
     /// What path lookup gives: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, ...
     pub fn lookup(name: &CStr) -> Result<Self> {
-        Self::kern_path(name, bindings::LOOKUP_FOLLOW)
-    }
-
-    /// As [`Self::lookup`], but the result must be a directory.
-    ///
-    /// # Errors
-    ///
-    /// What path lookup gives.
-    pub fn lookup_directory(name: &CStr) -> Result<Self> {
-        Self::kern_path(name, bindings::LOOKUP_FOLLOW | bindings::LOOKUP_DIRECTORY)
-    }
-
-    fn kern_path(name: &CStr, flags: c_uint) -> Result<Self> {
         let mut path: bindings::path = pin_init::zeroed();
+        let flags = bindings::LOOKUP_FOLLOW;
         // SAFETY: The name is a valid C string; on success `path` is filled in.
         to_result(unsafe { bindings::kern_path(name.as_char_ptr(), flags, &raw mut path) })?;
         // INVARIANT: `kern_path` took the references.
         Ok(Self(path))
+    }
+
+    /// Where `file` is.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file.
+    pub(super) unsafe fn of_file(file: *mut bindings::file) -> Self {
+        // SAFETY: An open file has a path, to a positive dentry.
+        let path = unsafe { *bindings::file_path(file) };
+        // SAFETY: Mount and dentry are valid.
+        unsafe { bindings::path_get(&raw const path) };
+        // INVARIANT: `path_get` took the references.
+        Self(path)
+    }
+
+    /// Its name, as the current task would name it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENAMETOOLONG`.
+    pub fn name(&self) -> Result<CString> {
+        let mut buffer = KVec::<u8>::zeroed(PATH_MAX, GFP_KERNEL)?;
+        // SAFETY: The path is valid, the buffer as long as said.
+        let name = from_err_ptr(unsafe {
+            bindings::d_path(self.as_ptr(), buffer.as_mut_ptr(), PATH_MAX as c_int)
+        })?;
+        // SAFETY: On success the result is a C string in the buffer.
+        Ok(CString::try_from(unsafe { CStr::from_char_ptr(name) })?)
+    }
+
+    /// What tells it from any other path as long as it exists: file system, dentry, and how the
+    /// mount shows it.
+    pub fn identity(&self) -> Identity {
+        // SAFETY: The path is valid.
+        unsafe {
+            let mnt = self.0.mnt;
+            Identity {
+                super_block: (*mnt).mnt_sb.addr(),
+                dentry: self.0.dentry.addr(),
+                idmap: bindings::mnt_idmap(mnt).cast::<c_void>().addr(),
+                flags: (*mnt).mnt_flags,
+            }
+        }
     }
 
     pub(super) fn as_ptr(&self) -> *const bindings::path {
@@ -86,16 +119,14 @@ impl Path {
         self.is_type(bindings::S_IFREG)
     }
 
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.is_type(bindings::S_IFDIR)
+    }
+
     /// Whether it is a block device.
     pub fn is_block_device(&self) -> bool {
         self.is_type(bindings::S_IFBLK)
-    }
-
-    /// Size of the file in bytes.
-    pub fn size(&self) -> u64 {
-        // SAFETY: The inode is valid as long as its dentry is positive.
-        let size = unsafe { bindings::i_size_read(self.inode()) };
-        u64::try_from(size).unwrap_or(0)
     }
 
     /// Whether the current task may open it for reading.
@@ -152,6 +183,18 @@ impl Path {
         to_result(unsafe { bindings::vfs_statfs(self.as_ptr(), (&raw mut buf).cast()) })?;
         Ok(StatFs::from_raw(buf))
     }
+}
+
+/// Longest name in bytes, with a NUL.
+const PATH_MAX: usize = 4096;
+
+/// See [`Path::identity`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    super_block: usize,
+    dentry: usize,
+    idmap: usize,
+    flags: c_int,
 }
 
 impl Clone for Path {

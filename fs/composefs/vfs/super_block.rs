@@ -21,6 +21,7 @@ use super::{
 };
 use core::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::NonNull, //
 };
 use kernel::{
@@ -34,7 +35,16 @@ use kernel::{
 pub trait Operations:
     FileSystem + context::Operations + dir::Operations + xattr::Operations
 {
-    /// Fills a new super block from the parameters, and returns its root directory.
+    /// Makes ready what the parameters ask for. If it returns a key and there is a super block
+    /// with an equal one, in the same user namespace and for the same security labels, that one is
+    /// mounted; else [`Self::fill_super`] fills a new one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being mounted; `fc` takes a message for the user.
+    fn prepare(fc: &FsContext<'_>, context: &mut Self::Context) -> Result<Option<Self::Key>>;
+
+    /// Fills a new super block, and returns its root directory.
     ///
     /// # Errors
     ///
@@ -60,11 +70,48 @@ pub trait Operations:
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result;
 }
 
+/// What `s_fs_info` points to, from `sget_fc()` until after `kill_anon_super()`.
+///
+/// # Invariants
+///
+/// `data` is initialised if `has_data`; both change only while nobody else uses the super block.
+pub(super) struct Info<T: FileSystem> {
+    key: Option<T::Key>,
+    has_data: bool,
+    data: MaybeUninit<T::Super>,
+}
+
+impl<T: FileSystem> Info<T> {
+    pub(super) fn new(key: Option<T::Key>) -> Self {
+        // INVARIANT: There are no data.
+        Self {
+            key,
+            has_data: false,
+            data: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Drops the data, if there are any.
+    fn drop_data(&mut self) {
+        if core::mem::take(&mut self.has_data) {
+            // SAFETY: The data were initialised by the type invariants, and are not used again.
+            unsafe { self.data.assume_init_drop() };
+        }
+    }
+}
+
+impl<T: FileSystem> Drop for Info<T> {
+    fn drop(&mut self) {
+        self.drop_data();
+    }
+}
+
 /// A super block of `T` that has its data.
 ///
 /// # Invariants
 ///
-/// `s_fs_info` is a box of `T::Super` and stays so as long as this object can be borrowed.
+/// `s_fs_info` is a box of [`Info<T>`] that has data, and stays so as long as this object can be
+/// borrowed.
 #[repr(transparent)]
 pub struct SuperBlock<T: FileSystem>(Opaque<bindings::super_block>, PhantomData<T>);
 
@@ -90,8 +137,11 @@ impl<T: FileSystem> SuperBlock<T> {
     /// The file system's own data.
     #[inline]
     pub fn data(&self) -> &T::Super {
-        // SAFETY: By the type invariants `s_fs_info` is a box of that type.
-        unsafe { &*(*self.0.get()).s_fs_info.cast::<T::Super>() }
+        // SAFETY: By the type invariants `s_fs_info` is of that type and has data.
+        unsafe {
+            let info = (*self.0.get()).s_fs_info.cast::<Info<T>>();
+            (*info).data.assume_init_ref()
+        }
     }
 
     /// Tells fanotify's `FAN_FS_ERROR` listeners that the metadata are damaged.
@@ -119,7 +169,7 @@ pub struct Attributes {
 ///
 /// # Invariants
 ///
-/// The super block is not known to anybody else; `s_fs_info` is null.
+/// Nobody else uses the super block; `s_fs_info` is a box of [`Info<T>`] without data.
 pub struct NewSuperBlock<'a, T: FileSystem> {
     sb: NonNull<bindings::super_block>,
     _type: PhantomData<&'a mut T>,
@@ -134,7 +184,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or `EINVAL` if the stack of file systems is too deep.
+    /// `EINVAL` if the stack of file systems is too deep.
     pub fn init(self, attributes: &Attributes, data: T::Super) -> Result<&'a SuperBlock<T>>
     where
         T: Operations,
@@ -142,7 +192,6 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         if attributes.stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
             return Err(EINVAL);
         }
-        let data = KBox::new(data, GFP_KERNEL)?;
         let sb = self.sb.as_ptr();
         // SAFETY: The super block is ours alone by the type invariants.
         unsafe {
@@ -161,7 +210,9 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
                 (*sb).s_uuid_len = 16;
             }
             (*sb).s_xattr = xattr::handlers::<T>();
-            (*sb).s_fs_info = KBox::into_raw(data).cast();
+            let info = (*sb).s_fs_info.cast::<Info<T>>();
+            (*info).data.write(data);
+            (*info).has_data = true;
         }
         // SAFETY: The data are set; they are dropped by `put_super` or `kill_sb`, both of which
         // run after `fill_super` has returned.
@@ -183,12 +234,35 @@ pub fn show_option(seq: &SeqFile, name: &CStr, value: Option<&CStr>) {
     }
 }
 
-/// `->fill_super` for [`bindings::get_tree_nodev`].
+/// Whether `sb` can serve the mount that `fc` asks for: `sget_fc()` calls it under a spinlock.
+///
+/// # Safety
+///
+/// `sb` must be a super block of `T` that is not dead, `fc` a context of `T` with an [`Info<T>`] in
+/// `s_fs_info`.
+pub(super) unsafe extern "C" fn test<T: Operations>(
+    sb: *mut bindings::super_block,
+    fc: *mut bindings::fs_context,
+) -> c_int {
+    // SAFETY: A super block has an `Info` from the moment it can be found until it is dead, and the
+    // key in it does not change.
+    let same = unsafe {
+        let has = &raw const (*(*sb).s_fs_info.cast::<Info<T>>()).key;
+        let wanted = &raw const (*(*fc).s_fs_info.cast::<Info<T>>()).key;
+        match (&*has, &*wanted) {
+            (Some(has), Some(wanted)) => has == wanted && bindings::sb_compatible(sb, fc),
+            _ => false,
+        }
+    };
+    same.into()
+}
+
+/// Fills a new super block.
 ///
 /// # Safety
 ///
 /// `sb` must be a new super block of the file system `T`, `fc` the context that it is made from.
-pub(super) unsafe extern "C" fn fill_super<T: Operations>(
+pub(super) unsafe fn fill_super<T: Operations>(
     sb: *mut bindings::super_block,
     fc: *mut bindings::fs_context,
 ) -> c_int {
@@ -236,29 +310,18 @@ pub(super) unsafe extern "C" fn fill_super<T: Operations>(
 ///
 /// `sb` must be a super block of the file system `T` that nobody uses any more.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
-    // SAFETY: The super block is valid until `kill_anon_super` returns.
+    // SAFETY: The super block is valid, and `s_fs_info` is what `get_tree` made. Until
+    // `kill_anon_super` returns others may look at the key in it, and only there.
     unsafe {
+        let info = (*sb).s_fs_info.cast::<Info<T>>();
         // Without a root `put_super` is not called, but the data hold inodes, which have to go
         // before the super block does.
-        if (*sb).s_root.is_null() {
-            drop_data::<T>(sb);
+        if (*sb).s_root.is_null() && !info.is_null() {
+            (*info).drop_data();
         }
         bindings::kill_anon_super(sb);
-    }
-}
-
-/// Drops the super block's data, if it has any.
-///
-/// # Safety
-///
-/// `sb` must be a valid super block of the file system `T`, of which no [`SuperBlock`] is borrowed.
-unsafe fn drop_data<T: FileSystem>(sb: *mut bindings::super_block) {
-    // SAFETY: `s_fs_info` is null or a box of that type, by the invariants of `NewSuperBlock` and
-    // `SuperBlock`.
-    unsafe {
-        let data = core::mem::replace(&mut (*sb).s_fs_info, core::ptr::null_mut());
-        if let Some(data) = NonNull::new(data.cast::<T::Super>()) {
-            drop(KBox::from_raw(data.as_ptr()));
+        if !info.is_null() {
+            drop(KBox::from_raw(info));
         }
     }
 }
@@ -281,8 +344,9 @@ impl<T: Operations> Tables<T> {
     ///
     /// `sb` must be a super block of `T` all of whose inodes are evicted but those of its data.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: The caller promises it.
-        unsafe { drop_data::<T>(sb) };
+        // SAFETY: The super block has an `Info`; no `SuperBlock` is borrowed any more, and whoever
+        // looks at the key does not look at the rest.
+        unsafe { (*(*sb).s_fs_info.cast::<Info<T>>()).drop_data() };
     }
 
     /// # Safety

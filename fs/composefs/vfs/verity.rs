@@ -11,7 +11,7 @@ use kernel::prelude::*;
 pub const MAX_DIGEST_SIZE: usize = 64;
 
 /// What fs-verity says of a file's content.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// `FS_VERITY_HASH_ALG_*`: 1 is SHA-256, 2 is SHA-512.
     pub algorithm: u8,

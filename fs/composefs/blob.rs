@@ -12,15 +12,11 @@ use crate::{
         self,
         Hex, //
     },
-    image::{
-        Content,
-        Digest, //
-    },
+    image::Content,
     inode::{
         self,
         Pinned, //
     },
-    mount::Mounted,
     options::Verity,
     vfs::{
         backing::BackingFile,
@@ -31,7 +27,9 @@ use crate::{
         },
         inode::Inode,
         once::OnceBox,
-        path::Path, //
+        path::Path,
+        private_file::PrivateFile,
+        verity, //
     },
     Composefs, //
 };
@@ -80,6 +78,32 @@ pub(crate) fn prepare(file: &File<Composefs>) -> Result {
     Ok(())
 }
 
+/// Returns where the object of `inode` is, which has been verified.
+///
+/// # Errors
+///
+/// `EIO` if there is no object that could be verified.
+pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
+    if let Some(Pinned::Blob(path)) = inode.pinned().get() {
+        return Ok(path.clone());
+    }
+    let path = find(inode)?;
+    let file = PrivateFile::open(&path, inode.super_block().data().credential());
+    let file = file.map_err(|e| not_opened(inode, e))?;
+    check(inode, &path, file.size(), file.verity_digest())?;
+    pin(inode, &path)?;
+    Ok(path)
+}
+
+/// Keeps the path of an object that has been verified.
+fn pin(inode: &Inode<Composefs>, path: &Path) -> Result {
+    if inode.pinned().get().is_none() {
+        let pinned = KBox::new(Pinned::Blob(path.clone()), GFP_KERNEL)?;
+        inode.pinned().get_or_set(pinned);
+    }
+    Ok(())
+}
+
 /// Returns the object that `file` reads from, opened and verified.
 ///
 /// # Errors
@@ -114,10 +138,7 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
         return Err(EIO);
     }
     let backing = open_verified(file, path)?;
-    if inode.pinned().get().is_none() {
-        let pinned = KBox::new(Pinned::Blob(path.clone()), GFP_KERNEL)?;
-        inode.pinned().get_or_set(pinned);
-    }
+    pin(inode, path)?;
     let backing = KBox::new(backing, GFP_KERNEL)?;
     let open = match file.private().get() {
         Some(open) => open,
@@ -172,19 +193,18 @@ fn find(inode: &Inode<Composefs>) -> Result<Path> {
 /// Opens the object at `path`, and returns it only if it is the one that the image means.
 fn open_verified(file: &File<Composefs>, path: &Path) -> Result<BackingFile> {
     let inode = file.inode();
-    let mounted = inode.super_block().data();
-    let content = mounted.image().content(&inode::node(inode));
-    let Content::External(digest) = content.map_err(|e| fault::of_image(inode, e))? else {
-        // It was external when the inode was read.
-        return Err(EIO);
-    };
-    let backing = BackingFile::open(file, path, mounted.credential());
-    let result = match &backing {
-        Ok(backing) => check(inode, mounted, digest, path, backing),
-        Err(e) if *e == ENOMEM || *e == EINTR || *e == ERESTARTSYS => return Err(*e),
-        Err(e) => Err(fail(inode, fmt!("cannot be opened: {e:?}"))),
-    };
-    result.and(backing)
+    let credential = inode.super_block().data().credential();
+    let backing = BackingFile::open(file, path, credential).map_err(|e| not_opened(inode, e))?;
+    check(inode, path, backing.size(), backing.verity_digest())?;
+    Ok(backing)
+}
+
+/// The error for who wanted an object that could not be opened.
+fn not_opened(inode: &Inode<Composefs>, error: Error) -> Error {
+    if error == ENOMEM || error == EINTR || error == ERESTARTSYS {
+        return error;
+    }
+    fail(inode, fmt!("cannot be opened: {error:?}"))
 }
 
 /// As [`fault::of_object`], with the object's name read again: it is kept nowhere.
@@ -194,21 +214,30 @@ fn fail(inode: &Inode<Composefs>, what: fmt::Arguments<'_>) -> Error {
     fault::of_object(inode, name, what)
 }
 
-/// Checks size and digest of an object that has been opened.
+/// Checks an object at `path` that has been opened: it must have the size and digest that the image
+/// names.
 fn check(
     inode: &Inode<Composefs>,
-    mounted: &Mounted,
-    digest: Option<Digest>,
     path: &Path,
-    backing: &BackingFile,
+    size: u64,
+    found: Result<Option<verity::Digest>>,
 ) -> Result {
-    if backing.size() != inode.size() {
+    let mounted = inode.super_block().data();
+    let content = mounted.image().content(&inode::node(inode));
+    let Content::External(expected) = content.map_err(|e| fault::of_image(inode, e))? else {
+        // It was external when the inode was read.
+        return Err(EIO);
+    };
+    if size != inode.size() {
         return Err(fail(
             inode,
-            fmt!("has {} bytes, expected {}", backing.size(), inode.size()),
+            fmt!("has {} bytes, expected {}", size, inode.size()),
         ));
     }
-    let Some(expected) = digest else {
+    if mounted.verity() == Verity::Off {
+        return Ok(());
+    }
+    let Some(expected) = expected else {
         return match mounted.verity() {
             Verity::Required => Err(fail(
                 inode,
@@ -217,9 +246,6 @@ fn check(
             _ => Ok(()),
         };
     };
-    if mounted.verity() == Verity::Off {
-        return Ok(());
-    }
     // A store that cannot have digests at all is what tryverity is for, and nothing else.
     if mounted.verity() == Verity::Try && !path.has_verity() {
         return Ok(());
@@ -228,21 +254,21 @@ fn check(
         algorithm: expected.algorithm().as_raw(),
         bytes: expected.as_bytes(),
     };
-    match backing.verity_digest()? {
-        None => Err(fail(
+    let Some(found) = found? else {
+        return Err(fail(
             inode,
             fmt!("has no fs-verity digest, expected {expected}"),
-        )),
-        Some(found) if found.algorithm != expected.algorithm || found.bytes() != expected.bytes => {
-            let found = Hex {
-                algorithm: found.algorithm,
-                bytes: found.bytes(),
-            };
-            Err(fail(
-                inode,
-                fmt!("has the wrong fs-verity digest: expected {expected}, found {found}"),
-            ))
-        }
-        Some(_) => Ok(()),
+        ));
+    };
+    if found.algorithm != expected.algorithm || found.bytes() != expected.bytes {
+        let found = Hex {
+            algorithm: found.algorithm,
+            bytes: found.bytes(),
+        };
+        return Err(fail(
+            inode,
+            fmt!("has the wrong fs-verity digest: expected {expected}, found {found}"),
+        ));
     }
+    Ok(())
 }

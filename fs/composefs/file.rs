@@ -22,6 +22,7 @@ use crate::{
         },
         folio::NewFolio,
         inode::Inode,
+        path::Path,
         super_block::SuperBlock, //
     },
     Composefs, //
@@ -56,6 +57,10 @@ impl file::Operations for Composefs {
 
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile> {
         blob::get(file, access)
+    }
+
+    fn backing_path(inode: &Inode<Self>) -> Result<Path> {
+        blob::path(inode)
     }
 
     fn credential(sb: &SuperBlock<Self>) -> &Credential {

@@ -127,6 +127,7 @@ impl BackingFile {
             if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
                 return errno_to_isize(EAGAIN);
             }
+            self.sync_flags((*kiocb).ki_filp);
             bindings::backing_file_read_iter(self.file.as_ptr(), iter, kiocb, flags, &raw mut ctx)
         }
     }
@@ -145,6 +146,7 @@ impl BackingFile {
         let mut ctx = context(cred);
         // SAFETY: The caller promises it.
         unsafe {
+            self.sync_flags((*kiocb).ki_filp);
             bindings::backing_file_splice_read(
                 self.file.as_ptr(),
                 kiocb,
@@ -154,6 +156,46 @@ impl BackingFile {
                 &raw mut ctx,
             )
         }
+    }
+
+    /// Takes over the flags of the user's file that fcntl(2) may have changed.
+    ///
+    /// # Safety
+    ///
+    /// `user_file` must be an open file.
+    unsafe fn sync_flags(&self, user_file: *const bindings::file) {
+        // SAFETY: Both files are open. `f_flags` is read without the lock, as C does.
+        unsafe {
+            let flags = core::ptr::read_volatile(&raw const (*user_file).f_flags);
+            bindings::file_sync_flags(self.file.as_ptr(), flags);
+        }
+    }
+
+    /// Position of the next data or hole from `offset` on, as `whence` says.
+    pub(super) fn seek(&self, offset: i64, whence: c_int, cred: &Credential) -> i64 {
+        // SAFETY: The file is open. Its own position is nobody's concern.
+        cred::with(cred, || unsafe {
+            bindings::vfs_llseek(self.file.as_ptr(), offset, whence)
+        })
+    }
+
+    /// Passes on what posix_fadvise(2) says.
+    pub(super) fn fadvise(&self, offset: i64, len: i64, advice: c_int, cred: &Credential) -> c_int {
+        // SAFETY: The file is open.
+        cred::with(cred, || unsafe {
+            bindings::vfs_fadvise(self.file.as_ptr(), offset, len, advice)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `arg` must be what the user gave with the ioctl(2) `cmd`, which must be one that needs no
+    /// check of its own.
+    pub(super) unsafe fn ioctl(&self, cmd: c_uint, arg: c_ulong, cred: &Credential) -> c_long {
+        // SAFETY: The file is open; the caller promises the rest.
+        cred::with(cred, || unsafe {
+            bindings::file_ioctl(self.file.as_ptr(), cmd, arg)
+        })
     }
 
     /// # Safety

@@ -9,6 +9,7 @@
 
 #include <linux/exportfs.h>
 #include <linux/fs_parser.h>
+#include <linux/fsverity.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 
@@ -29,6 +30,8 @@ const unsigned int COMPOSEFS_CONST_LOOKUP_BENEATH = LOOKUP_BENEATH;
 const int COMPOSEFS_CONST_IOCB_NOWAIT = (int)IOCB_NOWAIT;
 const int COMPOSEFS_CONST_IOCB_DONTCACHE = (int)IOCB_DONTCACHE;
 const unsigned int COMPOSEFS_CONST_FOP_DONTCACHE = (unsigned int)FOP_DONTCACHE;
+const unsigned int COMPOSEFS_CONST_MEASURE_VERITY = FS_IOC_MEASURE_VERITY;
+const unsigned int COMPOSEFS_CONST_READ_VERITY_METADATA = FS_IOC_READ_VERITY_METADATA;
 const int COMPOSEFS_CONST_POSIX_ACL_ACCESS = ACL_TYPE_ACCESS;
 const int COMPOSEFS_CONST_POSIX_ACL_DEFAULT = ACL_TYPE_DEFAULT;
 const int COMPOSEFS_CONST_ENOPARAM = ENOPARAM;

@@ -7,10 +7,12 @@
 use super::{
     backing::BackingFile,
     bindings,
+    cred,
     errno_to_isize,
     folio::NewFolio,
     inode::Inode,
     once::OnceBox,
+    path::Path,
     super_block::SuperBlock,
     FileSystem, //
 };
@@ -52,6 +54,14 @@ pub trait Operations: FileSystem {
     ///
     /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
+
+    /// Returns where the file with the data of `inode` is. Asked for files of
+    /// [`super::inode::Kind::Backed`].
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is none.
+    fn backing_path(inode: &Inode<Self>) -> Result<Path>;
 
     /// Whose rights the data are read with.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
@@ -112,6 +122,28 @@ impl<T: FileSystem> File<T> {
     }
 }
 
+/// `->fiemap` of a file with its data in another file.
+///
+/// # Safety
+///
+/// `inode` must be an inode of `T` with a reference held, `info` where the answer goes to.
+pub(super) unsafe extern "C" fn fiemap<T: Operations>(
+    inode: *mut bindings::inode,
+    info: *mut bindings::fiemap_extent_info,
+    start: u64,
+    len: u64,
+) -> c_int {
+    // SAFETY: The caller promises it.
+    let inode = unsafe { Inode::<T>::from_raw(inode) };
+    match T::backing_path(inode) {
+        // SAFETY: The path is valid; the caller promises the rest.
+        Ok(path) => cred::with(T::credential(inode.super_block()), || unsafe {
+            bindings::path_fiemap(path.as_ptr(), info, start, len)
+        }),
+        Err(e) => e.to_errno(),
+    }
+}
+
 /// Makes an inode that is being set up a file with its data in another file.
 ///
 /// # Safety
@@ -141,7 +173,10 @@ struct Table<T>(PhantomData<T>);
 impl<T: Operations> Table<T> {
     const BACKED: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<T::Module>().as_ptr(),
-        llseek: Some(bindings::generic_file_llseek),
+        llseek: Some(Self::llseek),
+        fadvise: Some(Self::fadvise),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
         open: Some(Self::open_backed),
         release: Some(Self::release),
         read_iter: Some(Self::read_iter),
@@ -204,7 +239,10 @@ impl<T: Operations> Table<T> {
             return result;
         }
         // SAFETY: The file is being opened by us alone.
-        let user_file = unsafe { File::<T>::from_raw(file) };
+        let user_file = unsafe {
+            (*file).f_mode |= bindings::FMODE_NOWAIT;
+            File::<T>::from_raw(file)
+        };
         if !user_file.is_direct() {
             return 0;
         }
@@ -308,6 +346,71 @@ impl<T: Operations> Table<T> {
             // SAFETY: The file is backed by this one. This is the last thing done with the vma.
             Ok(backing) => unsafe { backing.mmap(vma, Self::credential(file)) },
             Err(e) => e.to_errno(),
+        }
+    }
+
+    /// Only the file with the data knows where its holes are.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be an open file of `T` whose position is ours to set.
+    unsafe extern "C" fn llseek(raw: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
+        if !matches!(
+            c_uint::try_from(whence),
+            Ok(bindings::SEEK_DATA | bindings::SEEK_HOLE)
+        ) {
+            // SAFETY: The caller promises it.
+            return unsafe { bindings::generic_file_llseek(raw, offset, whence) };
+        }
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw(raw) };
+        let pos = match T::backing(file, Access::Read) {
+            Ok(backing) => backing.seek(offset, whence, Self::credential(file)),
+            Err(e) => return e.to_errno().into(),
+        };
+        if pos < 0 {
+            return pos;
+        }
+        // SAFETY: The caller promises it.
+        unsafe { bindings::vfs_setpos(raw, pos, bindings::MAX_LFS_FILESIZE) }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of `T`.
+    unsafe extern "C" fn fadvise(
+        file: *mut bindings::file,
+        offset: i64,
+        len: i64,
+        advice: c_int,
+    ) -> c_int {
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw(file) };
+        match T::backing(file, Access::Read) {
+            Ok(backing) => backing.fadvise(offset, len, advice, Self::credential(file)),
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// Answers what is asked about the fs-verity of a file for the file with its data.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of `T`, `arg` what the user gave.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        if !matches!(
+            cmd,
+            bindings::MEASURE_VERITY | bindings::READ_VERITY_METADATA
+        ) {
+            return errno_to_isize(ENOTTY);
+        }
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw(file) };
+        match T::backing(file, Access::Read) {
+            // SAFETY: The argument is as the user gave it; both only read what anybody who may
+            // read the file may know.
+            Ok(backing) => unsafe { backing.ioctl(cmd, arg, Self::credential(file)) },
+            Err(e) => errno_to_isize(e),
         }
     }
 

@@ -204,6 +204,40 @@ void composefs_helper_file_set_nonotify(struct file *file)
 	file_set_fsnotify_mode(file, FMODE_NONOTIFY);
 }
 
+/* What fcntl(2) may have changed since the file was opened. */
+void composefs_helper_file_sync_flags(struct file *file, unsigned int flags)
+{
+	const unsigned int mask = O_NONBLOCK | O_NDELAY | O_DIRECT;
+
+	if (!((READ_ONCE(file->f_flags) ^ flags) & mask))
+		return;
+	if (!(file->f_mode & FMODE_CAN_ODIRECT))
+		flags &= ~O_DIRECT;
+	spin_lock(&file->f_lock);
+	file->f_flags = (file->f_flags & ~mask) | (flags & mask);
+	file->f_iocb_flags = iocb_flags(file);
+	spin_unlock(&file->f_lock);
+}
+
+long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
+				 unsigned long arg)
+{
+	if (!file->f_op->unlocked_ioctl)
+		return -ENOTTY;
+	return file->f_op->unlocked_ioctl(file, cmd, arg);
+}
+
+int composefs_helper_path_fiemap(const struct path *path,
+				 struct fiemap_extent_info *info, u64 start,
+				 u64 len)
+{
+	struct inode *inode = d_inode(path->dentry);
+
+	if (!inode->i_op->fiemap)
+		return -EOPNOTSUPP;
+	return inode->i_op->fiemap(inode, info, start, len);
+}
+
 const struct path *composefs_helper_file_path(const struct file *file)
 {
 	return &file->f_path;

@@ -76,6 +76,12 @@ bool composefs_helper_path_owner_or_capable(const struct path *path);
 bool composefs_helper_path_open_may_wait(const struct path *path);
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
+void composefs_helper_file_sync_flags(struct file *file, unsigned int flags);
+long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
+				 unsigned long arg);
+int composefs_helper_path_fiemap(const struct path *path,
+				 struct fiemap_extent_info *info, u64 start,
+				 u64 len);
 const struct path *composefs_helper_file_path(const struct file *file);
 
 /* fs-verity */

@@ -292,7 +292,10 @@ impl<T: FileSystem> NewInode<T> {
             (*inode).i_op = Tables::<T>::inode_operations();
             match kind {
                 Kind::Directory => dir::set_operations::<T>(inode),
-                Kind::Backed => file::set_backed_operations::<T>(inode),
+                Kind::Backed => {
+                    (*inode).i_op = Tables::<T>::backed_operations();
+                    file::set_backed_operations::<T>(inode);
+                }
                 Kind::Paged => file::set_paged_operations::<T>(inode),
                 Kind::Special(rdev) => bindings::init_special_inode(
                     inode,
@@ -334,6 +337,19 @@ fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
 
 /// Operation tables of inodes.
 struct Tables<T>(PhantomData<T>);
+
+impl<T: dir::Operations + file::Operations + xattr::Operations> Tables<T> {
+    const BACKED_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::get_inode_acl::<T>),
+        fiemap: Some(file::fiemap::<T>),
+        ..pin_init::zeroed()
+    };
+
+    fn backed_operations() -> &'static bindings::inode_operations {
+        &Self::BACKED_OPERATIONS
+    }
+}
 
 impl<T: dir::Operations + xattr::Operations> Tables<T> {
     const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {

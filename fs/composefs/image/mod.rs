@@ -121,7 +121,7 @@ pub struct Corrupt {
 }
 
 impl Corrupt {
-    pub(self) const fn new(what: &'static str, at: u64) -> Self {
+    const fn new(what: &'static str, at: u64) -> Self {
         Self { what, at }
     }
 }

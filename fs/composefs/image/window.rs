@@ -43,7 +43,7 @@ impl<S: Source> Image<S> {
 }
 
 /// A block of the image, kept while it is the one that is read.
-pub(super) struct Window<'i, S: Source + 'i> {
+pub(super) struct Window<'i, S: Source> {
     image: &'i Image<S>,
     /// The run and its position, which is the start of a block: then steps back within the block
     /// find what they need too.

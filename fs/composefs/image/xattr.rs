@@ -100,7 +100,7 @@ pub(super) struct Value {
 }
 
 /// The xattrs of an inode, one after another: its own, then the shared ones.
-struct Entries<'i, S: Source + 'i> {
+struct Entries<'i, S: Source> {
     image: &'i Image<S>,
     /// The inode's area.
     area: Window<'i, S>,
@@ -296,8 +296,8 @@ impl<S: Source> Image<S> {
         let Some(mut entries) = Entries::new(self, node)? else {
             return Ok(());
         };
+        let mut buffer = [0; NAME_LEN];
         while let Some(entry) = entries.next()? {
-            let mut buffer = [0; NAME_LEN];
             let name = entries.window(&entry).name(&entry, &mut buffer)?;
             if name.contains(&0) {
                 return Err(Corrupt::new("xattr name has a NUL", entry.name_pos).into());

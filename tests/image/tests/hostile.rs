@@ -68,7 +68,7 @@ fn mutate(bytes: &mut [u8], written: &[u64], state: &mut u64) {
 }
 
 proptest! {
-    #![proptest_config(support::cases(60))]
+    #![proptest_config(support::cases(40))]
 
     #[test]
     fn damaged_fields(tree in model::tree(30), options in writer::options(), seed: u64) {
@@ -103,6 +103,18 @@ proptest! {
         for _ in 0..20 {
             let source = Memory::new(written.bytes.clone());
             source.noise.set(Some(random(&mut state)));
+            walk(source, 100);
+        }
+    }
+
+    /// What no source should do, and none may gain by.
+    #[test]
+    fn short_runs(tree in model::tree(30), options in writer::options(), seed: u64) {
+        let written = writer::write(&tree, &options);
+        let mut state = seed;
+        for _ in 0..20 {
+            let source = Memory::new(written.bytes.clone());
+            source.short.set(Some(random(&mut state)));
             walk(source, 100);
         }
     }

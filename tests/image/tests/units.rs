@@ -358,6 +358,12 @@ fn dirents() {
         }
         assert!(!matches!(image.lookup(&node, b"x"), Ok(Some(_))));
     }
+    // A name that starts among the entries is seen by who starts there.
+    let (image, node) = directory(&[(36, 1), (12, 1), (38, 1)], b"abc", 39);
+    let mut pos = 12;
+    let result = image.read_dir(&node, &mut pos, |_| ControlFlow::Continue(()));
+    assert_eq!((what(result), pos), (bad, 12));
+    assert_eq!(what(image.lookup(&node, b"a")), bad);
     // Lengths: 255 and 256.
     for (len, want) in [(255, "accepted"), (256, bad)] {
         let (image, node) = directory(&[(24, 1), (24 + len, 1)], &[b'n'; 512], 24 + 257);

@@ -41,6 +41,8 @@ pub struct Memory {
     pub fail: Cell<Option<u64>>,
     /// If set, bytes read differently each time.
     pub noise: Cell<Option<u64>>,
+    /// If set, runs may be shorter than they must be, or empty.
+    pub short: Cell<Option<u64>>,
 }
 
 impl Memory {
@@ -50,6 +52,7 @@ impl Memory {
             runs: Cell::new(0),
             fail: Cell::new(None),
             noise: Cell::new(None),
+            short: Cell::new(None),
         }
     }
 }
@@ -80,6 +83,12 @@ impl Source for Memory {
         }
         let end = (pos / 4096 + 1) * 4096;
         let run = &self.bytes[pos as usize..end.min(self.size()) as usize];
+        if let Some(mut state) = self.short.get() {
+            let len = run.len() - random(&mut state) as usize % 3 * run.len() / 3;
+            let len = len - random(&mut state) as usize % (len + 1) / 2 * 2;
+            self.short.set(Some(state));
+            return Ok(Cow::Borrowed(&run[..len]));
+        }
         match self.noise.get() {
             None => Ok(Cow::Borrowed(run)),
             Some(mut state) => {

@@ -13,6 +13,7 @@
 //! | `dir.rs`   | lookup and readdir                                                        |
 //! | `xattr.rs` | extended attributes and access control lists, as overlayfs would show them |
 //! | `file.rs`  | open, and where the data come from                                        |
+//! | `handle.rs` | file handles                                                             |
 //! | `blob.rs`  | an object: found, opened and verified when first read                     |
 //! | `cache.rs` | the image's bytes, through a page cache                                   |
 //! | `fault.rs` | what is said when something is wrong with an image or an object           |
@@ -35,6 +36,7 @@ mod cache;
 mod dir;
 mod fault;
 mod file;
+mod handle;
 pub mod image;
 mod inode;
 mod mount;

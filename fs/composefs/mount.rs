@@ -58,6 +58,8 @@ const NAME_MAX: c_long = 255;
 /// What a super block has.
 pub(crate) struct Mounted {
     image: Image<Cache>,
+    /// What tells the image from others; all zeros if nothing does.
+    uuid: [u8; 16],
     /// Name of the image, for messages.
     source: CString,
     /// Mounts of our own, with the object directories at their roots.
@@ -128,6 +130,7 @@ impl Eq for Key {}
 /// An image that has been opened and checked, with what belongs to it.
 pub(crate) struct Prepared {
     file: PrivateFile,
+    digest: Option<verity::Digest>,
     source: CString,
     basedirs: KVec<PrivateMount>,
     verity: Verity,
@@ -165,6 +168,7 @@ impl super_block::Operations for Composefs {
         });
         options.prepared = Some(Prepared {
             file,
+            digest,
             source,
             basedirs,
             verity,
@@ -182,6 +186,7 @@ impl super_block::Operations for Composefs {
         let mut options = core::mem::take(options);
         let Prepared {
             file,
+            digest,
             source,
             basedirs,
             verity,
@@ -194,14 +199,19 @@ impl super_block::Operations for Composefs {
         let image = Image::open(Cache(cache)).map_err(|e| bad_image(fc, &source, e))?;
 
         let superblock = *image.superblock();
+        // Image writers leave the UUID out, but the digest is one if ever there was.
+        let uuid = digest
+            .and_then(|digest| digest.bytes().first_chunk().copied())
+            .unwrap_or(superblock.uuid);
         let attributes = Attributes {
             magic: MAGIC,
             posix_acl: superblock.has_acl,
             stack_depth,
-            uuid: superblock.uuid,
+            uuid,
         };
         let mounted = Mounted {
             image,
+            uuid,
             source,
             basedirs,
             verity,
@@ -224,7 +234,13 @@ impl super_block::Operations for Composefs {
             Some(basedir) => basedir.root().statfs()?,
             None => StatFs::full(4096, superblock.blocks.into()),
         };
-        answer.identify(MAGIC, NAME_MAX, superblock.inos);
+        let (low, high) = mounted.uuid.split_at(8);
+        let half = |bytes: &[u8]| bytes.iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
+        let fsid = match half(low) ^ half(high) {
+            0 => sb.device(),
+            fsid => fsid,
+        };
+        answer.identify(fsid, MAGIC, NAME_MAX, superblock.inos);
         Ok(answer)
     }
 

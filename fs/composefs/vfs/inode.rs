@@ -236,6 +236,17 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 }
 
+impl<T: FileSystem> SuperBlock<T> {
+    /// Finds the inode number `ino` if it is in memory.
+    pub fn cached(&self, ino: u64) -> Option<ARef<Inode<T>>> {
+        // SAFETY: The super block is valid.
+        let inode = NonNull::new(unsafe { bindings::ilookup(self.as_ptr(), ino) })?;
+        // SAFETY: We own a reference. `ilookup` waits until the inode is set up, and gives none
+        // that could not be.
+        Some(unsafe { ARef::from_raw(inode.cast()) })
+    }
+}
+
 impl<T: FileSystem> NewInode<T> {
     /// The file system's own data, to be set.
     pub fn data_mut(&mut self) -> &mut T::Inode {

@@ -16,6 +16,7 @@ mod bindings;
 pub mod context;
 pub mod cred;
 pub mod dir;
+pub mod export;
 pub mod file;
 pub mod folio;
 pub mod hash;

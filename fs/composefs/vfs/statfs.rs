@@ -29,16 +29,15 @@ impl StatFs {
         self.0
     }
 
-    /// Sets the type, the longest name in bytes, and the number of inodes, all of them used.
-    pub fn identify(&mut self, magic: c_ulong, name_len: c_long, files: u64) {
+    /// Sets the identity, type, longest name in bytes, and number of inodes, all of them used.
+    pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long, files: u64) {
+        self.0.f_fsid.val = [
+            (fsid as u32).cast_signed(),
+            ((fsid >> 32) as u32).cast_signed(),
+        ];
         self.0.f_type = c_long::try_from(magic).unwrap_or(0);
         self.0.f_namelen = name_len;
         self.0.f_files = files;
         self.0.f_ffree = 0;
-    }
-
-    /// Sets the file system's identity, from two halves of a UUID for instance.
-    pub fn set_fsid(&mut self, low: u32, high: u32) {
-        self.0.f_fsid.val = [low.cast_signed(), high.cast_signed()];
     }
 }

@@ -11,6 +11,7 @@ use super::{
         FsContext, //
     },
     dir,
+    export,
     inode::{
         self,
         Inode, //
@@ -33,7 +34,7 @@ use kernel::{
 
 /// What a file system does with its super blocks.
 pub trait Operations:
-    FileSystem + context::Operations + dir::Operations + xattr::Operations
+    FileSystem + context::Operations + dir::Operations + export::Operations + xattr::Operations
 {
     /// Makes ready what the parameters ask for. If it returns a key and there is a super block
     /// with an equal one, in the same user namespace and for the same security labels, that one is
@@ -144,6 +145,12 @@ impl<T: FileSystem> SuperBlock<T> {
         }
     }
 
+    /// Number of the anonymous device that it has for stat(2).
+    pub fn device(&self) -> u64 {
+        // SAFETY: The number of a super block does not change.
+        unsafe { (*self.0.get()).s_dev.into() }
+    }
+
     /// Tells fanotify's `FAN_FS_ERROR` listeners that the metadata are damaged.
     pub fn report_corruption(&self) {
         // SAFETY: The super block is valid.
@@ -210,6 +217,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
                 (*sb).s_uuid_len = 16;
             }
             (*sb).s_xattr = xattr::handlers::<T>();
+            (*sb).s_export_op = export::operations::<T>();
             let info = (*sb).s_fs_info.cast::<Info<T>>();
             (*info).data.write(data);
             (*info).has_data = true;

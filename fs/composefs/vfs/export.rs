@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File handles: name_to_handle_at(2), open_by_handle_at(2), NFS, fanotify's `FAN_REPORT_FID`.
+//!
+//! A handle names an inode and the directory that it is in, both by number. It comes from user
+//! space, and may be forged: what it names is believed only if the file system vouches for it.
+//!
+//! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
+
+use super::{
+    bindings,
+    inode::Inode,
+    super_block::SuperBlock,
+    FileSystem, //
+};
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What a file system does with handles.
+pub trait Operations: FileSystem {
+    /// Finds the inode `ino`, which a handle says is in the directory `parent`. Without that it
+    /// must be a directory, which says itself what it is in.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if it is not an inode that can be reached from the root.
+    fn by_handle(sb: &SuperBlock<Self>, ino: u64, parent: Option<u64>)
+        -> Result<ARef<Inode<Self>>>;
+
+    /// Finds the number of the directory that `dir` is in.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being read.
+    fn parent_ino(dir: &Inode<Self>) -> Result<u64>;
+}
+
+/// The operations of all super blocks of `T`.
+pub(super) fn operations<T: Operations>() -> *const kernel::bindings::export_operations {
+    // The kernel crate knows only the name of the structure, ours is the same.
+    ptr::from_ref(&Table::<T>::OPERATIONS).cast()
+}
+
+/// Length of a handle in words: number and generation of the inode, then those of its directory.
+/// C: `FILEID_INO64_GEN_PARENT`. Generations are 0: an inode is never another one.
+const LEN: usize = 6;
+
+/// `FILEID_INO64_GEN_PARENT` of `enum fid_type`.
+const TYPE: c_int = 0x82;
+
+/// `FILEID_INVALID` of `enum fid_type`.
+const INVALID: c_int = 0xff;
+
+struct Table<T>(PhantomData<T>);
+
+impl<T: Operations> Table<T> {
+    const OPERATIONS: bindings::export_operations = bindings::export_operations {
+        encode_fh: Some(Self::encode_fh),
+        fh_to_dentry: Some(Self::fh_to_dentry),
+        fh_to_parent: Some(Self::fh_to_parent),
+        get_parent: Some(Self::get_parent),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `inode`, and `parent` if it is not null, must be inodes of `T` with references held, and
+    /// `fh` valid for writing `*max_len` words.
+    unsafe extern "C" fn encode_fh(
+        inode: *mut bindings::inode,
+        fh: *mut u32,
+        max_len: *mut c_int,
+        parent: *mut bindings::inode,
+    ) -> c_int {
+        // SAFETY: The caller promises it.
+        let room = unsafe { core::mem::replace(&mut *max_len, LEN as c_int) };
+        if usize::try_from(room).unwrap_or(0) < LEN {
+            return INVALID;
+        }
+        // SAFETY: The caller promises it.
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+        let parent = if !parent.is_null() {
+            // SAFETY: The caller promises it.
+            Some(unsafe { Inode::<T>::from_raw(parent) }.ino())
+        } else if inode.is_dir() {
+            T::parent_ino(inode).ok()
+        } else {
+            let mut ino = 0;
+            // SAFETY: The inode is valid.
+            unsafe { bindings::alias_parent_ino(inode.as_ptr(), &raw mut ino) }.then_some(ino)
+        };
+        // A file that was itself opened by its handle has no name that would tell its directory.
+        let Some(parent) = parent else {
+            return INVALID;
+        };
+        let [a, b] = split(inode.ino());
+        let [c, d] = split(parent);
+        // SAFETY: There is room for it.
+        unsafe { fh.cast::<[u32; LEN]>().write_unaligned([a, b, 0, c, d, 0]) };
+        TYPE
+    }
+
+    /// Numbers of the inode and its directory in a handle.
+    ///
+    /// # Safety
+    ///
+    /// `fid` must be valid for reading `len` words.
+    unsafe fn decode(fid: *const bindings::fid, len: c_int, kind: c_int) -> Option<(u64, u64)> {
+        if kind != TYPE || usize::try_from(len).unwrap_or(0) < LEN {
+            return None;
+        }
+        // SAFETY: There are as many words.
+        let [a, b, _, c, d, _] = unsafe { fid.cast::<[u32; LEN]>().read_unaligned() };
+        Some((join(a, b), join(c, d)))
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be a mounted super block of `T`, `fid` valid for reading `len` words.
+    unsafe extern "C" fn fh_to_dentry(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The caller promises it; a mounted super block has its data.
+        unsafe {
+            match Self::decode(fid, len, kind) {
+                Some((ino, parent)) => alias(T::by_handle(
+                    SuperBlock::<T>::from_raw(sb),
+                    ino,
+                    Some(parent),
+                )),
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::fh_to_dentry`].
+    unsafe extern "C" fn fh_to_parent(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The caller promises it; a mounted super block has its data.
+        unsafe {
+            match Self::decode(fid, len, kind) {
+                // The directory is believed only together with what is in it.
+                Some((ino, parent)) => {
+                    let sb = SuperBlock::<T>::from_raw(sb);
+                    alias(
+                        T::by_handle(sb, ino, Some(parent))
+                            .and_then(|_| T::by_handle(sb, parent, None)),
+                    )
+                }
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `child` must be a directory of `T`.
+    unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
+        // SAFETY: The caller holds a reference to the dentry, which is positive.
+        unsafe {
+            let dir = Inode::<T>::from_raw(bindings::d_inode(child));
+            alias(T::parent_ino(dir).and_then(|ino| T::by_handle(dir.super_block(), ino, None)))
+        }
+    }
+}
+
+/// A dentry for an inode, or the error.
+fn alias<T: FileSystem>(inode: Result<ARef<Inode<T>>>) -> *mut bindings::dentry {
+    match inode {
+        // SAFETY: The function takes over our reference to the inode, also where it fails.
+        Ok(inode) => unsafe { bindings::d_obtain_alias(ARef::into_raw(inode).as_ptr().cast()) },
+        Err(e) => e.to_ptr(),
+    }
+}
+
+/// The high and the low half of a number.
+fn split(ino: u64) -> [u32; 2] {
+    [(ino >> 32) as u32, ino as u32]
+}
+
+/// The number that has these halves.
+fn join(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}

@@ -145,6 +145,39 @@ impl FsContext<'_> {
     }
 }
 
+/// Cuts the next option off a string of options: up to a comma with no backslash before it. A
+/// backslash stays, for who takes the option.
+///
+/// # Safety
+///
+/// `rest` must point to null or to a C string that may be changed.
+unsafe extern "C" fn next_option(rest: *mut *mut c_char) -> *mut c_char {
+    // SAFETY: The caller promises it.
+    let option = unsafe { *rest };
+    if option.is_null() {
+        return option;
+    }
+    // SAFETY: The caller promises it.
+    let bytes = unsafe { CStr::from_char_ptr(option) }.to_bytes();
+    let mut escaped = false;
+    let comma = bytes.iter().position(|byte| {
+        let ends = *byte == b',' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    // SAFETY: The position is within the string, so that there is at least a NUL behind it.
+    unsafe {
+        *rest = match comma {
+            Some(index) => {
+                *option.add(index) = 0;
+                option.add(index.wrapping_add(1))
+            }
+            None => core::ptr::null_mut(),
+        };
+    }
+    option
+}
+
 /// `->init_fs_context`.
 ///
 /// # Safety
@@ -173,6 +206,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
     const OPERATIONS: bindings::fs_context_operations = bindings::fs_context_operations {
         free: Some(Self::free),
         parse_param: Some(Self::parse_param),
+        parse_monolithic: Some(Self::parse_monolithic),
         get_tree: Some(Self::get_tree),
         reconfigure: Some(Self::reconfigure),
         ..pin_init::zeroed()
@@ -229,6 +263,19 @@ impl<T: super_block::Operations + Operations> Table<T> {
             Ok(Parsed::Unknown) => -bindings::ENOPARAM,
             Err(e) => e.to_errno(),
         }
+    }
+
+    /// Takes the options of mount(2): one string, with commas between them.
+    ///
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked, `data` null or a C string that may be changed.
+    unsafe extern "C" fn parse_monolithic(
+        fc: *mut bindings::fs_context,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The caller promises it; `next_option` changes nothing but the string.
+        unsafe { bindings::vfs_parse_monolithic_sep(fc, data, Some(next_option)) }
     }
 
     /// # Safety

@@ -1,8 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cargo xtask demo`
+//! `cargo xtask demo`: a real image, mounted in the guest. What is shown is in
+//! scripts/demo.
+
 use std::process::ExitCode;
+use std::time::Duration;
+
 use anyhow::Result;
+
+use crate::cli::pass_on;
 use crate::context::Context;
-/// x
-pub fn run(_: &Context, _: bool) -> Result<ExitCode> { anyhow::bail!("not yet") }
+use crate::fixtures;
+use crate::kernel::Flavor;
+use crate::vm;
+use crate::vm::Job;
+use crate::vm::VmConfig;
+
+/// Runs the demonstration, and leaves the user in the guest if asked.
+///
+/// # Errors
+///
+/// When a part of it cannot be made.
+pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
+    let disk = fixtures::make(context)?;
+    let show = format!(
+        "{} && /mnt/scripts/demo {}",
+        fixtures::mount_command(),
+        fixtures::MOUNT_POINT
+    );
+    let job = if shell {
+        Job::Shell(Some(show))
+    } else {
+        Job::Command(vec![show])
+    };
+    let mut config = VmConfig::prepare(context, Flavor::Plain, true, job)?;
+    config.disks = vec![disk];
+    config.mounts = vec![("scripts".to_owned(), context.repo.join("scripts"))];
+    config.timeout = (!shell).then_some(Duration::from_secs(600));
+    config.log_name = "demo-console".to_owned();
+    if shell {
+        eprintln!("xtask: a shell in the guest follows; `exit` ends it");
+    }
+    let outcome = vm::run(context, &config, &mut pass_on)?;
+    Ok(ExitCode::from(outcome.report()))
+}

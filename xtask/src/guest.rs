@@ -81,7 +81,7 @@ pub fn make(context: &Context) -> Result<Guest> {
     step.run(&mut mmdebstrap(&packages, &stub, &tar))?;
     disk_from_tar(&step, &tar, entry.path(), &guest.root)?;
     fs::remove_file(&tar)?;
-    scratch(&step, &guest.scratch)?;
+    verity_disk(&step, &guest.scratch, SCRATCH)?;
     entry.complete()?;
     step.done();
     Ok(guest)
@@ -158,12 +158,18 @@ fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<(
     step.run(&mut command)
 }
 
-fn scratch(step: &Step, image: &Path) -> Result<()> {
-    File::create(image)?.set_len(SCRATCH)?;
+/// Makes a sparse disk with an empty ext4 that has fs-verity, and room for
+/// extended attributes of any size.
+///
+/// # Errors
+///
+/// When the disk is full or e2fsprogs too old.
+pub fn verity_disk(step: &Step, image: &Path, size: u64) -> Result<()> {
+    File::create(image)?.set_len(size)?;
     let made = step.status(
         Command::new("mke2fs")
             .env("PATH", setup::path_with_sbin())
-            .args(["-q", "-t", "ext4", "-O", "verity", "-b", "4096", "-L", "scratch"])
+            .args(["-q", "-t", "ext4", "-O", "verity,ea_inode", "-b", "4096"])
             .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
             .arg(image),
     )?;

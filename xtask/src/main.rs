@@ -11,6 +11,7 @@ mod cache;
 mod cli;
 mod context;
 mod demo;
+mod fixtures;
 mod guest;
 mod kernel;
 mod ktap;

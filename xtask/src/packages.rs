@@ -42,7 +42,7 @@ const fn need(probe: Probe, package: &'static str, purpose: &'static str) -> Nee
 }
 
 /// To build the kernel and the module.
-pub const KERNEL: [Need; 20] = [
+pub const KERNEL: [Need; 21] = [
     need(Probe::Llvm, LLVM, "compiler of the kernel, version 17 or newer"),
     need(Probe::Program("make"), "make", "building the kernel"),
     need(Probe::Program("gcc"), "gcc", "linking Rust programs"),
@@ -61,6 +61,7 @@ pub const KERNEL: [Need; 20] = [
     need(Probe::Program("pahole"), "dwarves", "type information of the kernel"),
     need(Probe::Header("gelf.h"), "libelf-dev", "the kernel's objtool"),
     need(Probe::Header("openssl/opensslv.h"), "libssl-dev", "signing of modules"),
+    need(Probe::Program("pkg-config"), "pkg-config", "building cfsctl"),
     need(Probe::Header("ncurses.h"), "libncurses-dev", "make menuconfig"),
     need(
         Probe::File("/etc/ssl/certs"),

@@ -146,6 +146,24 @@ impl Step {
         }
     }
 
+    /// Puts something into the log, where its last line is shown.
+    pub fn note(&self, bytes: &[u8]) {
+        if let Ok(mut log) = OpenOptions::new().append(true).open(&self.log) {
+            let _ = log.write_all(bytes);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(last_line(&self.log));
+        }
+    }
+
+    /// Prints something without disturbing the line on the screen.
+    pub fn suspend(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// Ends the work and says how long it took.
     pub fn done(self) {
         let took = human(self.started.elapsed());

@@ -26,8 +26,6 @@ const NEWEST: u32 = 25;
 /// An installed LLVM.
 #[derive(Clone, Debug)]
 pub struct Llvm {
-    /// Major version.
-    pub version: u32,
     /// What Debian's programs are called after the name: "-19", or nothing.
     pub suffix: String,
 }
@@ -50,8 +48,8 @@ impl Llvm {
             return None;
         }
         let said = output(Command::new(format!("clang{suffix}")).arg("-dumpversion")).ok()?;
-        let version = said.split('.').next()?.trim().parse().ok()?;
-        (version >= OLDEST).then_some(Self { version, suffix })
+        let version: u32 = said.split('.').next()?.trim().parse().ok()?;
+        (version >= OLDEST).then_some(Self { suffix })
     }
 
     /// The kernel's make variable.

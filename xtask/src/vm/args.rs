@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::accel::Choice;
 use super::config::Accel;
+use super::config::Disk;
 use super::config::Job;
 use super::config::VmConfig;
 use crate::kernel::Flavor;
@@ -80,7 +81,11 @@ impl VmArgs {
             Job::Command(_) => (self.timeout > 0).then(|| Duration::from_secs(self.timeout)),
         };
         config.share = self.share;
-        config.disks = self.disks;
+        config.disks = self
+            .disks
+            .into_iter()
+            .map(|file| Disk { file, keep: true })
+            .collect();
         config.memory = self.memory;
         config.smp = self.smp;
         config.icount = self.icount;
@@ -133,10 +138,10 @@ pub fn qemu(
     );
     line.option("-serial", "chardev:console");
 
-    line.disk("root", &config.root, true);
-    line.disk("scratch", &config.scratch, true);
+    line.disk("root", &config.root, false);
+    line.disk("scratch", &config.scratch, false);
     for (number, disk) in config.disks.iter().enumerate() {
-        line.disk(&format!("disk{number}"), disk, false);
+        line.disk(&format!("disk{number}"), &disk.file, disk.keep);
     }
 
     line.share("xtask", share, true);
@@ -196,13 +201,13 @@ impl Line {
         self.option("-device", device);
     }
 
-    fn disk(&mut self, id: &str, file: &Path, snapshot: bool) {
+    fn disk(&mut self, id: &str, file: &Path, keep: bool) {
         let file = escaped(file);
         // A snapshot is thrown away at the end, so it need not reach the disk.
-        let mode = if snapshot {
-            "snapshot=on,cache=unsafe"
-        } else {
+        let mode = if keep {
             "cache=writeback"
+        } else {
+            "snapshot=on,cache=unsafe"
         };
         self.option(
             "-drive",

@@ -38,6 +38,15 @@ pub enum Job {
     Shell(Option<String>),
 }
 
+/// A raw disk image.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Whether what the guest writes stays.
+    pub keep: bool,
+}
+
 /// A run of the guest: build it with [`VmConfig::new`], then [`run`](super::run).
 #[derive(Clone, Debug)]
 pub struct VmConfig {
@@ -57,8 +66,8 @@ pub struct VmConfig {
     pub share: Option<PathBuf>,
     /// Further directories of the host, read-only, at /mnt/NAME in the guest.
     pub mounts: Vec<(String, PathBuf)>,
-    /// Raw disks, /dev/vdc and on in the guest, read-write.
-    pub disks: Vec<PathBuf>,
+    /// More disks, /dev/vdc and on in the guest.
+    pub disks: Vec<Disk>,
     /// Memory, as QEMU reads it (`2G`).
     pub memory: String,
     /// Processors.

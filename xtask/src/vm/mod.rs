@@ -17,7 +17,7 @@ mod share;
 mod terminal;
 
 pub use args::VmArgs;
-pub use config::Accel;
+pub use config::Disk;
 pub use config::Job;
 pub use config::VmConfig;
 pub use outcome::Failure;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The harness itself: a guest that does not end well must not pass, whatever
+//! it has said before.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::bail;
+
+use super::report::Report;
+use crate::context::Context;
+use crate::kernel::Flavor;
+use crate::vm;
+use crate::vm::Failure;
+use crate::vm::Job;
+use crate::vm::Outcome;
+use crate::vm::Stream;
+use crate::vm::VmConfig;
+
+/// What a run gave: how it ended, standard output, standard error.
+struct Seen {
+    outcome: Outcome,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the suite.
+///
+/// # Errors
+///
+/// When the guest cannot be made.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    let base = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
+    let boot = |line: &str, change: fn(&mut VmConfig)| {
+        let mut config = VmConfig {
+            job: Job::Command(vec![line.to_owned()]),
+            timeout: Some(Duration::from_secs(60)),
+            log_name: "harness".to_owned(),
+            ..base.clone()
+        };
+        change(&mut config);
+        see(context, &config)
+    };
+
+    report.check("output and status come through, apart", || {
+        let seen = boot("echo out; echo err >&2; (sleep 1000 &); exit 7", |_| {})?;
+        expect(&seen, |result| *result == Ok(7))?;
+        if (seen.stdout.as_str(), seen.stderr.as_str()) != ("out\n", "err\n") {
+            bail!("stdout {:?}, stderr {:?}", seen.stdout, seen.stderr);
+        }
+        Ok(())
+    });
+    report.check("much output comes through whole", || {
+        let seen = boot("seq 200000; seq 200000 >&2", |_| {})?;
+        expect(&seen, |result| *result == Ok(0))?;
+        let whole: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+        if seen.stdout != whole || seen.stderr != whole {
+            bail!("{} and {} bytes came", seen.stdout.len(), seen.stderr.len());
+        }
+        Ok(())
+    });
+    report.check("a panic is told", || {
+        let seen = boot("echo ok 1; echo c >/proc/sysrq-trigger", |_| {})?;
+        expect(&seen, |result| matches!(result, Err(Failure::Panicked(_))))
+    });
+    report.check("a hang is told", || {
+        let seen = boot("sleep 1000", |config| {
+            config.timeout = Some(Duration::from_secs(2));
+        })?;
+        expect(&seen, |result| matches!(result, Err(Failure::TimedOut(_))))
+    });
+    report.check("a WARNING on the console is told", || {
+        let seen = boot("echo 'WARNING: a test' >/dev/kmsg", |_| {})?;
+        expect(&seen, |result| {
+            matches!(result, Err(Failure::Complained(_, Some(0))))
+        })
+    });
+    report.check("a guest that is gone without a word is told", || {
+        let seen = boot("echo o >/proc/sysrq-trigger; sleep 1000", |_| {})?;
+        expect(&seen, |result| *result == Err(Failure::Vanished))
+    });
+    report.check("a guest that does not boot is told", || {
+        let seen = boot("true", |config| {
+            config.append = vec!["init=/bin/sleep".to_owned(), "1000".to_owned()];
+            config.boot_timeout = Duration::from_secs(8);
+        })?;
+        expect(&seen, |result| {
+            matches!(result, Err(Failure::NotBooted(_) | Failure::Panicked(_)))
+        })
+    });
+    Ok(())
+}
+
+fn see(context: &Context, config: &VmConfig) -> Result<Seen> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let outcome = vm::run(context, config, &mut |stream, bytes| match stream {
+        Stream::Stderr => stderr.extend_from_slice(bytes),
+        Stream::Stdout | Stream::Terminal => stdout.extend_from_slice(bytes),
+    })?;
+    Ok(Seen {
+        outcome,
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    })
+}
+
+fn expect(seen: &Seen, good: impl Fn(&std::result::Result<u8, Failure>) -> bool) -> Result<()> {
+    if good(&seen.outcome.result) {
+        return Ok(());
+    }
+    match &seen.outcome.result {
+        Ok(status) => bail!("the run passed, with status {status}"),
+        Err(failure) => bail!("the run failed, but so: {}", seen.outcome.explain(failure)),
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The Rust that runs on the host: the image format's crate and xtask itself.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::report::Report;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::progress::tail;
+
+/// Runs the suite.
+///
+/// # Errors
+///
+/// When cargo cannot be started.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    plain(context, report, "rustfmt", &["fmt", "--all", "--check"], "")?;
+    plain(
+        context,
+        report,
+        "clippy",
+        &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny=warnings"],
+        "",
+    )?;
+    plain(
+        context,
+        report,
+        "rustdoc",
+        &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
+        "--deny=warnings",
+    )?;
+    tests(context, report)
+}
+
+/// A cargo command that is one test.
+fn plain(
+    context: &Context,
+    report: &mut Report,
+    name: &str,
+    arguments: &[&str],
+    rustdocflags: &str,
+) -> Result<()> {
+    let log = context.cache.log(&format!("test-{name}"));
+    let step = Step::begin(format!("running {name}"), &log)?;
+    let mut cargo = cargo(context);
+    cargo.args(arguments);
+    if !rustdocflags.is_empty() {
+        cargo.env("RUSTDOCFLAGS", rustdocflags);
+    }
+    let status = step.status(&mut cargo)?;
+    drop(step);
+    if status.success() {
+        report.pass(name);
+    } else {
+        report.fail(name, &format!("{}\nThe log: {}", tail(&log, 30), log.display()));
+    }
+    Ok(())
+}
+
+/// `cargo test`, each of whose tests is one of ours.
+fn tests(context: &Context, report: &mut Report) -> Result<()> {
+    let log = context.cache.log("test-host");
+    let step = Step::begin("running the host's tests", &log)?;
+    let status = step.status(cargo(context).args(["test", "--workspace", "--no-fail-fast"]))?;
+    drop(step);
+    let text = fs::read_to_string(&log)?;
+    let mut failed = false;
+    for (name, result) in text.lines().filter_map(result) {
+        match result {
+            "ok" => report.pass(name),
+            "ignored" => report.skip(name, "ignored by cargo test"),
+            _ => {
+                failed = true;
+                report.fail(name, &format!("see {}", log.display()));
+            }
+        }
+    }
+    if !status.success() && !failed {
+        report.fail(
+            "cargo test",
+            &format!("{}\nThe log: {}", tail(&log, 30), log.display()),
+        );
+    }
+    Ok(())
+}
+
+fn cargo(context: &Context) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&context.repo);
+    cargo
+}
+
+/// The name and the result in a line of `cargo test`.
+fn result(line: &str) -> Option<(&str, &str)> {
+    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    // "ignored, the reason"
+    let word = result.split([',', ' ']).next().unwrap_or(result);
+    ["ok", "FAILED", "ignored"].contains(&word).then_some((name, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result;
+
+    #[test]
+    fn lines_of_cargo_test_are_read() {
+        assert_eq!(result("test a::b ... ok"), Some(("a::b", "ok")));
+        assert_eq!(result("test a ... ignored, no images"), Some(("a", "ignored")));
+        assert_eq!(result("test a - should panic ... ok"), Some(("a - should panic", "ok")));
+        assert_eq!(result("test result: ok. 3 passed"), None);
+    }
+}

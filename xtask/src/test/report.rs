@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the user sees of the tests.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use console::style;
+
+use crate::ktap::Case;
+use crate::ktap::Verdict;
+
+/// The results so far.
+#[derive(Default)]
+pub struct Report {
+    suite: String,
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Report {
+    /// The tests that follow belong to this suite.
+    pub fn begin(&mut self, suite: &str) {
+        suite.clone_into(&mut self.suite);
+    }
+
+    /// A test that passed.
+    pub fn pass(&mut self, name: &str) {
+        self.passed += 1;
+        println!("{} {}: {name}", style("ok  ").green(), self.suite);
+    }
+
+    /// A test that failed, and what to know of it.
+    pub fn fail(&mut self, name: &str, why: &str) {
+        self.failed += 1;
+        println!("{} {}: {name}", style("FAIL").red().bold(), self.suite);
+        for line in why.lines() {
+            println!("       {line}");
+        }
+    }
+
+    /// A test that did not run.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.skipped += 1;
+        let why = if why.is_empty() { "no reason given" } else { why };
+        println!("{} {}: {name} ({why})", style("skip").yellow(), self.suite);
+    }
+
+    /// A test that is a function.
+    pub fn check(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        match test() {
+            Ok(()) => self.pass(name),
+            Err(error) => self.fail(name, &format!("{error:#}")),
+        }
+    }
+
+    /// A test of the guest.
+    pub fn case(&mut self, case: &Case) {
+        match &case.verdict {
+            Verdict::Passed => self.pass(&case.name),
+            Verdict::Skipped(why) => self.skip(&case.name, why),
+            Verdict::Failed(why) => self.fail(&case.name, why),
+        }
+    }
+
+    /// Prints the one line of the end and says how xtask is to exit.
+    pub fn summary(&self) -> ExitCode {
+        let nothing = self.passed == 0;
+        if nothing && self.failed == 0 {
+            eprintln!("error: no test has run");
+        }
+        let skipped = match self.skipped {
+            0 => String::new(),
+            some => format!(", {some} skipped"),
+        };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failed);
+        if self.failed > 0 || nothing {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! tests/selftests in the guest.
+//!
+//! They are written as a directory of the kernel's tools/testing/selftests, so
+//! the kernel's own Makefile builds and installs them: it is given a tree that
+//! is the kernel's, by links, and has ours in it.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use super::report::Report;
+use crate::context::Context;
+use crate::fixtures;
+use crate::kernel::Flavor;
+use crate::kernel::Kernel;
+use crate::ktap::Case;
+use crate::ktap::Parser;
+use crate::progress::Step;
+use crate::toolchain::Toolchain;
+use crate::vm;
+use crate::vm::Job;
+use crate::vm::Stream;
+use crate::vm::VmConfig;
+
+/// Where the directory is in a kernel tree.
+const COLLECTION: &str = "filesystems/composefs";
+
+/// All that they may take, under emulation.
+const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+
+/// Runs the suite.
+///
+/// # Errors
+///
+/// When the tests cannot be built or the guest not be made.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    let ours = context.repo.join("tests/selftests");
+    if !ours.join("Makefile").exists() {
+        bail!("{} has no Makefile", ours.display());
+    }
+    let disk = fixtures::make(context)?;
+    let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
+    let installed = install(context, &config.kernel, &ours)?;
+
+    let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", fixtures::MOUNT_POINT);
+    config.mounts = vec![("kselftest".to_owned(), installed)];
+    if let Some(images) = env::var_os("COMPOSEFS_IMAGES").map(PathBuf::from) {
+        let images = images
+            .canonicalize()
+            .with_context(|| format!("COMPOSEFS_IMAGES: no directory {}", images.display()))?;
+        config.mounts.push(("images".to_owned(), images));
+        environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
+    }
+    config.disks = vec![disk];
+    config.timeout = Some(TIMEOUT);
+    config.log_name = "selftests-console".to_owned();
+    config.job = Job::Command(vec![format!(
+        "set -e\n{}\n{environment}\
+         cp -r /mnt/kselftest /run/kselftest\n\
+         exec /run/kselftest/run_kselftest.sh --no-error-on-fail\n",
+        fixtures::mount_command(),
+    )]);
+    watch(context, &config, report)
+}
+
+/// Runs a guest whose standard output is KTAP.
+fn watch(context: &Context, config: &VmConfig, report: &mut Report) -> Result<()> {
+    let log = context.cache.log("test-selftests");
+    let step = Step::begin("running the selftests in the guest", &log)?;
+    let mut parser = Parser::default();
+    let mut partial = Vec::new();
+    let outcome = vm::run(context, config, &mut |stream, bytes| {
+        step.note(bytes);
+        if stream != Stream::Stdout {
+            return;
+        }
+        partial.extend_from_slice(bytes);
+        while let Some(end) = partial.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = partial.drain(..=end).collect();
+            let cases = parser.line(&String::from_utf8_lossy(&line));
+            step.suspend(|| tell(report, &cases));
+        }
+    })?;
+    drop(step);
+    let mut cases = parser.line(&String::from_utf8_lossy(&partial));
+    cases.extend(parser.finish());
+    tell(report, &cases);
+    match &outcome.result {
+        Ok(0) => Ok(()),
+        Ok(status) => bail!(
+            "run_kselftest.sh ended with status {status}; its output is in {}",
+            log.display()
+        ),
+        Err(failure) => bail!(
+            "{}\nThe tests' output: {}",
+            outcome.explain(failure),
+            log.display()
+        ),
+    }
+}
+
+fn tell(report: &mut Report, cases: &[Case]) {
+    for case in cases {
+        report.case(case);
+    }
+}
+
+/// Builds and installs the tests as the kernel's build does.
+fn install(context: &Context, kernel: &Kernel, ours: &Path) -> Result<PathBuf> {
+    let tools = Toolchain::ready(context)?;
+    let _lock = context.cache.lock("selftests")?;
+    let entry = context.cache.entry("selftests", &kernel.key);
+    entry.start_over()?;
+    let tree = entry.path().join("tree");
+    let objects = entry.path().join("objects");
+    let installed = entry.path().join("installed");
+    let inside = Path::new("tools/testing/selftests").join(COLLECTION);
+    graft(&kernel.source, &tree, &inside, ours)?;
+
+    let step = Step::begin("building the selftests", &context.cache.log("selftests"))?;
+    let headers = kernel.build.join("usr");
+    if !headers.join("include/linux/limits.h").exists() {
+        step.run(tools.make().arg("-C").arg(&kernel.build).arg("headers"))?;
+    }
+    fs::create_dir_all(&objects)?;
+    symlink(headers, objects.join("usr"))?;
+    step.run(
+        tools
+            .make()
+            .arg("-C")
+            .arg(tree.join("tools/testing/selftests"))
+            .arg(format!("O={}", objects.display()))
+            .arg(format!("KSFT_INSTALL_PATH={}", installed.display()))
+            .arg(format!("TARGETS={COLLECTION}"))
+            .args(["SKIP_TARGETS=", "FORCE_TARGETS=1"])
+            // The guest's C library may be older than the host's.
+            .arg("USERLDFLAGS=-static")
+            .arg("install"),
+    )?;
+    drop(step);
+    Ok(installed)
+}
+
+/// Makes a tree of links to `source`, with `ours` at `inside`.
+fn graft(source: &Path, tree: &Path, inside: &Path, ours: &Path) -> Result<()> {
+    fs::create_dir_all(tree)?;
+    let mut parts = inside.components();
+    let Some(next) = parts.next() else {
+        bail!("nothing to graft");
+    };
+    let below = parts.as_path();
+    for entry in fs::read_dir(source)?.flatten() {
+        if entry.file_name() != next.as_os_str() {
+            symlink(entry.path(), tree.join(entry.file_name()))?;
+        }
+    }
+    if below.as_os_str().is_empty() {
+        symlink(ours, tree.join(next))?;
+        return Ok(());
+    }
+    graft(&source.join(next), &tree.join(next), below, ours)
+}

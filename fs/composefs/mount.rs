@@ -195,7 +195,7 @@ impl super_block::Operations for Composefs {
         } = options.prepared.take().ok_or(EINVAL)?;
 
         let size = file.size();
-        let cache = PrivateMapping::new(&sb, KBox::new(file, GFP_KERNEL)?, size)?;
+        let cache = PrivateMapping::new(&sb, file, size)?;
         let image = Image::open(Cache(cache)).map_err(|e| bad_image(fc, &source, e))?;
 
         let superblock = *image.superblock();

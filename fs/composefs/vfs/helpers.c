@@ -141,6 +141,49 @@ struct inode *composefs_helper_folio_inode(const struct folio *folio)
 	return folio->mapping->host;
 }
 
+void composefs_helper_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
+}
+
+unsigned int
+composefs_helper_mapping_max_order(const struct address_space *mapping)
+{
+	return mapping_max_folio_order(mapping);
+}
+
+struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
+						pgoff_t index)
+{
+	struct folio *folio = __filemap_get_folio(mapping, index, FGP_ACCESSED,
+						  0);
+
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
+						 unsigned int order)
+{
+	gfp_t gfp = order ? readahead_gfp_mask(mapping) :
+			    mapping_gfp_mask(mapping);
+
+	return filemap_alloc_folio(gfp, order, NULL);
+}
+
+/* @folio is filled, and seen by others only as one that is up to date. */
+int composefs_helper_add_cache_folio(struct address_space *mapping,
+				     struct folio *folio, pgoff_t index)
+{
+	int err;
+
+	folio_mark_uptodate(folio);
+	err = filemap_add_folio(mapping, folio, index,
+				mapping_gfp_constraint(mapping, GFP_KERNEL));
+	if (!err)
+		folio_unlock(folio);
+	return err;
+}
+
 void composefs_helper_mapping_set_ops(struct inode *inode,
 				      const struct address_space_operations *ops)
 {

@@ -60,6 +60,15 @@ void *composefs_helper_folio_address(const struct folio *folio);
 void composefs_helper_folio_put(struct folio *folio);
 struct inode *composefs_helper_folio_inode(const struct folio *folio);
 
+void composefs_helper_mapping_set_large_folios(struct address_space *mapping);
+unsigned int
+composefs_helper_mapping_max_order(const struct address_space *mapping);
+struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
+						pgoff_t index);
+struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
+						 unsigned int order);
+int composefs_helper_add_cache_folio(struct address_space *mapping,
+				     struct folio *folio, pgoff_t index);
 void composefs_helper_mapping_set_ops(struct inode *inode,
 				      const struct address_space_operations *ops);
 

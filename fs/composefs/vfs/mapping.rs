@@ -5,24 +5,23 @@
 //! A file's own page cache can be written to by others while we read it, so a `&[u8]` over it
 //! would be unsound, and a check of its bytes worthless by the time they are used. [`PrivateMapping`]
 //! is the page cache of an inode that no name and no file leads to: nobody maps it, splices it or
-//! writes to it. A folio is filled once, before it is up to date, and dropped under memory
-//! pressure like any other.
+//! writes to it. A folio is filled before it is added, and never again; under memory pressure it is
+//! dropped like any other.
+//!
+//! A read brings in what is around the bytes that were asked for as well: metadata that belong
+//! together are close to each other in an image, and one read of 256 KiB costs a disk hardly more
+//! than one of 4 KiB. If that fails, only the page itself is read, so that an error is never about
+//! bytes that nobody asked for.
 
 use super::{
     bindings,
-    folio::{
-        Bytes,
-        NewFolio, //
-    },
+    folio::Bytes,
     super_block::NewSuperBlock,
     FileSystem, //
 };
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
-    error::from_err_ptr,
+    error::to_result,
     page::PAGE_SHIFT,
     prelude::*, //
 };
@@ -41,13 +40,12 @@ pub trait Reader: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `inode` is an inode of our own to which we hold the only reference; it is not hashed. Its
-/// `i_private` points to `reader`, and its mapping's operations are those of [`AddressSpace`].
+/// `inode` is an inode of our own to which we hold the only reference; it is not hashed, and its
+/// mapping holds only folios that [`Self::read`] put there.
 pub struct PrivateMapping<R: Reader> {
     inode: NonNull<bindings::inode>,
-    reader: NonNull<R>,
+    reader: R,
     size: u64,
-    _owns: PhantomData<KBox<R>>,
 }
 
 // SAFETY: The page cache may be used and given up from any thread; `R` is `Send` and `Sync`.
@@ -64,43 +62,30 @@ impl<R: Reader> PrivateMapping<R> {
     /// # Errors
     ///
     /// `ENOMEM`, or `EFBIG` if `size` is not a size that a file can have.
-    pub fn new<T: FileSystem>(
-        sb: &NewSuperBlock<'_, T>,
-        reader: KBox<R>,
-        size: u64,
-    ) -> Result<Self> {
+    pub fn new<T: FileSystem>(sb: &NewSuperBlock<'_, T>, reader: R, size: u64) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
         // SAFETY: The super block is valid and has operations that allocate inodes.
         let inode = NonNull::new(unsafe { bindings::new_inode(sb.as_ptr()) }).ok_or(ENOMEM)?;
-        let reader = NonNull::new(KBox::into_raw(reader)).ok_or(EINVAL)?;
         // SAFETY: The inode is new, so nobody else looks at its fields. `i_mapping` of a new inode
         // points to its own `i_data`.
         unsafe {
             let raw = inode.as_ptr();
             bindings::set_nlink(raw, 1);
             bindings::i_size_write(raw, i_size);
-            (*raw).i_private = reader.as_ptr().cast();
-            (*raw).i_data.a_ops = &AddressSpace::<R>::OPERATIONS;
             bindings::inode_nohighmem(raw);
+            bindings::mapping_set_large_folios(&raw mut (*raw).i_data);
         }
         // INVARIANT: `new_inode` gave us the only reference and does not hash the inode.
         Ok(Self {
             inode,
             reader,
             size,
-            _owns: PhantomData,
         })
     }
 
     /// Number of bytes.
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// What the bytes are read from.
-    pub fn reader(&self) -> &R {
-        // SAFETY: The reader is valid while `self` is, by the type invariants.
-        unsafe { self.reader.as_ref() }
     }
 
     /// The bytes from `pos` to the end of the 4 KiB block that `pos` is in, or to the end of the
@@ -112,88 +97,126 @@ impl<R: Reader> PrivateMapping<R> {
     pub fn bytes(&self, pos: u64) -> Result<Bytes<'_>> {
         let max = self.size.checked_sub(pos).filter(|n| *n > 0).ok_or(EIO)?;
         let index = c_ulong::try_from(pos >> PAGE_SHIFT).map_err(|_| EFBIG)?;
-        // SAFETY: The mapping is valid while we hold the inode. With no filler, the mapping's own
-        // `read_folio` is used, which takes no file.
-        let folio = from_err_ptr(unsafe {
-            bindings::read_cache_folio(
-                &raw mut (*self.inode.as_ptr()).i_data,
-                index,
-                None,
-                core::ptr::null_mut(),
-            )
-        })?;
-        let folio = NonNull::new(folio).ok_or(EIO)?;
-        // SAFETY: `read_cache_folio` gave us a reference to a folio that is up to date. It is in
-        // the low memory by `inode_nohighmem`, and by the type invariants in a page cache that
-        // nobody else gets at.
+        let folio = match self.find(index) {
+            Some(folio) => folio,
+            None => self.read(index)?,
+        };
+        // SAFETY: We own a reference to a folio of the mapping. It is in the low memory by
+        // `inode_nohighmem`, and by the type invariants nobody writes to it.
         unsafe { Bytes::new(folio, pos, max) }
+    }
+
+    fn mapping(&self) -> *mut bindings::address_space {
+        // SAFETY: The inode is valid by the type invariants. This reads nothing.
+        unsafe { &raw mut (*self.inode.as_ptr()).i_data }
+    }
+
+    /// Returns the folio that has page `index`, with a reference, if it is in the page cache.
+    fn find(&self, index: c_ulong) -> Option<NonNull<bindings::folio>> {
+        // SAFETY: The mapping is valid.
+        NonNull::new(unsafe { bindings::find_cache_folio(self.mapping(), index) })
+    }
+
+    /// Reads page `index` and what is around it, and returns the folio that has it, with a
+    /// reference.
+    fn read(&self, index: c_ulong) -> Result<NonNull<bindings::folio>> {
+        // SAFETY: The mapping is valid.
+        let max = unsafe { bindings::mapping_max_order(self.mapping()) };
+        let pages = self.size.div_ceil(1 << PAGE_SHIFT);
+        let mut order = READ_ORDER.min(max).min(pages.max(1).ilog2());
+        loop {
+            match self.read_order(index, order) {
+                Ok(folio) => return Ok(folio),
+                Err(e) if order == 0 && e != EEXIST => return Err(e),
+                // Another one may have read it meanwhile, or only a part of what is around it.
+                Err(e) if e == EEXIST => {
+                    if let Some(folio) = self.find(index) {
+                        return Ok(folio);
+                    }
+                    order = order.saturating_sub(1);
+                }
+                Err(_) => order = 0,
+            }
+        }
+    }
+
+    /// Reads a folio of `1 << order` pages that has page `index`, and adds it to the page cache.
+    fn read_order(&self, index: c_ulong, order: c_uint) -> Result<NonNull<bindings::folio>> {
+        let start = index & (c_ulong::MAX << order);
+        // SAFETY: The mapping is valid and allows folios of this order.
+        let folio = unsafe { bindings::alloc_cache_folio(self.mapping(), order) };
+        let mut folio = UnsharedFolio(NonNull::new(folio).ok_or(ENOMEM)?);
+        self.fill(
+            u64::try_from(start).map_err(|_| EFBIG)? << PAGE_SHIFT,
+            folio.bytes_mut(),
+        )?;
+        let folio = folio.share();
+        // SAFETY: The folio is ours alone and filled; its order fits `start`. The function adds a
+        // reference, so that ours stays.
+        let result =
+            to_result(unsafe { bindings::add_cache_folio(self.mapping(), folio.as_ptr(), start) });
+        if let Err(e) = result {
+            // SAFETY: The folio was not added, and the reference is ours.
+            unsafe { bindings::folio_put(folio.as_ptr()) };
+            return Err(e);
+        }
+        Ok(folio)
+    }
+
+    /// Fills `out` with the bytes from `pos` on, and with zeros after the end.
+    fn fill(&self, pos: u64, out: &mut [u8]) -> Result {
+        let want = usize::try_from(self.size.saturating_sub(pos))
+            .unwrap_or(usize::MAX)
+            .min(out.len());
+        let (head, tail) = out.split_at_mut_checked(want).ok_or(EIO)?;
+        tail.fill(0);
+        // A source that has become shorter than it was at mount.
+        if self.reader.read(pos, head)? != want {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+}
+
+/// How much is read at once at the most: 64 pages.
+const READ_ORDER: c_uint = 6;
+
+/// A folio that is in no page cache yet.
+///
+/// # Invariants
+///
+/// We own the only reference to it, and it is in the low memory.
+struct UnsharedFolio(NonNull<bindings::folio>);
+
+impl UnsharedFolio {
+    /// The folio's memory.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the type invariants the folio's memory has an address and is ours alone.
+        unsafe {
+            core::slice::from_raw_parts_mut(
+                bindings::folio_address(self.0.as_ptr()).cast(),
+                bindings::folio_size(self.0.as_ptr()),
+            )
+        }
+    }
+
+    /// Gives up the knowledge that it is ours alone, but not the reference.
+    fn share(self) -> NonNull<bindings::folio> {
+        core::mem::ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for UnsharedFolio {
+    fn drop(&mut self) {
+        // SAFETY: We own the reference by the type invariants.
+        unsafe { bindings::folio_put(self.0.as_ptr()) };
     }
 }
 
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants we hold the last reference; the inode is not hashed, so
-        // it is evicted here with all its folios. After that nobody uses the reader, which came
-        // from a box.
-        unsafe {
-            bindings::iput(self.inode.as_ptr());
-            drop(KBox::from_raw(self.reader.as_ptr()));
-        }
+        // it is evicted here with all its folios.
+        unsafe { bindings::iput(self.inode.as_ptr()) };
     }
-}
-
-/// Operation table of a [`PrivateMapping`].
-struct AddressSpace<R>(PhantomData<R>);
-
-impl<R: Reader> AddressSpace<R> {
-    const OPERATIONS: bindings::address_space_operations = bindings::address_space_operations {
-        read_folio: Some(Self::read_folio),
-        ..pin_init::zeroed()
-    };
-
-    /// # Safety
-    ///
-    /// `folio` must be locked, not up to date, and in the mapping of a `PrivateMapping<R>`.
-    unsafe extern "C" fn read_folio(
-        _file: *mut bindings::file,
-        folio: *mut bindings::folio,
-    ) -> c_int {
-        let Some(ptr) = NonNull::new(folio) else {
-            return EIO.to_errno();
-        };
-        // SAFETY: The folio is locked, so that it stays in its mapping, whose inode has a `R` in
-        // `i_private` by the invariants of `PrivateMapping`.
-        let (reader, size) = unsafe {
-            let inode = bindings::folio_inode(folio);
-            (
-                &*(*inode).i_private.cast::<R>(),
-                bindings::i_size_read(inode),
-            )
-        };
-        // SAFETY: The caller promises it; the mapping has no folio in the high memory.
-        let mut new = unsafe { NewFolio::from_raw(ptr) };
-        let result = fill(reader, &mut new, u64::try_from(size).unwrap_or(0));
-        // SAFETY: The folio is locked and not up to date; this unlocks it.
-        unsafe { bindings::folio_end_read(folio, result.is_ok()) };
-        match result {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
-    }
-}
-
-/// Fills a folio of a source of `size` bytes, with zeros after its end.
-fn fill<R: Reader>(reader: &R, folio: &mut NewFolio<'_>, size: u64) -> Result {
-    let pos = folio.pos();
-    let out = folio.bytes_mut();
-    let want = usize::try_from(size.saturating_sub(pos))
-        .unwrap_or(usize::MAX)
-        .min(out.len());
-    let (head, tail) = out.split_at_mut_checked(want).ok_or(EIO)?;
-    tail.fill(0);
-    // A source that has become shorter than it was at mount.
-    if reader.read(pos, head)? != want {
-        return Err(EIO);
-    }
-    Ok(())
 }

@@ -56,7 +56,8 @@ fn debian_uri(targets: &str) -> Option<String> {
         let (_, component, release, uri) =
             (words.next()?, words.next()?, words.next()?, words.next()?);
         let plain = uri.trim_end_matches('/');
-        let own = component == "main" && !release.contains("security") && plain.ends_with("/debian");
+        let own =
+            component == "main" && !release.contains("security") && plain.ends_with("/debian");
         own.then(|| plain.to_owned())
     })
 }
@@ -81,7 +82,13 @@ impl PrivateApt {
             bail!("Debian's keys are missing: install the package debian-archive-keyring");
         }
         let dir = context.cache.root().join("apt");
-        for sub in ["parts", "sources.d", "preferences.d", "lists/partial", "cache/archives/partial"] {
+        for sub in [
+            "parts",
+            "sources.d",
+            "preferences.d",
+            "lists/partial",
+            "cache/archives/partial",
+        ] {
             fs::create_dir_all(dir.join(sub))?;
         }
         let suites = [SUITE.to_owned(), format!("{SUITE}-backports")];
@@ -178,9 +185,15 @@ mod tests {
     fn the_version_is_that_of_rustc() {
         let table = "rust-src | 1.96.1+dfsg1-2 | http://x/debian trixie-backports/main\n\
                      rust-src | 1.95.0+dfsg1-2 | http://x/debian trixie-backports/main\n";
-        assert_eq!(pick_version(table, "1.95.0").as_deref(), Some("1.95.0+dfsg1-2"));
+        assert_eq!(
+            pick_version(table, "1.95.0").as_deref(),
+            Some("1.95.0+dfsg1-2")
+        );
         assert_eq!(pick_version(table, "1.9"), None);
-        assert_eq!(pick_version(table, "1.96.").as_deref(), Some("1.96.1+dfsg1-2"));
+        assert_eq!(
+            pick_version(table, "1.96.").as_deref(),
+            Some("1.96.1+dfsg1-2")
+        );
     }
 
     #[test]
@@ -188,6 +201,9 @@ mod tests {
         let targets = "Packages main stable http://elsewhere.test/tool/\n\
                        Packages main bookworm-security http://mirror.test/debian-security/\n\
                        Packages main bookworm http://mirror.test/debian/\n";
-        assert_eq!(debian_uri(targets).as_deref(), Some("http://mirror.test/debian"));
+        assert_eq!(
+            debian_uri(targets).as_deref(),
+            Some("http://mirror.test/debian")
+        );
     }
 }

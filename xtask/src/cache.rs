@@ -112,7 +112,9 @@ impl Cache {
     pub fn clean(&self) -> Result<()> {
         for entry in fs::read_dir(&self.root)?.flatten() {
             let path = entry.path();
-            let kept = ["logs", "locks", "run"].iter().any(|dir| path.ends_with(dir));
+            let kept = ["logs", "locks", "run"]
+                .iter()
+                .any(|dir| path.ends_with(dir));
             if kept {
                 continue;
             }
@@ -140,7 +142,8 @@ impl Cache {
     /// When the lock file cannot be opened.
     pub fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.root.join("locks").join(name);
-        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             eprintln!("xtask: waiting for another xtask that is at work on \"{name}\"");
             while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -272,7 +272,10 @@ fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
     if !entry.is_complete() {
         let _lock = context.cache.lock(&format!("kernel-{}", kernel.key))?;
         entry.start_over()?;
-        let step = Step::begin("installing the kernel's modules", &context.cache.log("modules"))?;
+        let step = Step::begin(
+            "installing the kernel's modules",
+            &context.cache.log("modules"),
+        )?;
         let mut make = Toolchain::ready(context)?.make();
         make.arg("-C").arg(&build);
         install_modules(&step, make, &kernel)?;
@@ -321,7 +324,10 @@ mod tests {
     fn options_that_did_not_take_are_named() {
         let fragment = "# a comment\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=3\n# CONFIG_D is not set\n";
         let config = "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=3\nCONFIG_D=y\n";
-        assert_eq!(refused(fragment, config), ["CONFIG_B=m", "CONFIG_D is not set"]);
+        assert_eq!(
+            refused(fragment, config),
+            ["CONFIG_B=m", "CONFIG_D is not set"]
+        );
     }
 
     #[test]

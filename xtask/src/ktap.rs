@@ -336,7 +336,11 @@ fn record(rest: &str) -> Option<Record<'_>> {
 /// The reason in a plan's "# SKIP reason".
 fn reason(directive: &str) -> String {
     let words = directive.trim().trim_start_matches('#').trim();
-    words.strip_prefix("SKIP").unwrap_or(words).trim().to_owned()
+    words
+        .strip_prefix("SKIP")
+        .unwrap_or(words)
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -389,7 +393,10 @@ mod tests {
                     # TAP version 13\n# 1..2\n# ok 1 names\n# not ok 2 modes\n\
                     not ok 1 selftests: composefs: view # exit=1\n\
                     # selftests: composefs: quiet\nok 2 selftests: composefs: quiet\n";
-        assert_eq!(passed(text), ["composefs: view: names", "selftests: composefs: quiet"]);
+        assert_eq!(
+            passed(text),
+            ["composefs: view: names", "selftests: composefs: quiet"]
+        );
         assert_eq!(failed(text), ["composefs: view: modes"]);
     }
 
@@ -414,9 +421,18 @@ mod tests {
             ("KTAP version 1\n1..1\nok 1 one\nok 2 two\n", "too many"),
             ("KTAP version 1\n1..2\nok 1 one\nok 3 two\n", "numbers"),
             ("KTAP version 1\n1..1\nBail out! no disk\n", "bail out"),
-            ("KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  ok 1 a\n", "no parent"),
-            ("KTAP version 1\n1..1\n  KTAP version 1\n  ok 1 a\nok 1 s\n", "nested plan"),
-            ("KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  not ok 1 a\nok 1 s\n", "lying"),
+            (
+                "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  ok 1 a\n",
+                "no parent",
+            ),
+            (
+                "KTAP version 1\n1..1\n  KTAP version 1\n  ok 1 a\nok 1 s\n",
+                "nested plan",
+            ),
+            (
+                "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  not ok 1 a\nok 1 s\n",
+                "lying",
+            ),
         ] {
             assert!(!failed(text).is_empty(), "{why}");
         }

@@ -82,7 +82,10 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
     let log = context
         .cache
         .log(&format!("{}-{}", lint.name(), kernel.flavor.name()));
-    let step = Step::begin(format!("building composefs.ko ({})", kernel.flavor.name()), &log)?;
+    let step = Step::begin(
+        format!("building composefs.ko ({})", kernel.flavor.name()),
+        &log,
+    )?;
     let mut make: Command = tools.make();
     make.arg("-C")
         .arg(&kernel.build)

@@ -43,26 +43,58 @@ const fn need(probe: Probe, package: &'static str, purpose: &'static str) -> Nee
 
 /// To build the kernel and the module.
 pub const KERNEL: [Need; 21] = [
-    need(Probe::Llvm, LLVM, "compiler of the kernel, version 17 or newer"),
+    need(
+        Probe::Llvm,
+        LLVM,
+        "compiler of the kernel, version 17 or newer",
+    ),
     need(Probe::Program("make"), "make", "building the kernel"),
     need(Probe::Program("gcc"), "gcc", "linking Rust programs"),
-    need(Probe::Header("stdio.h"), "libc6-dev", "building host programs"),
+    need(
+        Probe::Header("stdio.h"),
+        "libc6-dev",
+        "building host programs",
+    ),
     need(Probe::Program("flex"), "flex", "building the kernel"),
     need(Probe::Program("bison"), "bison", "building the kernel"),
     need(Probe::Program("bc"), "bc", "building the kernel"),
     need(Probe::Program("perl"), "perl", "building the kernel"),
     need(Probe::Program("cpio"), "cpio", "building the kernel"),
-    need(Probe::Program("depmod"), "kmod", "installing the kernel's modules"),
+    need(
+        Probe::Program("depmod"),
+        "kmod",
+        "installing the kernel's modules",
+    ),
     need(Probe::Program("rsync"), "rsync", "building the kernel"),
     need(Probe::Program("tar"), "tar", "unpacking the kernel"),
     need(Probe::Program("xz"), "xz-utils", "unpacking the kernel"),
     need(Probe::Program("zstd"), "zstd", "compressing the kernel"),
     need(Probe::Program("curl"), "curl", "fetching the kernel"),
-    need(Probe::Program("pahole"), "dwarves", "type information of the kernel"),
-    need(Probe::Header("gelf.h"), "libelf-dev", "the kernel's objtool"),
-    need(Probe::Header("openssl/opensslv.h"), "libssl-dev", "signing of modules"),
-    need(Probe::Program("pkg-config"), "pkg-config", "building cfsctl"),
-    need(Probe::Header("ncurses.h"), "libncurses-dev", "make menuconfig"),
+    need(
+        Probe::Program("pahole"),
+        "dwarves",
+        "type information of the kernel",
+    ),
+    need(
+        Probe::Header("gelf.h"),
+        "libelf-dev",
+        "the kernel's objtool",
+    ),
+    need(
+        Probe::Header("openssl/opensslv.h"),
+        "libssl-dev",
+        "signing of modules",
+    ),
+    need(
+        Probe::Program("pkg-config"),
+        "pkg-config",
+        "building cfsctl",
+    ),
+    need(
+        Probe::Header("ncurses.h"),
+        "libncurses-dev",
+        "make menuconfig",
+    ),
     need(
         Probe::File("/etc/ssl/certs"),
         "ca-certificates",
@@ -72,14 +104,26 @@ pub const KERNEL: [Need; 21] = [
 
 /// To make the guest's disks.
 pub const GUEST: [Need; 4] = [
-    need(Probe::Program("mmdebstrap"), "mmdebstrap", "making the guest"),
-    need(Probe::Program("mke2fs"), "e2fsprogs", "making the guest's disks"),
+    need(
+        Probe::Program("mmdebstrap"),
+        "mmdebstrap",
+        "making the guest",
+    ),
+    need(
+        Probe::Program("mke2fs"),
+        "e2fsprogs",
+        "making the guest's disks",
+    ),
     need(
         Probe::File(crate::apt::KEYRING),
         "debian-archive-keyring",
         "checking Debian's signatures",
     ),
-    need(Probe::Program("fakeroot"), "fakeroot", "making the guest without being root"),
+    need(
+        Probe::Program("fakeroot"),
+        "fakeroot",
+        "making the guest without being root",
+    ),
 ];
 
 /// To run the guest.
@@ -89,7 +133,11 @@ pub const VM: [Need; 2] = [
         "qemu-system-x86",
         "running the guest",
     ),
-    need(Probe::Program("setpriv"), "util-linux", "stopping the guest with xtask"),
+    need(
+        Probe::Program("setpriv"),
+        "util-linux",
+        "stopping the guest with xtask",
+    ),
 ];
 
 /// Stands for the packages of the newest LLVM that the distribution has.
@@ -99,9 +147,7 @@ impl Need {
     /// Whether it is there.
     pub fn is_met(&self) -> bool {
         match self.probe {
-            Probe::Program(name) => {
-                which::which_in(name, Some(path_with_sbin()), "/").is_ok()
-            }
+            Probe::Program(name) => which::which_in(name, Some(path_with_sbin()), "/").is_ok(),
             Probe::Header(name) => header_exists(name),
             Probe::File(path) => Path::new(path).exists(),
             Probe::Llvm => Llvm::find().is_some(),

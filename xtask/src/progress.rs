@@ -57,7 +57,8 @@ impl Step {
         File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
         let bar = Term::stderr().is_term().then(|| {
             let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
             {
                 bar.set_style(style);
             }

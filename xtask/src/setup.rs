@@ -84,7 +84,11 @@ pub fn require(context: &Context, needs: &[Need]) -> Result<()> {
 }
 
 fn missing(needs: &[Need]) -> Vec<Need> {
-    needs.iter().copied().filter(|need| !need.is_met()).collect()
+    needs
+        .iter()
+        .copied()
+        .filter(|need| !need.is_met())
+        .collect()
 }
 
 /// How to run apt-get as root. None: no apt, or no way to become root.

@@ -103,27 +103,31 @@ fn fetch(context: &Context, step: &Step, dir: &Path) -> Result<PathBuf> {
             let unpacked = dir.join("package");
             apt.unpack(step, PACKAGE, &version, &unpacked)?;
             let archive = dir.join("linux.tar.xz");
-            fs::rename(
-                unpacked.join(format!("usr/src/{PACKAGE}.tar.xz")),
-                &archive,
-            )?;
+            fs::rename(unpacked.join(format!("usr/src/{PACKAGE}.tar.xz")), &archive)?;
             fs::remove_dir_all(unpacked)?;
             return Ok(archive);
         }
     }
     let archive = dir.join("linux.tar.xz");
     let major = RELEASE.split('.').next().unwrap_or_default();
-    let url = format!(
-        "https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{RELEASE}.tar.xz"
-    );
+    let url = format!("https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{RELEASE}.tar.xz");
     step.run(
         Command::new("curl")
-            .args(["--fail", "--location", "--silent", "--show-error", "--retry", "3"])
+            .args([
+                "--fail",
+                "--location",
+                "--silent",
+                "--show-error",
+                "--retry",
+                "3",
+            ])
             .arg("--output")
             .arg(&archive)
             .arg(url),
     )
-    .context("unpack a Linux 7.3 yourself and name it with --source DIR or COMPOSEFS_KERNEL_SOURCE")?;
+    .context(
+        "unpack a Linux 7.3 yourself and name it with --source DIR or COMPOSEFS_KERNEL_SOURCE",
+    )?;
     Ok(archive)
 }
 

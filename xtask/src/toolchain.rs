@@ -40,7 +40,14 @@ impl Llvm {
     }
 
     fn with_suffix(suffix: String) -> Option<Self> {
-        let tools = ["ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip", "llvm-readelf"];
+        let tools = [
+            "ld.lld",
+            "llvm-ar",
+            "llvm-nm",
+            "llvm-objcopy",
+            "llvm-strip",
+            "llvm-readelf",
+        ];
         let there = |tool: &str| {
             which::which_in(format!("{tool}{suffix}"), Some(path_with_sbin()), "/").is_ok()
         };
@@ -110,7 +117,14 @@ impl Toolchain {
     pub fn make(&self) -> Command {
         let mut make = Command::new("make");
         // Variables of the surrounding build are not meant for this one.
-        for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARCH", "CROSS_COMPILE", "RUSTFLAGS"] {
+        for name in [
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "MFLAGS",
+            "ARCH",
+            "CROSS_COMPILE",
+            "RUSTFLAGS",
+        ] {
             make.env_remove(name);
         }
         // cargo puts its own toolchain's libraries before others.
@@ -136,7 +150,10 @@ impl Toolchain {
 pub fn rustc_version() -> Result<String> {
     let said = output(Command::new("rustc").arg("--version"))
         .context("no Rust compiler: install rustup, then `rustup toolchain install stable`")?;
-    let version = said.split_whitespace().nth(1).context("rustc tells no version")?;
+    let version = said
+        .split_whitespace()
+        .nth(1)
+        .context("rustc tells no version")?;
     Ok(version.to_owned())
 }
 

@@ -23,14 +23,27 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         context,
         report,
         "clippy",
-        &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny=warnings"],
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "--deny=warnings",
+        ],
         "",
     )?;
     plain(
         context,
         report,
         "rustdoc",
-        &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--quiet",
+        ],
         "--deny=warnings",
     )?;
     tests(context, report)
@@ -56,7 +69,10 @@ fn plain(
     if status.success() {
         report.pass(name);
     } else {
-        report.fail(name, &format!("{}\nThe log: {}", tail(&log, 30), log.display()));
+        report.fail(
+            name,
+            &format!("{}\nThe log: {}", tail(&log, 30), log.display()),
+        );
     }
     Ok(())
 }
@@ -99,7 +115,9 @@ fn result(line: &str) -> Option<(&str, &str)> {
     let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
     // "ignored, the reason"
     let word = result.split([',', ' ']).next().unwrap_or(result);
-    ["ok", "FAILED", "ignored"].contains(&word).then_some((name, word))
+    ["ok", "FAILED", "ignored"]
+        .contains(&word)
+        .then_some((name, word))
 }
 
 #[cfg(test)]
@@ -109,8 +127,14 @@ mod tests {
     #[test]
     fn lines_of_cargo_test_are_read() {
         assert_eq!(result("test a::b ... ok"), Some(("a::b", "ok")));
-        assert_eq!(result("test a ... ignored, no images"), Some(("a", "ignored")));
-        assert_eq!(result("test a - should panic ... ok"), Some(("a - should panic", "ok")));
+        assert_eq!(
+            result("test a ... ignored, no images"),
+            Some(("a", "ignored"))
+        );
+        assert_eq!(
+            result("test a - should panic ... ok"),
+            Some(("a - should panic", "ok"))
+        );
         assert_eq!(result("test result: ok. 3 passed"), None);
     }
 }

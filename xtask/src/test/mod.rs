@@ -66,7 +66,10 @@ pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
         .find(|name| !SUITES.iter().any(|suite| suite.name == name.as_str()))
     {
         let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-        bail!("no test suite \"{unknown}\"; there are: {}", known.join(" "));
+        bail!(
+            "no test suite \"{unknown}\"; there are: {}",
+            known.join(" ")
+        );
     }
     let mut report = Report::default();
     for suite in &SUITES {

@@ -139,7 +139,9 @@ fn files(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files(&path, extensions)?);
-        } else if extensions.iter().any(|wanted| path.extension().is_some_and(|e| e == *wanted))
+        } else if extensions
+            .iter()
+            .any(|wanted| path.extension().is_some_and(|e| e == *wanted))
             && !path.to_string_lossy().ends_with("_generated.rs")
         {
             found.push(path);

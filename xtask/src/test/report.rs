@@ -43,7 +43,11 @@ impl Report {
     /// A test that did not run.
     pub fn skip(&mut self, name: &str, why: &str) {
         self.skipped += 1;
-        let why = if why.is_empty() { "no reason given" } else { why };
+        let why = if why.is_empty() {
+            "no reason given"
+        } else {
+            why
+        };
         println!("{} {}: {name} ({why})", style("skip").yellow(), self.suite);
     }
 

@@ -92,8 +92,11 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
 /// Changes with the host's kernel, processor and QEMU.
 fn machine() -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = processor.lines().find(|line| line.starts_with("model name"));
-    let said = |program: &str, arg: &str| output(Command::new(program).arg(arg)).unwrap_or_default();
+    let model = processor
+        .lines()
+        .find(|line| line.starts_with("model name"));
+    let said =
+        |program: &str, arg: &str| output(Command::new(program).arg(arg)).unwrap_or_default();
     Key::default()
         .with("model", model.unwrap_or_default())
         .with("host", said("uname", "-a"))

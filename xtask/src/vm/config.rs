@@ -47,7 +47,7 @@ pub struct Disk {
     pub keep: bool,
 }
 
-/// A run of the guest: build it with [`VmConfig::new`], then [`run`](super::run).
+/// A run of the guest: build it with [`VmConfig::new`], then [`run`](super::run()).
 #[derive(Clone, Debug)]
 pub struct VmConfig {
     /// The kernel to boot.

@@ -14,7 +14,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -319,7 +318,7 @@ impl Guest {
         }
     }
 
-    fn verdict(self, end: Option<Stopped>, console: &PathBuf, qemu: &str) -> Result<u8, Failure> {
+    fn verdict(self, end: Option<Stopped>, console: &Path, qemu: &str) -> Result<u8, Failure> {
         if matches!(end, Some(Stopped::Interrupted)) {
             return Err(Failure::Interrupted);
         }
@@ -357,7 +356,10 @@ fn pump(mut from: UnixStream, stream: Stream, to: Sender<Event>) {
     thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
-            if to.send(Event::Output(stream, buffer[..count].to_vec())).is_err() {
+            if to
+                .send(Event::Output(stream, buffer[..count].to_vec()))
+                .is_err()
+            {
                 break;
             }
         }
@@ -411,7 +413,11 @@ fn give_keys(mut to: UnixStream, events: Sender<Event>) {
         let mut buffer = [0; 1024];
         while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
             for &key in &buffer[..count] {
-                escapes = if key == terminal::ESCAPE { escapes + 1 } else { 0 };
+                escapes = if key == terminal::ESCAPE {
+                    escapes + 1
+                } else {
+                    0
+                };
                 if escapes == 3 {
                     if let Ok(slot) = events.lock() {
                         slot.as_ref().map(|events| events.send(Event::Escape));

@@ -44,7 +44,11 @@ fn settings(config: &VmConfig, mark: &str) -> String {
     set("STDIN", yes(config.stdin));
     set("MODULE", yes(config.module.is_some()));
     set("SHELL_JOB", yes(matches!(config.job, Job::Shell(_))));
-    let names: Vec<&str> = config.mounts.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = config
+        .mounts
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     set("MOUNTS", &names.join(" "));
     if matches!(config.job, Job::Shell(_)) {
         let (rows, columns) = terminal::size().unwrap_or((24, 80));
@@ -83,6 +87,9 @@ mod tests {
     fn one_word_is_a_line_and_several_are_arguments() {
         let words = |list: &[&str]| Job::Command(list.iter().map(|&w| w.to_owned()).collect());
         assert_eq!(command(&words(&["ls | wc"])), "ls | wc\n");
-        assert_eq!(command(&words(&["echo", "a b", "$c"])), "exec echo 'a b' '$c'\n");
+        assert_eq!(
+            command(&words(&["echo", "a b", "$c"])),
+            "exec echo 'a b' '$c'\n"
+        );
     }
 }

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Short names for `cargo xtask`. With KDIR, the build directory or the headers
+# of a kernel with CONFIG_RUST=y, the module is built for that kernel, without
+# cargo:
+#
+#	make KDIR=/lib/modules/$(uname -r)/build modules
+#
+# A kernel's build that is pointed here (make -C KDIR M=...) reads Kbuild.
+
+XTASK = cargo xtask
+
+help:
+	@echo 'make demo     mounts a real image in a virtual machine'
+	@echo 'make test     runs all tests'
+	@echo 'make modules  builds composefs.ko; with KDIR=..., for your own kernel'
+	@echo 'make shell    a shell in the guest, with the module loaded'
+	@echo 'make setup    installs what is missing, or names it'
+	@echo 'make clean    removes what was built in the clone'
+	@echo 'cargo xtask --help tells the rest'
+
+demo test setup kernel guest:
+	$(XTASK) $@
+
+shell:
+	$(XTASK) vm
+
+ifdef KDIR
+modules modules_install:
+	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
+
+clean:
+	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
+else
+modules:
+	$(XTASK) module
+
+modules_install:
+	@echo 'error: say for which kernel: make KDIR=DIR modules_install' >&2
+	@false
+
+clean:
+	cargo clean
+endif
+
+.PHONY: help demo test setup kernel guest shell modules modules_install clean

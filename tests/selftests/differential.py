@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Our view of an image against that of erofs + overlayfs, entry by entry.
+
+Every image is walked twice, whole. What is to be different is in WANTED.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from lib import fixtures, ktap, mounts, reference
+from lib.compare import (Differences, Wanted, attributes, errno_of_lookup,
+                         same_content)
+from lib.dirents import DT_OF_MODE
+from lib.fixtures import Image
+from lib.tree import Entry, link_groups, walk
+
+# What same_content says of an object that is nowhere.
+MISSING = "EIO, reference ENOENT"
+
+STUBS = [b"%02x" % number for number in range(256)]
+
+suite = ktap.Suite()
+
+
+
+def lacks_only_whiteouts(ours: Entry | None, theirs: Entry | None) -> bool:
+    """Whether the reference lists more, all of it names that it cannot find."""
+    if not ours or not theirs or ours.entries is None or \
+            theirs.entries is None:
+        return False
+    names = {dirent.name for dirent in ours.entries}
+    their_names = {dirent.name for dirent in theirs.entries}
+    return names < their_names and all(
+        theirs.unfound.get(name) == errno.ENOENT
+        for name in their_names - names)
+
+
+WANTED = (
+    Wanted("names in a directory", lacks_only_whiteouts,
+           "overlayfs lists whiteouts outside the root and cannot find them; "
+           "we do neither"),
+    Wanted("error of a missing object", lambda ours, theirs: True,
+           "the file is there: ENOENT from open(2) would say that it is not; "
+           "we give EIO when it is read"),
+)
+
+
+def compare_entries(differences: Differences, ours: dict[bytes, Entry],
+                    theirs: dict[bytes, Entry]) -> None:
+    """Compares what is known without opening a file."""
+    for path in theirs.keys() | ours.keys():
+        differences.compared += 1
+        our, their = ours.get(path), theirs.get(path)
+        if our is None or their is None:
+            differences.add("presence", path, our and "is there",
+                            their and "is there", our, their)
+            continue
+        expected = attributes(their)
+        for kind, value in attributes(our).items():
+            if value != expected[kind]:
+                differences.add(kind, path, value, expected[kind], our, their)
+        for kind, value, other in (
+                ("atime", our.stat.st_atime_ns, their.stat.st_atime_ns),
+                ("ctime", our.stat.st_ctime_ns, their.stat.st_ctime_ns),
+                ("blocks", our.stat.st_blocks, their.stat.st_blocks),
+                ("blksize", our.stat.st_blksize, their.stat.st_blksize),
+                ("order of xattrs", our.xattr_names, their.xattr_names)):
+            if value != other:
+                differences.add(kind, path, value, other, our, their)
+        if our.dirent and their.dirent:
+            if our.dirent.type != their.dirent.type:
+                differences.add("d_type", path, our.dirent.type,
+                                their.dirent.type, our, their)
+        for name, error in our.unfound.items():
+            differences.compare("listed and not found", path + b"/" + name,
+                                ktap.errno_name(error), ktap.errno_name(
+                                    their.unfound.get(name)))
+        names = [dirent.name for dirent in our.entries or ()]
+        their_names = [dirent.name for dirent in their.entries or ()]
+        if sorted(names) != sorted(their_names):
+            differences.add("names in a directory", path,
+                            sorted(set(names) - set(their_names)),
+                            sorted(set(their_names) - set(names)), our, their)
+        elif names != their_names:
+            differences.add("order of readdir", path, names[:4],
+                            their_names[:4], our, their)
+
+
+def check_numbers(differences: Differences,
+                  ours: dict[bytes, Entry]) -> None:
+    """What has to fit together within our tree."""
+    root = ours[b""].stat
+    for path, entry in ours.items():
+        number = entry.stat.st_ino
+        differences.compare("one st_dev", path, entry.stat.st_dev,
+                            root.st_dev)
+        if entry.dirent:
+            differences.compare("d_ino is st_ino", path, entry.dirent.ino,
+                                number)
+            differences.compare("d_type is the type", path, entry.dirent.type,
+                                DT_OF_MODE[entry.format])
+        if entry.entries is None:
+            continue
+        parent = ours[path.rpartition(b"/")[0]].stat
+        dots = {dirent.name: dirent for dirent in entry.entries
+                if dirent.name in (b".", b"..")}
+        differences.compare("both dots", path, sorted(dots), [b".", b".."])
+        for name, expected in ((b".", number), (b"..", parent.st_ino)):
+            if name in dots:
+                differences.compare(f"d_ino of {name.decode()}", path,
+                                    dots[name].ino, expected)
+
+
+def check_absent(differences: Differences, top: str,
+                 ours: dict[bytes, Entry]) -> None:
+    """Names near those that are there, and are not there themselves."""
+    base = os.fsencode(top)
+    for path, entry in ours.items():
+        if entry.entries is None:
+            continue
+        names = {dirent.name for dirent in entry.entries}
+        near = {b"!", b"\xff" * 255, b"nothing of this name"}
+        if not path:
+            near |= set(STUBS)
+        for name in names:
+            near |= {name + b"x", name + b"\x01", name[:-1]}
+        for name in near - names - {b"", b"."}:
+            if len(name) <= 255:
+                differences.compare(
+                    "name that is not there", path + b"/" + name,
+                    ktap.errno_name(errno_of_lookup(
+                        b"%s%s/%s" % (base, path, name))), "ENOENT")
+        differences.compare(
+            "name of 256 bytes", path,
+            errno_of_lookup(base + path + b"/" + b"n" * 256),
+            errno.ENAMETOOLONG)
+
+
+def compare_contents(differences: Differences, image: Image, our_top: str,
+                     their_top: str, ours: dict[bytes, Entry],
+                     theirs: dict[bytes, Entry]) -> None:
+    """Reads every file in both trees, once an inode."""
+    seen = set()
+    for path, entry in ours.items():
+        if entry.format != stat.S_IFREG or entry.stat.st_ino in seen or \
+                path not in theirs:
+            continue
+        seen.add(entry.stat.st_ino)
+        found = same_content(os.fsencode(our_top) + path,
+                             os.fsencode(their_top) + path,
+                             entry.stat.st_size)
+        if found == MISSING and not image.has_objects:
+            differences.add("error of a missing object", path, found, None)
+        elif found:
+            differences.add("content", path, found, None)
+
+
+def compare_image(test: ktap.Test, image: Image) -> None:
+    differences = Differences(WANTED)
+    # Where all objects are there, the reference verifies them too.
+    verify = image.has_objects and "no-digests" not in image.name
+    with mounts.composefs(image.path, image.objects) as our_top, \
+            reference.mount(image, verity=verify) as their_top:
+        ours = {entry.path: entry for entry in walk(our_top)}
+        theirs = {entry.path: entry for entry in walk(their_top)}
+        test.need(len(theirs) > 5, f"the reference has {len(theirs)} "
+                                    "entries: too few to compare with")
+        compare_entries(differences, ours, theirs)
+        check_numbers(differences, ours)
+        check_absent(differences, our_top, ours)
+        differences.compare(
+            "hard links", b"", link_groups(ours.values())
+            ^ link_groups(theirs.values()), set())
+        compare_contents(differences, image, our_top, their_top, ours, theirs)
+        test.note(f"{len(ours)} entries, version {image.version}")
+        for path, entry in ours.items():
+            for name, error in entry.unfound.items():
+                test.note(f"neither can look up {path + b'/' + name!r}: "
+                          f"{ktap.errno_name(error)}")
+    differences.report(test)
+
+
+def add_images() -> None:
+    for image in fixtures.load():
+        suite.add(f"{image.name} equals erofs + overlayfs",
+                  lambda test, image=image: compare_image(test, image))
+    for name in fixtures.bare_names():
+        suite.add(f"{name} equals erofs + overlayfs",
+                  lambda test, name=name: compare_image(test,
+                                                        fixtures.bare(name)))
+
+
+reference.require_support()
+add_images()
+if not suite.tests:
+    ktap.skip_all("neither COMPOSEFS_FIXTURES nor COMPOSEFS_IMAGES is set")
+suite.run()

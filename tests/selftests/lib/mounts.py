@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""Mounting by system call: no mount(8), which has ideas of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT, \
+    SYS_FSPICK = 428, 429, 430, 431, 432, 433
+
+FSOPEN_CLOEXEC = 1
+FSPICK_CLOEXEC, FSPICK_EMPTY_PATH = 1, 8
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_BINARY, \
+    FSCONFIG_SET_PATH, FSCONFIG_SET_PATH_EMPTY, FSCONFIG_SET_FD, \
+    FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE, \
+    FSCONFIG_CMD_CREATE_EXCL = range(9)
+MOVE_MOUNT_F_EMPTY_PATH = 4
+AT_FDCWD = -100
+
+MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND = 1, 2, 32, 4096
+MNT_DETACH = 2
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+Value = str | bytes | None
+Options = list[tuple[str, Value]]
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _bytes(text: Value) -> bytes | None:
+    return os.fsencode(text) if text is not None else None
+
+
+class Context:
+    """A file system context: fsopen(2) or fspick(2), fsconfig(2)."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    @classmethod
+    def open(cls, name: str) -> Context:
+        return cls(_check(libc.syscall(SYS_FSOPEN, name.encode(),
+                                       FSOPEN_CLOEXEC), f"fsopen({name})"))
+
+    @classmethod
+    def pick(cls, path: str | bytes) -> Context:
+        return cls(_check(libc.syscall(SYS_FSPICK, AT_FDCWD, _bytes(path),
+                                       FSPICK_CLOEXEC), f"fspick({path!r})"))
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def config(self, command: int, key: str | None, value: Value = None,
+               aux: int = 0) -> None:
+        _check(libc.syscall(SYS_FSCONFIG, self.fd, command, _bytes(key),
+                            _bytes(value), aux),
+               f"fsconfig({command}, {key}, {value!r})")
+
+    def set(self, key: str, value: Value = None) -> None:
+        command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
+        self.config(command, key, value)
+
+    def create(self) -> None:
+        self.config(FSCONFIG_CMD_CREATE, None)
+
+    def reconfigure(self) -> None:
+        self.config(FSCONFIG_CMD_RECONFIGURE, None)
+
+    def mount(self) -> int:
+        """fsmount(2): the descriptor of a mount that is nowhere yet."""
+        return _check(libc.syscall(SYS_FSMOUNT, self.fd, FSMOUNT_CLOEXEC, 0),
+                      "fsmount")
+
+    def messages(self) -> list[str]:
+        """What the kernel has said, as "e text", "w text" or "i text"."""
+        found = []
+        while True:
+            try:
+                found.append(os.read(self.fd, 4096).decode(
+                    errors="backslashreplace").rstrip("\n"))
+            except OSError as error:
+                if error.errno == errno.ENODATA:
+                    return found
+                raise
+
+
+class MountError(OSError):
+    """A failed mount, with what the kernel said about it."""
+
+    def __init__(self, error: OSError, messages: list[str]) -> None:
+        super().__init__(error.errno, f"{error.strerror}; the kernel says: "
+                         f"{'; '.join(messages) or 'nothing'}")
+        self.messages = messages
+
+
+def attach(fd: int, target: str) -> None:
+    _check(libc.syscall(SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target),
+                        MOVE_MOUNT_F_EMPTY_PATH), f"move_mount({target})")
+
+
+def new_mount(kind: str, options: Options) -> int:
+    """fsopen(2) to fsmount(2). Returns the descriptor of the mount."""
+    with Context.open(kind) as context:
+        try:
+            for key, value in options:
+                context.set(key, value)
+            context.create()
+            return context.mount()
+        except OSError as error:
+            raise MountError(error, context.messages()) from None
+
+
+def mount(source: str | bytes | None, target: str | bytes, kind: str | None,
+          flags: int = 0, data: str | bytes | None = None) -> None:
+    """mount(2)"""
+    _check(libc.mount(_bytes(source), _bytes(target), _bytes(kind),
+                      ctypes.c_ulong(flags), _bytes(data)),
+           f"mount({source!r}, {kind}, {data!r})")
+
+
+def umount(target: str | bytes, flags: int = 0) -> None:
+    """umount2(2)"""
+    _check(libc.umount2(_bytes(target), flags), f"umount({target!r})")
+
+
+@contextmanager
+def directory() -> Iterator[str]:
+    """A directory to mount on, gone afterwards."""
+    path = tempfile.mkdtemp(prefix="mount-", dir="/tmp")
+    try:
+        yield path
+    finally:
+        os.rmdir(path)
+
+
+@contextmanager
+def mounted(kind: str, options: Options) -> Iterator[str]:
+    """Mounts by the new calls. Gives the path."""
+    fd = new_mount(kind, options)
+    try:
+        with directory() as path:
+            attach(fd, path)
+            os.close(fd)
+            fd = -1
+            try:
+                yield path
+            finally:
+                umount(path)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+@contextmanager
+def composefs(image: str | bytes, basedirs: list[str],
+              *options: tuple[str, Value]) -> Iterator[str]:
+    """Mounts an image. Gives the path."""
+    with mounted("composefs", [("source", image),
+                               *(("basedir", escape(path))
+                                 for path in basedirs), *options]) as path:
+        yield path
+
+
+def escape(path: str) -> str:
+    """A directory's name as basedir= has it."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""Object directories, with good objects in them and with bad ones."""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import fixtures, ktap
+
+FS_IOC_ENABLE_VERITY = 0x40806685
+FS_IOC_MEASURE_VERITY = 0xc0046686
+
+ALGORITHMS = {"sha256": 1, "sha512": 2}
+
+# struct fsverity_enable_arg: version, algorithm, block size, size of the salt,
+# salt, no signature.
+_ENABLE = struct.Struct("=IIIIQIIQ88x")
+_MEASURE = struct.Struct("=HH64s")
+
+
+def enable_verity(path: str | Path, algorithm: str = "sha256",
+                  block_size: int = 4096, salt: bytes = b"") -> None:
+    """Makes a file immutable, with a digest."""
+    room = array.array("B", salt or b"\0")
+    address, _ = room.buffer_info()
+    argument = _ENABLE.pack(1, ALGORITHMS[algorithm], block_size, len(salt),
+                            address if salt else 0, 0, 0, 0)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, FS_IOC_ENABLE_VERITY, argument)
+    finally:
+        os.close(fd)
+
+
+def measure_verity(path: str | Path) -> str:
+    """The digest of a file, as "sha256:..."."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        answer = fcntl.ioctl(fd, FS_IOC_MEASURE_VERITY,
+                             _MEASURE.pack(0, 64, b""))
+    finally:
+        os.close(fd)
+    algorithm, size, digest = _MEASURE.unpack(answer)
+    name = {number: name for name, number in ALGORITHMS.items()}[algorithm]
+    return f"{name}:{digest[:size].hex()}"
+
+
+def object_name(digest: str) -> str:
+    """Where an object of this digest is."""
+    digits = digest.rpartition(":")[2]
+    return f"{digits[:2]}/{digits[2:]}"
+
+
+class Store:
+    """An object directory on the scratch file system."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.path = str(top)
+
+    def at(self, name: str) -> Path:
+        """The place of an object, free."""
+        path = self.top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.remove(name)
+        return path
+
+    def remove(self, name: str) -> None:
+        path = self.top / name
+        if path.is_symlink() or path.exists():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def plain(self, name: str, data: bytes) -> Path:
+        """An object without fs-verity."""
+        path = self.at(name)
+        path.write_bytes(data)
+        return path
+
+    def verified(self, name: str, data: bytes, algorithm: str = "sha256",
+                 block_size: int = 4096, salt: bytes = b"") -> Path:
+        """An object with fs-verity, whatever its digest is."""
+        path = self.plain(name, data)
+        enable_verity(path, algorithm, block_size, salt)
+        return path
+
+
+@contextmanager
+def store(where: Path | None = None) -> Iterator[Store]:
+    """An empty object directory, gone afterwards."""
+    base = where or fixtures.SCRATCH
+    with tempfile.TemporaryDirectory(prefix="objects-", dir=base) as path:
+        yield Store(Path(path))
+
+
+def require_verity() -> None:
+    """Ends the program where the scratch directory cannot do fs-verity."""
+    if not fixtures.SCRATCH.is_dir():
+        ktap.skip_all(f"no {fixtures.SCRATCH}: COMPOSEFS_SCRATCH names a "
+                      "directory on a file system with fs-verity")
+    with store() as probe:
+        path = probe.plain("probe", b"probe")
+        try:
+            enable_verity(path)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY):
+                ktap.skip_all(f"{fixtures.SCRATCH} has no fs-verity; "
+                              "COMPOSEFS_SCRATCH names another directory")
+            raise
+
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    """The digest that fs-verity gives to these bytes."""
+    with store() as work:
+        return measure_verity(work.verified("object", data, algorithm))

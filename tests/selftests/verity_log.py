@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""What the kernel log says of an object that is refused.
+
+A line names the image, the inode, the object, and what was expected and found.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lib import fixtures, kernel_log, ktap, mounts, objects
+from lib.objects import Store
+
+suite = ktap.Suite()
+
+FILE = "file-00"
+
+
+def line_of(test: ktap.Test, make: Callable[[Store, str, bytes], object],
+            *words: str, image_name: str = "matrix",
+            options: tuple[tuple[str, mounts.Value], ...] = ()) -> None:
+    """Reads a file whose object is wrong, and looks for the words in one
+    line of the log."""
+    image = fixtures.named(image_name)
+    data = Path(image.source or "", FILE).read_bytes()
+    name = objects.object_name(objects.digest_of(data, image.algorithm))
+    kernel_log.forget_limits()
+    with objects.store() as store:
+        make(store, name, data)
+        with mounts.composefs(image.path, [store.path], *options) as top, \
+                kernel_log.watch() as lines:
+            inode = os.stat(f"{top}/{FILE}").st_ino
+            with open(f"{top}/{FILE}", "rb", buffering=0) as file:
+                test.fails(errno.EIO, "read", file.read, 1)
+    ours = [line for line in lines if line.startswith("composefs: ")]
+    wanted = [f"{image.path}:", f"inode {inode}:", name, *words]
+    found = [line for line in ours if all(word in line for word in wanted)]
+    test.check(found, f"no line with {wanted} among {ours}")
+
+
+def digests(data: bytes, *algorithms: str) -> list[str]:
+    return [objects.digest_of(data, algorithm) for algorithm in algorithms]
+
+
+@suite.test("an object that is missing")
+def missing(test: ktap.Test) -> None:
+    line_of(test, lambda s, n, d: None, "in none of the object directories")
+
+
+@suite.test("an object without fs-verity: the digest that is expected")
+def without(test: ktap.Test) -> None:
+    data = content()
+    line_of(test, lambda s, n, d: s.plain(n, d), "no fs-verity",
+            f"expected {objects.digest_of(data)}")
+
+
+@suite.test("an object of another digest: both digests")
+def other(test: ktap.Test) -> None:
+    data = content()
+    changed = data[::-1]
+    line_of(test, lambda s, n, d: s.verified(n, changed),
+            f"expected {objects.digest_of(data)}",
+            f"found {objects.digest_of(changed)}")
+
+
+@suite.test("an object of another algorithm: both digests")
+def algorithm(test: ktap.Test) -> None:
+    data = content()
+    line_of(test, lambda s, n, d: s.verified(n, d, "sha512"),
+            f"expected {objects.digest_of(data)}",
+            f"found {objects.digest_of(data, 'sha512')}")
+
+
+@suite.test("an object of another size: both sizes")
+def size(test: ktap.Test) -> None:
+    data = content()
+    line_of(test, lambda s, n, d: s.verified(n, d + b"more"),
+            str(len(data)), str(len(data) + 4))
+
+
+@suite.test("an object that is no regular file")
+def directory(test: ktap.Test) -> None:
+    line_of(test, lambda s, n, d: s.at(n).mkdir(), "not a regular file")
+
+
+@suite.test("an object below a symbolic link")
+def link(test: ktap.Test) -> None:
+    def make(store: Store, name: str, data: bytes) -> None:
+        directory, _, file = name.partition("/")
+        store.verified(f"elsewhere/{file}", data)
+        (store.top / directory).symlink_to("elsewhere")
+
+    line_of(test, make, "symbolic link")
+
+
+@suite.test("a file without a digest, under verity")
+def no_digest(test: ktap.Test) -> None:
+    line_of(test, lambda s, n, d: s.verified(n, d), "digest", "verity",
+            image_name="matrix-no-digests", options=(("verity", None),))
+
+
+@suite.test("nothing is said of objects that are good")
+def good(test: ktap.Test) -> None:
+    image = fixtures.named("matrix")
+    kernel_log.forget_limits()
+    with mounts.composefs(image.path, image.objects) as top, \
+            kernel_log.watch() as lines:
+        for name in sorted(os.listdir(top)):
+            test.equal(Path(top, name).read_bytes(),
+                       Path(image.source or "", name).read_bytes(), name)
+    test.equal([line for line in lines if "composefs" in line], [],
+               "lines of the log")
+
+
+def content() -> bytes:
+    """Of the file whose object is wrong."""
+    return Path(fixtures.named("matrix").source or "", FILE).read_bytes()
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Every kind of object under every mode of verification.
+
+Each way of reading is tried as the first one after a mount, since it is the
+first one that opens and verifies. open(2) has to succeed always.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lib import access, fixtures, ktap, mounts, objects
+from lib.fixtures import Image
+from lib.objects import Store
+
+suite = ktap.Suite()
+
+MODES = ("noverity", "default", "tryverity", "verity", "digest=")
+
+# What a reader gets: the content that the image means, other content, an
+# error.
+GOOD, OTHER, EIO = "the content", "other content", "EIO"
+
+# Makes an object of a name, given the content that it should have.
+Make = Callable[[Store, str, bytes], object]
+
+
+def other(data: bytes) -> bytes:
+    return bytes(byte ^ 0x55 for byte in data)
+
+
+def symlink(store: Store, name: str, data: bytes) -> None:
+    target = store.verified("target", data)
+    store.at(name).symlink_to(target)
+
+
+def linked_directory(store: Store, name: str, data: bytes) -> None:
+    """A symbolic link on the way to a good object."""
+    directory, _, file = name.partition("/")
+    store.verified(f"elsewhere/{file}", data)
+    store.at(name).parent.rmdir()
+    (store.top / directory).symlink_to("elsewhere")
+
+
+# Kinds of SHA-256 objects, and what each mode makes of them. Where there are
+# two words, the first is for noverity.
+KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
+    "good": (lambda s, n, d: s.verified(n, d), (GOOD, GOOD)),
+    "missing": (lambda s, n, d: None, (EIO, EIO)),
+    "without fs-verity": (lambda s, n, d: s.plain(n, d), (GOOD, EIO)),
+    "of other content": (lambda s, n, d: s.verified(n, other(d)),
+                         (OTHER, EIO)),
+    "with a salt": (lambda s, n, d: s.verified(n, d, salt=b"salt"),
+                    (GOOD, EIO)),
+    "with small hash blocks": (lambda s, n, d: s.verified(
+        n, d, block_size=1024), (GOOD, EIO)),
+    "of the wrong algorithm": (lambda s, n, d: s.verified(
+        n, d, algorithm="sha512"), (GOOD, EIO)),
+    "too long": (lambda s, n, d: s.verified(n, d + b"x"), (EIO, EIO)),
+    "too short": (lambda s, n, d: s.verified(n, d[:-1]), (EIO, EIO)),
+    "empty": (lambda s, n, d: s.plain(n, b""), (EIO, EIO)),
+    "a directory": (lambda s, n, d: s.at(n).mkdir(), (EIO, EIO)),
+    "a symbolic link": (symlink, (EIO, EIO)),
+    "below a symbolic link": (linked_directory, (EIO, EIO)),
+    "a fifo": (lambda s, n, d: os.mkfifo(s.at(n)), (EIO, EIO)),
+    "below a file": (lambda s, n, d: s.plain(n.partition("/")[0], b""),
+                     (EIO, EIO)),
+}
+
+
+def options(mode: str, image: Image) -> list[tuple[str, mounts.Value]]:
+    if mode == "default":
+        return []
+    if mode == "digest=":
+        return [("digest", image.digest)]
+    return [(mode, None)]
+
+
+def outcome(path: str, way: access.Way, data: bytes) -> str:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        found = way(fd, len(data))
+    except OSError as error:
+        return ktap.errno_name(error.errno)
+    finally:
+        os.close(fd)
+    return {data: GOOD, other(data): OTHER}.get(found, "bytes from nowhere")
+
+
+def check_ways(test: ktap.Test, image: Image, basedirs: list[str], mode: str,
+               expected: str, file: str = "file-00") -> None:
+    data = Path(image.source or "", file).read_bytes()
+    for name, way in access.WAYS.items():
+        with mounts.composefs(image.path, basedirs,
+                              *options(mode, image)) as top:
+            try:
+                found = outcome(f"{top}/{file}", way, data)
+            except OSError as error:
+                found = f"open: {ktap.errno_name(error.errno)}"
+        test.equal(found, expected, f"{name}, {mode}")
+
+
+def object_of(image: Image, file: str = "file-00") -> tuple[str, bytes]:
+    """Name and content of the object of a file."""
+    data = Path(image.source or "", file).read_bytes()
+    return objects.object_name(objects.digest_of(data, image.algorithm)), data
+
+
+def check_kind(test: ktap.Test, kind: str, mode: str) -> None:
+    image = fixtures.named("matrix")
+    make, (unverified, verified) = KINDS[kind]
+    with objects.store() as store:
+        make(store, *object_of(image))
+        check_ways(test, image, [store.path], mode,
+                   unverified if mode == "noverity" else verified)
+
+
+for a_mode in MODES:
+    for a_kind in KINDS:
+        suite.add(f"{a_mode}: an object {a_kind}",
+                  lambda test, kind=a_kind, mode=a_mode: check_kind(
+                      test, kind, mode))
+
+
+@suite.test("SHA-512: good, wrong, of the wrong algorithm")
+def sha512(test: ktap.Test) -> None:
+    image = fixtures.named("matrix-sha512")
+    name, data = object_of(image)
+    for mode in MODES:
+        with objects.store() as store:
+            store.verified(name, data, "sha512")
+            check_ways(test, image, [store.path], mode, GOOD)
+            store.verified(name, other(data), "sha512")
+            check_ways(test, image, [store.path], mode,
+                       OTHER if mode == "noverity" else EIO)
+            store.verified(name, data, "sha256")
+            check_ways(test, image, [store.path], mode,
+                       GOOD if mode == "noverity" else EIO)
+
+
+@suite.test("an image without digests is refused by verity alone")
+def no_digests(test: ktap.Test) -> None:
+    image = fixtures.named("matrix-no-digests")
+    name, data = object_of(fixtures.named("matrix"))
+    for mode in MODES:
+        refused = mode in ("verity", "digest=")
+        with objects.store() as store:
+            store.verified(name, data)
+            check_ways(test, image, [store.path], mode,
+                       EIO if refused else GOOD)
+            store.plain(name, other(data))
+            check_ways(test, image, [store.path], mode,
+                       EIO if refused else OTHER)
+            store.plain(name, data + b"x")
+            check_ways(test, image, [store.path], mode, EIO)
+
+
+@suite.test("a file in the image needs no digest")
+def inline(test: ktap.Test) -> None:
+    for name in ("matrix", "matrix-no-digests", "matrix-sha512"):
+        image = fixtures.named(name)
+        for mode in MODES:
+            check_ways(test, image, [], mode, GOOD, "inline")
+
+
+@suite.test("a store that can have no fs-verity is for noverity and tryverity")
+def tmpfs(test: ktap.Test) -> None:
+    image = fixtures.named("matrix")
+    with mounts.mounted("tmpfs", [("source", "store")]) as top, \
+            objects.store(Path(top)) as store:
+        store.plain(*object_of(image))
+        for mode in MODES:
+            check_ways(test, image, [store.path], mode,
+                       GOOD if mode in ("noverity", "tryverity") else EIO)
+
+
+@suite.test("no object directory at all")
+def no_store(test: ktap.Test) -> None:
+    image = fixtures.named("matrix")
+    for mode in MODES:
+        check_ways(test, image, [], mode, EIO)
+
+
+@suite.test("of several object directories the first that has it counts")
+def several(test: ktap.Test) -> None:
+    image = fixtures.named("matrix")
+    name, data = object_of(image)
+    with objects.store() as empty, objects.store() as wrong, \
+            objects.store() as good:
+        wrong.verified(name, other(data))
+        good.verified(name, data)
+        check_ways(test, image, [empty.path, good.path], "verity", GOOD)
+        check_ways(test, image, [good.path, wrong.path], "verity", GOOD)
+        check_ways(test, image, [wrong.path, good.path], "verity", EIO)
+        check_ways(test, image, [wrong.path, good.path], "noverity", OTHER)
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

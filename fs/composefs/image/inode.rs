@@ -21,7 +21,11 @@ use zerocopy_derive::{
 use super::{
     block_pos,
     superblock::FIRST_INODE,
-    window::Window,
+    to_u64,
+    window::{
+        copy_front,
+        Window, //
+    },
     Corrupt,
     Error,
     Image,
@@ -358,7 +362,9 @@ impl<S: Source> Image<S> {
             of_extended(nid, format, extended)?
         } else {
             let mut bytes = [0; size_of::<RawExtended>()];
-            Window::new(self).copy(pos, &mut bytes)?;
+            let len = copy_front(&mut bytes, &run);
+            let rest = bytes.get_mut(len..).unwrap_or_default();
+            Window::new(self).copy(pos.saturating_add(to_u64(len)), rest)?;
             of_extended(nid, format, &zerocopy::transmute!(bytes))?
         };
         self.check(&inode)?;

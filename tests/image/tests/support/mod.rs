@@ -15,16 +15,22 @@ use std::cell::Cell;
 
 use composefs_image::Source;
 use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 
-/// Runs `cases` cases of a property, or as many as `PROPTEST_CASES` says.
+/// Runs `cases` cases of a property, always the same ones; or, if `PROPTEST_CASES` is set, as
+/// many as it says, each time others.
 pub fn cases(cases: u32) -> ProptestConfig {
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => config,
-        None => ProptestConfig { cases, ..config },
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return config;
+    }
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(1),
+        ..config
     }
 }
 

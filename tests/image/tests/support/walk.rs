@@ -58,7 +58,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
             continue;
         }
         let inode = seen.ok(image.inode(nid));
-        runs(3);
+        runs(2);
         let Some(inode) = inode else {
             continue;
         };

@@ -7,7 +7,8 @@ use crate::{
     fault::Hex,
     image::{
         self,
-        Image, //
+        Image,
+        Superblock, //
     },
     inode,
     options::{
@@ -74,6 +75,12 @@ impl Mounted {
     #[inline]
     pub(crate) fn image(&self) -> &Image<Cache> {
         &self.image
+    }
+
+    /// Whether access control lists count. Version 2 does not say whether it has some, and is
+    /// mounted by its own tools with them.
+    pub(crate) fn has_acl(&self) -> bool {
+        has_acl(self.image.superblock())
     }
 
     /// Name of the image as the mounter gave it, for messages.
@@ -205,7 +212,7 @@ impl super_block::Operations for Composefs {
             .unwrap_or(superblock.uuid);
         let attributes = Attributes {
             magic: MAGIC,
-            posix_acl: superblock.has_acl,
+            posix_acl: has_acl(&superblock),
             stack_depth,
             uuid,
         };
@@ -263,6 +270,11 @@ impl super_block::Operations for Composefs {
         }
         Ok(())
     }
+}
+
+/// See [`Mounted::has_acl`].
+fn has_acl(superblock: &Superblock) -> bool {
+    superblock.has_acl || superblock.composefs_version == 2
 }
 
 /// Opens the image. Returns it and the depth of its file system in a stack.

@@ -48,7 +48,7 @@ impl xattr::Operations for Composefs {
 
     fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
         let mounted = inode.super_block().data();
-        let acl = mounted.image().superblock().has_acl;
+        let acl = mounted.has_acl();
         let trusted = cred::is_admin();
         let mut result = Ok(());
         let walk = mounted.image().xattrs(&inode::node(inode), |xattr| {

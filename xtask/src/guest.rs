@@ -69,7 +69,7 @@ pub fn make(context: &Context) -> Result<Guest> {
     if entry.is_complete() {
         return Ok(guest);
     }
-    setup::require(context, &setup::GUEST)?;
+    setup::require(context, setup::GUEST)?;
     let _lock = context.cache.lock("guest")?;
     if entry.is_complete() {
         return Ok(guest);

@@ -18,7 +18,7 @@ pub enum Probe {
     Header(&'static str),
     /// A file at a fixed place.
     File(&'static str),
-    /// An LLVM that builds kernels: clang, lld and the binary tools.
+    /// An LLVM that builds kernels: clang, lld, the binary tools and libclang.
     Llvm,
 }
 
@@ -41,69 +41,48 @@ const fn need(probe: Probe, package: &'static str, purpose: &'static str) -> Nee
     }
 }
 
-/// To build the kernel and the module.
-pub const KERNEL: [Need; 21] = [
+/// To build the kernel, the module and Rust programs.
+pub const KERNEL: &[Need] = &[
     need(
         Probe::Llvm,
         LLVM,
-        "compiler of the kernel, version 17 or newer",
+        "compiling the kernel: 17 or newer, with libclang",
     ),
     need(Probe::Program("make"), "make", "building the kernel"),
-    need(Probe::Program("gcc"), "gcc", "linking Rust programs"),
-    need(
-        Probe::Header("stdio.h"),
-        "libc6-dev",
-        "building host programs",
-    ),
     need(Probe::Program("flex"), "flex", "building the kernel"),
     need(Probe::Program("bison"), "bison", "building the kernel"),
     need(Probe::Program("bc"), "bc", "building the kernel"),
     need(Probe::Program("perl"), "perl", "building the kernel"),
-    need(Probe::Program("cpio"), "cpio", "building the kernel"),
+    need(Probe::Header("gelf.h"), "libelf-dev", "building the kernel"),
+    need(Probe::Program("depmod"), "kmod", "installing its modules"),
+    need(Probe::Program("tar"), "tar", "unpacking it"),
+    need(Probe::Program("xz"), "xz-utils", "unpacking it"),
+    need(Probe::Program("curl"), "curl", "fetching it"),
     need(
-        Probe::Program("depmod"),
-        "kmod",
-        "installing the kernel's modules",
+        Probe::File("/etc/ssl/certs"),
+        "ca-certificates",
+        "fetching it",
     ),
-    need(Probe::Program("rsync"), "rsync", "building the kernel"),
-    need(Probe::Program("tar"), "tar", "unpacking the kernel"),
-    need(Probe::Program("xz"), "xz-utils", "unpacking the kernel"),
-    need(Probe::Program("zstd"), "zstd", "compressing the kernel"),
-    need(Probe::Program("curl"), "curl", "fetching the kernel"),
+    need(Probe::Program("gcc"), "gcc", "linking Rust programs"),
     need(
-        Probe::Program("pahole"),
-        "dwarves",
-        "type information of the kernel",
-    ),
-    need(
-        Probe::Header("gelf.h"),
-        "libelf-dev",
-        "the kernel's objtool",
+        Probe::Header("stdio.h"),
+        "libc6-dev",
+        "linking Rust programs",
     ),
     need(
         Probe::Header("openssl/opensslv.h"),
         "libssl-dev",
-        "signing of modules",
+        "building cfsctl",
     ),
     need(
         Probe::Program("pkg-config"),
         "pkg-config",
         "building cfsctl",
     ),
-    need(
-        Probe::Header("ncurses.h"),
-        "libncurses-dev",
-        "make menuconfig",
-    ),
-    need(
-        Probe::File("/etc/ssl/certs"),
-        "ca-certificates",
-        "fetching the kernel",
-    ),
 ];
 
 /// To make the guest's disks.
-pub const GUEST: [Need; 4] = [
+pub const GUEST: &[Need] = &[
     need(
         Probe::Program("mmdebstrap"),
         "mmdebstrap",
@@ -127,7 +106,7 @@ pub const GUEST: [Need; 4] = [
 ];
 
 /// To run the guest.
-pub const VM: [Need; 2] = [
+pub const VM: &[Need] = &[
     need(
         Probe::Program("qemu-system-x86_64"),
         "qemu-system-x86",
@@ -141,7 +120,7 @@ pub const VM: [Need; 2] = [
 ];
 
 /// Stands for the packages of the newest LLVM that the distribution has.
-pub const LLVM: &str = "clang lld llvm libclang-dev";
+pub const LLVM: &str = "clang lld llvm libclang1";
 
 impl Need {
     /// Whether it is there.

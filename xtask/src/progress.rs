@@ -2,6 +2,7 @@
 
 //! Long work: one line on the screen, everything in a log file.
 
+use std::cell::Cell;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -43,6 +44,7 @@ pub struct Step {
     what: String,
     log: PathBuf,
     started: Instant,
+    said: Cell<Instant>,
     bar: Option<ProgressBar>,
 }
 
@@ -73,6 +75,7 @@ impl Step {
             what,
             log: log.to_path_buf(),
             started: Instant::now(),
+            said: Cell::new(Instant::now()),
             bar,
         })
     }
@@ -117,7 +120,6 @@ impl Step {
     }
 
     fn watch(&self, child: &mut Child) -> Result<ExitStatus> {
-        let mut said = Instant::now();
         let mut shown = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
@@ -127,21 +129,9 @@ impl Step {
                 end_group(child);
                 bail!("interrupted during: {}", self.what);
             }
-            match &self.bar {
-                Some(bar) if shown.elapsed() > Duration::from_millis(250) => {
-                    shown = Instant::now();
-                    bar.set_message(last_line(&self.log));
-                }
-                None if said.elapsed() > HEARTBEAT => {
-                    said = Instant::now();
-                    eprintln!(
-                        "xtask: {}: {} so far; {}",
-                        self.what,
-                        human(self.started.elapsed()),
-                        last_line(&self.log).trim()
-                    );
-                }
-                _ => {}
+            if self.bar.is_none() || shown.elapsed() > Duration::from_millis(250) {
+                shown = Instant::now();
+                self.show();
             }
             thread::sleep(POLL);
         }
@@ -152,8 +142,21 @@ impl Step {
         if let Ok(mut log) = OpenOptions::new().append(true).open(&self.log) {
             let _ = log.write_all(bytes);
         }
+        self.show();
+    }
+
+    /// Shows the log's last line, or says from time to time that all goes on.
+    fn show(&self) {
         if let Some(bar) = &self.bar {
             bar.set_message(last_line(&self.log));
+        } else if self.said.get().elapsed() > HEARTBEAT {
+            self.said.set(Instant::now());
+            eprintln!(
+                "xtask: {}: {} so far; {}",
+                self.what,
+                human(self.started.elapsed()),
+                last_line(&self.log)
+            );
         }
     }
 

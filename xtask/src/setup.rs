@@ -31,7 +31,7 @@ const LLVM_VERSIONS: [u32; 6] = [19, 20, 21, 22, 18, 17];
 ///
 /// When something is missing that cannot be installed.
 pub fn all(context: &Context) -> Result<()> {
-    let needs: Vec<Need> = [&KERNEL[..], &GUEST, &VM].concat();
+    let needs: Vec<Need> = [KERNEL, GUEST, VM].concat();
     require(context, &needs)?;
     let bindgen = tools::bindgen(context)?;
     let library = rust_src::ready(context)?;
@@ -123,8 +123,9 @@ fn package_names(missing: &[Need]) -> Result<Vec<String>> {
                 .into_iter()
                 .find(|version| is_available(&format!("clang-{version}")))
                 .context("this distribution has no clang 17 or newer; add LLVM's own repository")?;
-            names.extend(["clang", "lld", "llvm"].map(|name| format!("{name}-{version}")));
-            names.push(format!("libclang-{version}-dev"));
+            names.extend(
+                ["clang", "lld", "llvm", "libclang1"].map(|name| format!("{name}-{version}")),
+            );
         } else {
             names.push(need.package.to_owned());
         }

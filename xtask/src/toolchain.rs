@@ -3,6 +3,7 @@
 //! The compilers: which LLVM and which Rust the kernel is built with.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,6 +29,8 @@ const NEWEST: u32 = 25;
 pub struct Llvm {
     /// What Debian's programs are called after the name: "-19", or nothing.
     pub suffix: String,
+    /// Where its libclang is, which bindgen loads. It must not take another's.
+    libclang: PathBuf,
 }
 
 impl Llvm {
@@ -56,7 +59,8 @@ impl Llvm {
         }
         let said = output(Command::new(format!("clang{suffix}")).arg("-dumpversion")).ok()?;
         let version: u32 = said.split('.').next()?.trim().parse().ok()?;
-        (version >= OLDEST).then_some(Self { suffix })
+        let libclang = libclang_dir(version)?;
+        (version >= OLDEST).then_some(Self { suffix, libclang })
     }
 
     /// The kernel's make variable.
@@ -72,6 +76,32 @@ impl Llvm {
     pub fn program(&self, name: &str) -> String {
         format!("{name}{}", self.suffix)
     }
+}
+
+/// The directory of libclang: what `LIBCLANG_PATH` says, Debian's for this
+/// version, or the one for all programs.
+fn libclang_dir(version: u32) -> Option<PathBuf> {
+    if let Some(own) = env::var_os("LIBCLANG_PATH") {
+        return Some(PathBuf::from(own));
+    }
+    [
+        format!("/usr/lib/llvm-{version}/lib"),
+        format!("/usr/lib64/llvm{version}/lib64"),
+        "/usr/lib64".to_owned(),
+        "/usr/lib".to_owned(),
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .find(|dir| {
+        fs::read_dir(dir).is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                // Not libclang-cpp, which is another interface.
+                name.starts_with("libclang.so") || name.starts_with(&format!("libclang-{version}"))
+            })
+        })
+    })
 }
 
 /// Everything that compiles a kernel.
@@ -93,7 +123,7 @@ impl Toolchain {
     ///
     /// When something is missing and cannot be installed.
     pub fn ready(context: &Context) -> Result<Self> {
-        setup::require(context, &setup::KERNEL)?;
+        setup::require(context, setup::KERNEL)?;
         let llvm = Llvm::find().context("no LLVM; run `cargo xtask setup`")?;
         let bindgen = tools::bindgen(context)?;
         let rust_lib_src = rust_src::ready(context)?;
@@ -130,6 +160,7 @@ impl Toolchain {
         // cargo puts its own toolchain's libraries before others.
         make.env_remove("LD_LIBRARY_PATH");
         make.env("RUST_LIB_SRC", &self.rust_lib_src)
+            .env("LIBCLANG_PATH", &self.llvm.libclang)
             .env("LC_ALL", "C")
             // The same inputs give the same kernel.
             .env("KBUILD_BUILD_USER", "xtask")

@@ -117,7 +117,7 @@ fn result(line: &str) -> Option<(&str, &str)> {
     let word = result.split([',', ' ']).next().unwrap_or(result);
     ["ok", "FAILED", "ignored"]
         .contains(&word)
-        .then_some((name, word))
+        .then_some((name.trim(), word))
 }
 
 #[cfg(test)]

@@ -164,7 +164,12 @@ fn graft(source: &Path, tree: &Path, inside: &Path, ours: &Path) -> Result<()> {
         }
     }
     if below.as_os_str().is_empty() {
-        symlink(ours, tree.join(next))?;
+        // As a link, it would look for ../../lib.mk beside our clone.
+        let dir = tree.join(next);
+        fs::create_dir(&dir)?;
+        for entry in fs::read_dir(ours)?.flatten() {
+            symlink(entry.path(), dir.join(entry.file_name()))?;
+        }
         return Ok(());
     }
     graft(&source.join(next), &tree.join(next), below, ours)

@@ -178,6 +178,10 @@ fn command_line(config: &VmConfig) -> String {
         "rw",
         "init=/sbin/init",
     ];
+    if config.kernel.flavor.is_debug() {
+        // Emulated, with all checks, it is slow and not hung.
+        words.push("watchdog_thresh=165");
+    }
     words.extend(config.append.iter().map(String::as_str));
     words.join(" ")
 }

@@ -93,7 +93,7 @@ impl VmConfig {
     ///
     /// When a part cannot be made.
     pub fn prepare(context: &Context, flavor: Flavor, with_module: bool, job: Job) -> Result<Self> {
-        setup::require(context, &setup::VM)?;
+        setup::require(context, setup::VM)?;
         let kernel = kernel::make(context, flavor, None)?;
         let guest = guest::make(context)?;
         let module = with_module

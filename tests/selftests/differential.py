@@ -190,7 +190,7 @@ def add_images() -> None:
         suite.add(f"{image.name} equals erofs + overlayfs",
                   lambda test, image=image: compare_image(test, image))
     for name in fixtures.bare_names():
-        suite.add(f"{name} equals erofs + overlayfs",
+        suite.add(f"{name}, without objects, equals erofs + overlayfs",
                   lambda test, name=name: compare_image(test,
                                                         fixtures.bare(name)))
 

@@ -8,6 +8,9 @@
 //! everything that is missing counts as a failure: a plan, a promised result,
 //! the parent's line after its children.
 
+/// How many remarks are kept for a test that fails.
+const REMARKS: usize = 20;
+
 /// How one test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -48,6 +51,8 @@ pub struct Parser {
     levels: Vec<Level>,
     /// The name announced for the level that comes next.
     announced: String,
+    /// What was said since the last result, for the one that comes next.
+    remarks: Vec<String>,
     /// Whether the children of the result that comes next have failed. None:
     /// it has none.
     children: Option<bool>,
@@ -105,7 +110,11 @@ impl Parser {
                 }
             }
             Line::Announcement(name) => self.announce(prefix, name),
-            Line::Other => {}
+            Line::Other => {
+                if !rest.is_empty() && self.remarks.len() < REMARKS {
+                    self.remarks.push(rest.to_owned());
+                }
+            }
         }
         cases
     }
@@ -191,8 +200,18 @@ impl Parser {
             level.failed = true;
             cases.push(failed(&name, &format!("is not number {}", level.seen)));
         }
-        let verdict = record.verdict();
-        let bad = matches!(verdict, Verdict::Failed(_));
+        let mut verdict = record.verdict();
+        let remarks = std::mem::take(&mut self.remarks);
+        let bad = if let Verdict::Failed(why) = &mut verdict {
+            for remark in remarks {
+                why.push('\n');
+                why.push_str(&remark);
+            }
+            *why = why.trim_start().to_owned();
+            true
+        } else {
+            false
+        };
         level.failed |= bad;
         match children {
             // The children have told already.
@@ -398,6 +417,13 @@ mod tests {
             ["composefs: view: names", "selftests: composefs: quiet"]
         );
         assert_eq!(failed(text), ["composefs: view: modes"]);
+    }
+
+    #[test]
+    fn a_failure_comes_with_what_was_said_before() {
+        let text = "KTAP version 1\n1..2\n# of one\nok 1 one\n# of two\nnot ok 2 two\n";
+        let last = read(text).pop().map(|case| case.verdict);
+        assert_eq!(last, Some(Verdict::Failed("of two".to_owned())));
     }
 
     #[test]

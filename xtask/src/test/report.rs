@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use console::style;
 
-use crate::ktap::Case;
 use crate::ktap::Verdict;
 
 /// The results so far.
@@ -60,11 +59,11 @@ impl Report {
     }
 
     /// A test of the guest.
-    pub fn case(&mut self, case: &Case) {
-        match &case.verdict {
-            Verdict::Passed => self.pass(&case.name),
-            Verdict::Skipped(why) => self.skip(&case.name, why),
-            Verdict::Failed(why) => self.fail(&case.name, why),
+    pub fn case(&mut self, name: &str, verdict: &Verdict) {
+        match verdict {
+            Verdict::Passed => self.pass(name),
+            Verdict::Skipped(why) => self.skip(name, why),
+            Verdict::Failed(why) => self.fail(name, why),
         }
     }
 

@@ -49,7 +49,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     }
     let disk = fixtures::make(context)?;
     let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
-    let installed = install(context, &config.kernel, &ours)?;
+    // Each run builds them for itself: another one may be reading its own.
+    let work = context.cache.run_dir()?;
+    let installed = install(context, &config.kernel, &ours, work.path())?;
 
     let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", fixtures::MOUNT_POINT);
     config.mounts = vec![("kselftest".to_owned(), installed)];
@@ -74,7 +76,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
 
 /// Runs a guest whose standard output is KTAP.
 fn watch(context: &Context, config: &VmConfig, report: &mut Report) -> Result<()> {
-    let log = context.cache.log("test-selftests");
+    let log = context.cache.numbered_log("selftests")?;
     let step = Step::begin("running the selftests in the guest", &log)?;
     let mut parser = Parser::default();
     let mut partial = Vec::new();
@@ -110,23 +112,24 @@ fn watch(context: &Context, config: &VmConfig, report: &mut Report) -> Result<()
 
 fn tell(report: &mut Report, cases: &[Case]) {
     for case in cases {
-        report.case(case);
+        // All are of this one collection.
+        let name = case.name.replace(&format!("{COLLECTION}: "), "");
+        report.case(&name, &case.verdict);
     }
 }
 
 /// Builds and installs the tests as the kernel's build does.
-fn install(context: &Context, kernel: &Kernel, ours: &Path) -> Result<PathBuf> {
+fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Result<PathBuf> {
     let tools = Toolchain::ready(context)?;
-    let _lock = context.cache.lock("selftests")?;
-    let entry = context.cache.entry("selftests", &kernel.key);
-    entry.start_over()?;
-    let tree = entry.path().join("tree");
-    let objects = entry.path().join("objects");
-    let installed = entry.path().join("installed");
+    let tree = work.join("tree");
+    let objects = work.join("objects");
+    let installed = work.join("installed");
     let inside = Path::new("tools/testing/selftests").join(COLLECTION);
     graft(&kernel.source, &tree, &inside, ours)?;
 
-    let step = Step::begin("building the selftests", &context.cache.log("selftests"))?;
+    let log = context.cache.numbered_log("selftests-build")?;
+    let step = Step::begin("building the selftests", &log)?;
+    let _lock = context.cache.lock("headers")?;
     let headers = kernel.build.join("usr");
     if !headers.join("include/linux/limits.h").exists() {
         step.run(tools.make().arg("-C").arg(&kernel.build).arg("headers"))?;

@@ -86,6 +86,13 @@ impl Parser {
         match classify(rest) {
             Line::Version => self.open(prefix, &mut cases),
             Line::Plan(count, directive) => {
+                // Older tests begin a subtest without a version line.
+                let deeper = self.levels.last().is_some_and(|level| {
+                    prefix.len() > level.prefix.len() && prefix.trim().is_empty()
+                });
+                if deeper {
+                    self.open(prefix, &mut cases);
+                }
                 if let Some(level) = self.at(prefix, &mut cases) {
                     if level.plan.is_some() {
                         level.failed = true;
@@ -404,6 +411,14 @@ mod tests {
                     ok 1 one\n  ok 2 two\nok 1 suite\n";
         assert_eq!(passed(text), ["suite: one", "suite: two"]);
         assert!(failed(text).is_empty());
+    }
+
+    #[test]
+    fn nested_without_a_version_line() {
+        let text = "TAP version 14\n1..1\n    # Subtest: suite\n    1..2\n    ok 1 - one\n    \
+                    not ok 2 - two\nnot ok 1 - suite\n";
+        assert_eq!(passed(text), ["suite: one"]);
+        assert_eq!(failed(text), ["suite: two"]);
     }
 
     #[test]

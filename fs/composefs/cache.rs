@@ -11,7 +11,8 @@ use crate::{
         folio::Bytes,
         hash,
         mapping::PrivateMapping,
-        private_file::PrivateFile, //
+        private_file::PrivateFile,
+        task, //
     }, //
 };
 use kernel::prelude::*;
@@ -28,6 +29,8 @@ impl Source for Cache {
     }
 
     fn run(&self, pos: u64) -> Result<Bytes<'_>> {
+        // All loops of the parser come here, and an image makes them as long as it likes.
+        task::may_go_on()?;
         self.0.bytes(pos)
     }
 

@@ -37,8 +37,10 @@ const INLINE_MAX: usize = 8192;
 
 impl file::Operations for Composefs {
     fn open(inode: &Inode<Self>, file: &File<Self>) -> Result {
-        if inode.pinned().get().is_some() {
-            return Ok(());
+        match inode.pinned().get() {
+            Some(Pinned::Blob(_)) => return blob::prepare(file),
+            Some(Pinned::Content(_) | Pinned::Zeros) => return Ok(()),
+            None => (),
         }
         let mounted = inode.super_block().data();
         let node = inode::node(inode);

@@ -12,7 +12,8 @@ use crate::{
     image::{
         self,
         FileType,
-        Node, //
+        Node,
+        Source, //
     },
     inode,
     mount::Mounted,
@@ -43,6 +44,7 @@ impl export::Operations for Composefs {
             return Ok(inode);
         }
         let image = sb.data().image();
+        let mut left = image.source().size();
         let mut child = ino;
         let mut parent = match parent {
             Some(parent) => parent,
@@ -52,10 +54,9 @@ impl export::Operations for Composefs {
             if is_known(sb, child) {
                 return inode::get(sb, ino)?.ok_or(ESTALE);
             }
-            if kernel::current!().signal_pending() {
-                return Err(EINTR);
-            }
             let dir = directory(sb.data(), parent)?;
+            // Those of one path are different bytes of the image.
+            left = left.checked_sub(dir.size()).ok_or(ESTALE)?;
             if !holds(sb.data(), &dir, child)? {
                 return Err(ESTALE);
             }

@@ -32,7 +32,8 @@ use kernel::{
 
 /// What an inode acquires when it is used, and gives up when it is evicted.
 pub(crate) enum Pinned {
-    /// Where the object with its content is. The object has been verified.
+    /// Where the object with its content is. The object has been verified, once and for all: it
+    /// stays in memory as long as this, and the digest of an inode does not change.
     Blob(Path),
     /// Its content, from the image.
     Content(KVec<u8>),
@@ -100,6 +101,12 @@ fn read(
         },
         FileType::Symlink => {
             target = read_whole(mounted, &inode.node, LINK_MAX)?;
+            if target.contains(&0) {
+                return Err(image::Error::Corrupt(image::Corrupt {
+                    what: "symlink target has a NUL",
+                    at: nid.saturating_mul(32),
+                }));
+            }
             Kind::Symlink(&target)
         }
         _ => Kind::Special(inode.rdev),

@@ -25,7 +25,8 @@ use crate::{
         path::{
             Identity,
             Path,
-            PrivateMount, //
+            PrivateMount,
+            PrivateMounts, //
         },
         private_file::PrivateFile,
         statfs::StatFs,
@@ -64,7 +65,7 @@ pub(crate) struct Mounted {
     /// Name of the image, for messages.
     source: CString,
     /// Mounts of our own, with the object directories at their roots.
-    basedirs: KVec<PrivateMount>,
+    basedirs: PrivateMounts,
     verity: Verity,
     options: Options,
     credential: ARef<Credential>,
@@ -90,7 +91,7 @@ impl Mounted {
 
     /// The object directories, in the order in which they are searched.
     pub(crate) fn basedirs(&self) -> &[PrivateMount] {
-        &self.basedirs
+        self.basedirs.all()
     }
 
     /// The options as they were given.
@@ -139,7 +140,7 @@ pub(crate) struct Prepared {
     file: PrivateFile,
     digest: Option<verity::Digest>,
     source: CString,
-    basedirs: KVec<PrivateMount>,
+    basedirs: PrivateMounts,
     verity: Verity,
     /// One more than the deepest file system below.
     stack_depth: c_int,
@@ -158,15 +159,15 @@ impl super_block::Operations for Composefs {
 
         let (file, mut depth) = open_image(fc, &source, options, &credential)?;
         let digest = image_digest(fc, &source, &file, options)?;
-        let mut basedirs = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
+        let mut basedirs = PrivateMounts::default();
         let mut identities = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
         for basedir in &options.basedirs {
-            let (mount, path) = open_basedir(fc, basedir, verity)?;
-            depth = depth.max(path.stack_depth());
-            basedirs.push(mount, GFP_KERNEL)?;
-            identities.push(path.identity(), GFP_KERNEL)?;
+            let root = open_basedir(fc, basedir, verity, &mut basedirs)?;
+            depth = depth.max(root.stack_depth());
+            identities.push(root.identity(), GFP_KERNEL)?;
         }
-        let key = digest.map(|image| Key {
+        let shareable = digest.filter(|_| !fc.has_security_options());
+        let key = shareable.map(|image| Key {
             image,
             verity,
             pinned: options.digest.is_some(),
@@ -200,6 +201,12 @@ impl super_block::Operations for Composefs {
             stack_depth,
             credential,
         } = options.prepared.take().ok_or(EINVAL)?;
+
+        // What they referred to has been opened or cloned: keeping it would keep its mount.
+        options.image = None;
+        for basedir in &mut options.basedirs {
+            basedir.path = None;
+        }
 
         let size = file.size();
         let cache = PrivateMapping::new(&sb, file, size)?;
@@ -237,7 +244,7 @@ impl super_block::Operations for Composefs {
     fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs> {
         let mounted = sb.data();
         let superblock = mounted.image.superblock();
-        let mut answer = match mounted.basedirs.first() {
+        let mut answer = match mounted.basedirs().first() {
             Some(basedir) => basedir.root().statfs()?,
             None => StatFs::full(4096, superblock.blocks.into()),
         };
@@ -338,12 +345,13 @@ fn image_digest(
     Ok(Some(found))
 }
 
-/// Makes an object directory ours. Returns our mount of it and where it is.
+/// Makes an object directory one of ours, and returns it as our mount has it.
 fn open_basedir(
     fc: &FsContext<'_>,
     basedir: &Basedir,
     verity: Verity,
-) -> Result<(PrivateMount, Path)> {
+    ours: &mut PrivateMounts,
+) -> Result<Path> {
     let name: &CStr = &basedir.name;
     let path = match &basedir.path {
         Some(path) => path.clone(),
@@ -361,10 +369,10 @@ fn open_basedir(
         ));
         return Err(EINVAL);
     }
-    let mount = PrivateMount::new(&path).inspect_err(|e| {
+    let mount = ours.add(&path).inspect_err(|e| {
         fc.error(fmt!("basedir {name}: its mount cannot be cloned: {e:?}"));
     })?;
-    Ok((mount, path))
+    Ok(mount.root())
 }
 
 /// The error for who mounts an image that cannot be read.
@@ -390,7 +398,7 @@ fn bad_image(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> E
 fn escape_basedir(name: &CStr) -> Result<CString> {
     let mut escaped = KVec::new();
     for byte in name.to_bytes() {
-        if matches!(byte, b':' | b'\\') {
+        if matches!(byte, b':' | b',' | b'\\') {
             escaped.push(b'\\', GFP_KERNEL)?;
         }
         escaped.push(*byte, GFP_KERNEL)?;

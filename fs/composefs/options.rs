@@ -133,7 +133,10 @@ impl context::Operations for Composefs {
             "basedir"
         } else if options.digest.is_some() && options.digest != has.digest {
             "digest"
-        } else if options.verity.is_some() && options.verity != has.verity {
+        } else if options
+            .verity
+            .is_some_and(|verity| verity != sb.data().verity())
+        {
             "verity, tryverity or noverity"
         } else {
             return Ok(());

@@ -40,7 +40,10 @@ unsafe impl Send for BackingFile {}
 unsafe impl Sync for BackingFile {}
 
 /// The flags of a user's open(2) that the open of the backing file takes over.
-const PASSED_FLAGS: c_uint = bindings::O_DIRECT | bindings::O_NONBLOCK;
+///
+/// `O_DIRECT` is not among them: the file may not be able to, which is for the user's open to say.
+/// It follows with the first read.
+const PASSED_FLAGS: c_uint = bindings::O_NONBLOCK;
 
 impl BackingFile {
     /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of `user_file`.

@@ -115,6 +115,12 @@ impl FsContext<'_> {
         }
     }
 
+    /// Whether there are options for a security module, such as `context=`.
+    pub fn has_security_options(&self) -> bool {
+        // SAFETY: The context is valid and locked.
+        unsafe { !(*self.fc.as_ptr()).security.is_null() }
+    }
+
     /// Sets what is to be mounted, for a parameter that was not a string.
     ///
     /// # Errors

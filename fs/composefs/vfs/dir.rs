@@ -166,6 +166,7 @@ pub(super) unsafe extern "C" fn lookup<T: Operations>(
     }
     let inode = match T::lookup(dir, name) {
         Ok(None) => ptr::null_mut(),
+        Ok(Some(inode)) if !inode.is_of(dir.super_block()) => return EIO.to_ptr(),
         Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),
         Err(e) => return e.to_ptr(),
     };

@@ -130,15 +130,10 @@ impl<T: Operations> Table<T> {
         kind: c_int,
     ) -> *mut bindings::dentry {
         // SAFETY: The caller promises it; a mounted super block has its data.
-        unsafe {
-            match Self::decode(fid, len, kind) {
-                Some((ino, parent)) => alias(T::by_handle(
-                    SuperBlock::<T>::from_raw(sb),
-                    ino,
-                    Some(parent),
-                )),
-                None => ptr::null_mut(),
-            }
+        let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
+        match handle {
+            Some((ino, parent)) => alias(sb, T::by_handle(sb, ino, Some(parent))),
+            None => ptr::null_mut(),
         }
     }
 
@@ -152,18 +147,14 @@ impl<T: Operations> Table<T> {
         kind: c_int,
     ) -> *mut bindings::dentry {
         // SAFETY: The caller promises it; a mounted super block has its data.
-        unsafe {
-            match Self::decode(fid, len, kind) {
-                // The directory is believed only together with what is in it.
-                Some((ino, parent)) => {
-                    let sb = SuperBlock::<T>::from_raw(sb);
-                    alias(
-                        T::by_handle(sb, ino, Some(parent))
-                            .and_then(|_| T::by_handle(sb, parent, None)),
-                    )
-                }
-                None => ptr::null_mut(),
+        let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
+        match handle {
+            // The directory is believed only together with what is in it.
+            Some((ino, parent)) => {
+                let child = T::by_handle(sb, ino, Some(parent));
+                alias(sb, child.and_then(|_| T::by_handle(sb, parent, None)))
             }
+            None => ptr::null_mut(),
         }
     }
 
@@ -172,16 +163,20 @@ impl<T: Operations> Table<T> {
     /// `child` must be a directory of `T`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
         // SAFETY: The caller holds a reference to the dentry, which is positive.
-        unsafe {
-            let dir = Inode::<T>::from_raw(bindings::d_inode(child));
-            alias(T::parent_ino(dir).and_then(|ino| T::by_handle(dir.super_block(), ino, None)))
-        }
+        let dir = unsafe { Inode::<T>::from_raw(bindings::d_inode(child)) };
+        let sb = dir.super_block();
+        let parent = T::parent_ino(dir).and_then(|ino| T::by_handle(sb, ino, None));
+        alias(sb, parent)
     }
 }
 
-/// A dentry for an inode, or the error.
-fn alias<T: FileSystem>(inode: Result<ARef<Inode<T>>>) -> *mut bindings::dentry {
+/// A dentry for an inode of `sb`, or the error.
+fn alias<T: FileSystem>(
+    sb: &SuperBlock<T>,
+    inode: Result<ARef<Inode<T>>>,
+) -> *mut bindings::dentry {
     match inode {
+        Ok(inode) if !inode.is_of(sb) => ESTALE.to_ptr(),
         // SAFETY: The function takes over our reference to the inode, also where it fails.
         Ok(inode) => unsafe { bindings::d_obtain_alias(ARef::into_raw(inode).as_ptr().cast()) },
         Err(e) => e.to_ptr(),

@@ -31,10 +31,13 @@ impl NewFolio<'_> {
     pub(super) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
         // INVARIANT: The caller promises it; a folio that is locked and not up to date is
         // accessed only by who has to fill it.
-        Self {
+        let mut new = Self {
             folio,
             _exclusive: PhantomData,
-        }
+        };
+        // Whoever fills it may leave something out, and the memory may have anything in it.
+        new.bytes_mut().fill(0);
+        new
     }
 
     /// Offset in the file of the folio's first byte.
@@ -44,7 +47,7 @@ impl NewFolio<'_> {
         u64::try_from(pos).unwrap_or(u64::MAX)
     }
 
-    /// The folio's memory, to be filled whole.
+    /// The folio's memory, all zeros at first.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let folio = self.folio.as_ptr();
         // SAFETY: The folio is valid and in the low memory, so that its address is that of

@@ -167,7 +167,7 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 	gfp_t gfp = order ? readahead_gfp_mask(mapping) :
 			    mapping_gfp_mask(mapping);
 
-	return filemap_alloc_folio(gfp, order, NULL);
+	return filemap_alloc_folio(gfp | __GFP_ZERO, order, NULL);
 }
 
 /* @folio is filled, and seen by others only as one that is up to date. */
@@ -213,14 +213,20 @@ bool composefs_helper_capable_noaudit(int cap)
 bool composefs_helper_cred_same_rights(const struct cred *a,
 				       const struct cred *b)
 {
-	u32 secid_a, secid_b;
+	struct lsm_prop prop_a = {}, prop_b = {};
 
 	if (a == b)
 		return true;
-	security_cred_getsecid(a, &secid_a);
-	security_cred_getsecid(b, &secid_b);
-	return secid_a == secid_b && a->user_ns == b->user_ns &&
-	       a->securebits == b->securebits &&
+	security_cred_getlsmprop(a, &prop_a);
+	security_cred_getlsmprop(b, &prop_b);
+#ifdef CONFIG_KEYS
+	if (a->session_keyring != b->session_keyring ||
+	    a->process_keyring != b->process_keyring ||
+	    a->thread_keyring != b->thread_keyring)
+		return false;
+#endif
+	return !memcmp(&prop_a, &prop_b, sizeof(prop_a)) &&
+	       a->user_ns == b->user_ns && a->securebits == b->securebits &&
 	       !memcmp(&a->cap_effective, &b->cap_effective,
 		       sizeof(a->cap_effective)) &&
 	       !cred_fscmp(a, b);
@@ -241,6 +247,11 @@ bool composefs_helper_path_owner_or_capable(const struct path *path)
 {
 	return inode_owner_or_capable(mnt_idmap(path->mnt),
 				      d_inode(path->dentry));
+}
+
+bool composefs_helper_path_is_unlinked(const struct path *path)
+{
+	return d_unlinked(path->dentry);
 }
 
 bool composefs_helper_path_open_may_wait(const struct path *path)
@@ -298,6 +309,13 @@ int composefs_helper_path_fiemap(const struct path *path,
 	return inode->i_op->fiemap(inode, info, start, len);
 }
 
+/* For loops as long as an image makes them. */
+bool composefs_helper_may_go_on(void)
+{
+	cond_resched();
+	return !fatal_signal_pending(current);
+}
+
 const struct path *composefs_helper_file_path(const struct file *file)
 {
 	return &file->f_path;
@@ -330,8 +348,7 @@ bool composefs_helper_sb_compatible(struct super_block *sb,
 	struct user_namespace *user_ns = fc->global ? &init_user_ns : fc->user_ns;
 
 	return sb->s_user_ns == user_ns &&
-	       !((sb->s_flags ^ fc->sb_flags) & flags) &&
-	       !security_sb_mnt_opts_compat(sb, fc->security);
+	       !((sb->s_flags ^ fc->sb_flags) & flags);
 }
 
 enum fs_value_type
@@ -342,12 +359,23 @@ composefs_helper_fs_parameter_type(const struct fs_parameter *param)
 
 void composefs_helper_fc_error(struct fs_context *fc, const char *message)
 {
-	errorf(fc, "%s: %s", fc->fs_type->name, message);
+	/*
+	 * Without a log of its own, mount(2), it goes to the kernel's, and may
+	 * come from anybody who has a user namespace.
+	 */
+	if (fc->log.log)
+		errorf(fc, "%s: %s", fc->fs_type->name, message);
+	else
+		pr_err_ratelimited("%s: %s\n", fc->fs_type->name, message);
 }
 
 void composefs_helper_warn_ratelimited(const char *message)
 {
-	pr_warn_ratelimited("composefs: %s\n", message);
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	if (___ratelimit(&state, "composefs"))
+		pr_warn("composefs: %s\n", message);
 }
 
 void composefs_helper_seq_show_option(struct seq_file *m, const char *name,

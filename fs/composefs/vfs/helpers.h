@@ -84,6 +84,7 @@ bool composefs_helper_cred_same_rights(const struct cred *a,
 struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt);
 int composefs_helper_path_permission(const struct path *path, int mask);
 bool composefs_helper_path_owner_or_capable(const struct path *path);
+bool composefs_helper_path_is_unlinked(const struct path *path);
 bool composefs_helper_path_open_may_wait(const struct path *path);
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
@@ -93,6 +94,7 @@ long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 int composefs_helper_path_fiemap(const struct path *path,
 				 struct fiemap_extent_info *info, u64 start,
 				 u64 len);
+bool composefs_helper_may_go_on(void);
 const struct path *composefs_helper_file_path(const struct file *file);
 
 /* fs-verity */

@@ -140,6 +140,11 @@ impl<T: FileSystem> Inode<T> {
         unsafe { SuperBlock::from_raw((*self.0.get()).i_sb) }
     }
 
+    /// Whether it is an inode of `sb`.
+    pub(super) fn is_of(&self, sb: &SuperBlock<T>) -> bool {
+        core::ptr::eq(self.super_block(), sb)
+    }
+
     /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's metadata are damaged.
     pub fn report_corruption(&self) {
         // SAFETY: The inode is valid.
@@ -258,8 +263,8 @@ impl<T: FileSystem> NewInode<T> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `kind` is not the type that the mode says, or the size is not one that a file
-    /// can have; `ENOMEM`.
+    /// `EINVAL` if `kind` is not the type that the mode says, the size is not one that a file can
+    /// have, or a link target has a NUL; `ENOMEM`.
     pub fn init(self, attributes: &Attributes, kind: Kind<'_>) -> Result<ARef<Inode<T>>>
     where
         T: dir::Operations + file::Operations + xattr::Operations,
@@ -338,6 +343,9 @@ impl<T: FileSystem> Drop for NewInode<T> {
 /// Copies a link target to memory that `kfree` frees, with a NUL behind it. Returns the copy and
 /// the length without the NUL.
 fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
+    if target.contains(&0) {
+        return Err(EINVAL);
+    }
     let len = c_int::try_from(target.len()).map_err(|_| EINVAL)?;
     let mut copy = KVec::with_capacity(target.len().checked_add(1).ok_or(EINVAL)?, GFP_KERNEL)?;
     copy.extend_from_slice(target, GFP_KERNEL)?;

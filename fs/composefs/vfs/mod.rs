@@ -29,6 +29,7 @@ pub mod private_file;
 pub mod registration;
 pub mod statfs;
 pub mod super_block;
+pub mod task;
 pub mod verity;
 pub mod xattr;
 

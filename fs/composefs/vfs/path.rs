@@ -64,6 +64,11 @@ impl Path {
         Self(path)
     }
 
+    /// Whether both lead to the same file in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.mnt == other.0.mnt && self.0.dentry == other.0.dentry
+    }
+
     /// Its name, as the current task would name it.
     ///
     /// # Errors
@@ -165,6 +170,12 @@ impl Path {
         unsafe { bindings::path_open_may_wait(self.as_ptr()) }
     }
 
+    /// Whether the name that led here is gone, or leads elsewhere now.
+    pub fn is_unlinked(&self) -> bool {
+        // SAFETY: The path is valid.
+        unsafe { bindings::path_is_unlinked(self.as_ptr()) }
+    }
+
     /// Magic number of its file system.
     pub fn magic(&self) -> c_ulong {
         // SAFETY: The super block is valid as long as the mount.
@@ -220,10 +231,16 @@ impl Drop for Path {
 ///
 /// # Invariants
 ///
-/// `mnt` is a mount that we own.
+/// `mnt` is a mount that the [`PrivateMounts`] own that this is borrowed from.
+#[repr(transparent)]
 pub struct PrivateMount {
     mnt: NonNull<bindings::vfsmount>,
 }
+
+/// Private clones of mounts. They are given up together, which costs the wait for one grace period
+/// instead of one each.
+#[derive(Default)]
+pub struct PrivateMounts(KVec<PrivateMount>);
 
 // SAFETY: A mount may be used and given up from any thread.
 unsafe impl Send for PrivateMount {}
@@ -231,21 +248,43 @@ unsafe impl Send for PrivateMount {}
 // SAFETY: As above.
 unsafe impl Sync for PrivateMount {}
 
-impl PrivateMount {
+impl PrivateMounts {
     /// Clones the mount that `path` is on, with `path` as its root.
     ///
     /// # Errors
     ///
-    /// `EPERM` without `CAP_SYS_ADMIN` over the mount, `EINVAL` if it cannot be cloned.
-    pub fn new(path: &Path) -> Result<Self> {
+    /// `EPERM` without `CAP_SYS_ADMIN` over the mount, `EINVAL` if it cannot be cloned, `ENOMEM`.
+    pub fn add(&mut self, path: &Path) -> Result<&PrivateMount> {
+        self.0.reserve(1, GFP_KERNEL)?;
         // SAFETY: The path is valid.
         let mnt = from_err_ptr(unsafe { bindings::clone_private_mount(path.as_ptr()) })?;
         // INVARIANT: `clone_private_mount` gave us the mount.
-        Ok(Self {
+        let mount = PrivateMount {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
-        })
+        };
+        self.0.push(mount, GFP_KERNEL)?;
+        self.0.last().ok_or(EINVAL)
     }
 
+    /// All of them, in the order in which they were added.
+    pub fn all(&self) -> &[PrivateMount] {
+        &self.0
+    }
+}
+
+impl Drop for PrivateMounts {
+    fn drop(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
+        let count = c_uint::try_from(self.0.len()).unwrap_or(c_uint::MAX);
+        // SAFETY: We own the mounts by the type invariants, and they are in no namespace.
+        // `PrivateMount` is a transparent wrapper of a pointer to one.
+        unsafe { bindings::kern_unmount_array(self.0.as_mut_ptr().cast(), count) };
+    }
+}
+
+impl PrivateMount {
     /// The directory at its root.
     pub fn root(&self) -> Path {
         // SAFETY: The mount is valid and has a root, which is a directory or file that exists.
@@ -282,12 +321,5 @@ impl PrivateMount {
         })?;
         // INVARIANT: `vfs_path_lookup` took the references.
         Ok(Path(path))
-    }
-}
-
-impl Drop for PrivateMount {
-    fn drop(&mut self) {
-        // SAFETY: We own the mount by the type invariants, and it is in no namespace.
-        unsafe { bindings::kern_unmount(self.mnt.as_ptr()) };
     }
 }

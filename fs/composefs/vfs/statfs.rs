@@ -35,7 +35,7 @@ impl StatFs {
             (fsid as u32).cast_signed(),
             ((fsid >> 32) as u32).cast_signed(),
         ];
-        self.0.f_type = c_long::try_from(magic).unwrap_or(0);
+        self.0.f_type = magic.cast_signed();
         self.0.f_namelen = name_len;
         self.0.f_files = files;
         self.0.f_ffree = 0;

@@ -37,8 +37,9 @@ pub trait Operations:
     FileSystem + context::Operations + dir::Operations + export::Operations + xattr::Operations
 {
     /// Makes ready what the parameters ask for. If it returns a key and there is a super block
-    /// with an equal one, in the same user namespace and for the same security labels, that one is
-    /// mounted; else [`Self::fill_super`] fills a new one.
+    /// with an equal one, in the same user namespace and with the same flags, that one is
+    /// mounted; else [`Self::fill_super`] fills a new one. There must be no key where
+    /// [`FsContext::has_security_options`]: whether those are the same cannot be told.
     ///
     /// # Errors
     ///
@@ -92,18 +93,26 @@ impl<T: FileSystem> Info<T> {
         }
     }
 
-    /// Drops the data, if there are any.
-    fn drop_data(&mut self) {
-        if core::mem::take(&mut self.has_data) {
-            // SAFETY: The data were initialised by the type invariants, and are not used again.
-            unsafe { self.data.assume_init_drop() };
+    /// Drops the data, if there are any. Others may look at the key meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// `info` must be valid, and nobody else use its data.
+    unsafe fn drop_data(info: *mut Self) {
+        // SAFETY: The caller promises it; there are data if the type invariants say so, and they
+        // are not used again.
+        unsafe {
+            if core::mem::take(&mut *(&raw mut (*info).has_data)) {
+                (*(&raw mut (*info).data)).assume_init_drop();
+            }
         }
     }
 }
 
 impl<T: FileSystem> Drop for Info<T> {
     fn drop(&mut self) {
-        self.drop_data();
+        // SAFETY: It is ours alone.
+        unsafe { Self::drop_data(self) };
     }
 }
 
@@ -325,7 +334,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
         // Without a root `put_super` is not called, but the data hold inodes, which have to go
         // before the super block does.
         if (*sb).s_root.is_null() && !info.is_null() {
-            (*info).drop_data();
+            Info::drop_data(info);
         }
         bindings::kill_anon_super(sb);
         if !info.is_null() {
@@ -354,7 +363,7 @@ impl<T: Operations> Tables<T> {
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: The super block has an `Info`; no `SuperBlock` is borrowed any more, and whoever
         // looks at the key does not look at the rest.
-        unsafe { (*(*sb).s_fs_info.cast::<Info<T>>()).drop_data() };
+        unsafe { Info::drop_data((*sb).s_fs_info.cast::<Info<T>>()) };
     }
 
     /// # Safety

@@ -63,6 +63,7 @@ impl vfs::FileSystem for Composefs {
     type Module = LocalModule;
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";
+    const INTERNAL_MAGIC: c_ulong = mount::MAGIC;
     type Context = options::Options;
     type Key = mount::Key;
     type Super = mount::Mounted;

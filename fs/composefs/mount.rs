@@ -49,7 +49,7 @@ use kernel::{
 };
 
 /// `s_magic` and what statfs(2) answers as the type: the number that begins a composefs image.
-const MAGIC: c_ulong = 0xd078_629a;
+pub(crate) const MAGIC: c_ulong = 0xd078_629a;
 
 /// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
 const OVERLAYFS_MAGIC: c_ulong = 0x794c_7630;

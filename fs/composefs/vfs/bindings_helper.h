@@ -10,6 +10,7 @@
 #include <linux/exportfs.h>
 #include <linux/fs_parser.h>
 #include <linux/fsverity.h>
+#include <linux/pseudo_fs.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 

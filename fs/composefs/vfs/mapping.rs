@@ -16,8 +16,11 @@
 use super::{
     bindings,
     folio::Bytes,
-    super_block::NewSuperBlock,
-    FileSystem, //
+    registration,
+    super_block::{
+        self,
+        NewSuperBlock, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -57,15 +60,17 @@ unsafe impl<R: Reader> Sync for PrivateMapping<R> {}
 impl<R: Reader> PrivateMapping<R> {
     /// Makes an empty page cache over `size` bytes of `reader`.
     ///
-    /// The mapping must be dropped before its super block goes: keep it in the super block's data.
-    ///
     /// # Errors
     ///
     /// `ENOMEM`, or `EFBIG` if `size` is not a size that a file can have.
-    pub fn new<T: FileSystem>(sb: &NewSuperBlock<'_, T>, reader: R, size: u64) -> Result<Self> {
+    pub fn new<T: super_block::Operations>(
+        sb: &NewSuperBlock<'_, T>,
+        reader: R,
+        size: u64,
+    ) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
-        // SAFETY: The super block is valid and has operations that allocate inodes.
-        let inode = NonNull::new(unsafe { bindings::new_inode(sb.as_ptr()) }).ok_or(ENOMEM)?;
+        // SAFETY: The type of a super block of `T` is that of its registration.
+        let inode = unsafe { registration::internal_inode::<T>((*sb.as_ptr()).s_type) }?;
         // SAFETY: The inode is new, so nobody else looks at its fields. `i_mapping` of a new inode
         // points to its own `i_data`.
         unsafe {

@@ -21,6 +21,7 @@ pub mod file;
 pub mod folio;
 pub mod hash;
 pub mod inode;
+mod internal;
 pub mod log;
 pub mod mapping;
 pub mod once;
@@ -51,6 +52,9 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Name of the cache that its inodes come from, as `/proc/slabinfo` shows it.
     const INODE_CACHE_NAME: &'static CStr;
+
+    /// `s_magic` of a super block that only the kernel sees.
+    const INTERNAL_MAGIC: c_ulong;
 
     /// What parameters are collected in, from `fsopen()` on: `struct fs_context::fs_private`.
     type Context: Default + Send;

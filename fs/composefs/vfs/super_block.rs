@@ -102,8 +102,8 @@ impl<T: FileSystem> Info<T> {
         // SAFETY: The caller promises it; there are data if the type invariants say so, and they
         // are not used again.
         unsafe {
-            if core::mem::take(&mut *(&raw mut (*info).has_data)) {
-                (*(&raw mut (*info).data)).assume_init_drop();
+            if core::mem::take(&mut (*info).has_data) {
+                (*info).data.assume_init_drop();
             }
         }
     }
@@ -331,8 +331,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
     // `kill_anon_super` returns others may look at the key in it, and only there.
     unsafe {
         let info = (*sb).s_fs_info.cast::<Info<T>>();
-        // Without a root `put_super` is not called, but the data hold inodes, which have to go
-        // before the super block does.
+        // Without a root `put_super` is not called.
         if (*sb).s_root.is_null() && !info.is_null() {
             Info::drop_data(info);
         }

@@ -84,6 +84,11 @@ pub const KERNEL: &[Need] = &[
 /// To make the guest's disks.
 pub const GUEST: &[Need] = &[
     need(
+        Probe::Program("newuidmap"),
+        "uidmap",
+        "making the guest without being root",
+    ),
+    need(
         Probe::Program("mmdebstrap"),
         "mmdebstrap",
         "making the guest",

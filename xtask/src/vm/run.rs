@@ -5,11 +5,7 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
 use std::io::Write;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -22,8 +18,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::Sender;
-use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -41,28 +35,13 @@ use super::config::Job;
 use super::config::VmConfig;
 use super::outcome::Failure;
 use super::outcome::Outcome;
+use super::ports;
+use super::ports::Event;
+use super::ports::Stream;
 use super::share;
 use super::terminal;
 use crate::context::Context;
 use crate::signals;
-
-/// Which of the guest's outputs bytes came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// The command's standard output.
-    Stdout,
-    /// The command's standard error.
-    Stderr,
-    /// The terminal of the shell.
-    Terminal,
-}
-
-/// What the threads that read from QEMU tell the main one.
-enum Event {
-    Output(Stream, Vec<u8>),
-    Control(String),
-    Escape,
-}
 
 /// Boots the guest, runs its job and tells how that ended.
 ///
@@ -183,14 +162,14 @@ impl Guest {
             match port {
                 "control" => {
                     control = Some(stream.try_clone()?);
-                    listen(stream, send.clone());
+                    ports::listen(stream, send.clone());
                 }
-                "stdout" => pump(stream, Stream::Stdout, send.clone()),
-                "stderr" => pump(stream, Stream::Stderr, send.clone()),
-                "stdin" if config.stdin => give_stdin(stream),
+                "stdout" => ports::pump(stream, Stream::Stdout, send.clone()),
+                "stderr" => ports::pump(stream, Stream::Stderr, send.clone()),
+                "stdin" if config.stdin => ports::give_stdin(stream),
                 "terminal" => {
-                    give_keys(stream.try_clone()?, send.clone());
-                    pump(stream, Stream::Terminal, send.clone());
+                    ports::give_keys(stream.try_clone()?, send.clone());
+                    ports::pump(stream, Stream::Terminal, send.clone());
                 }
                 _ => {}
             }
@@ -350,93 +329,6 @@ impl Drop for Guest {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn pump(mut from: UnixStream, stream: Stream, to: Sender<Event>) {
-    thread::spawn(move || {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            if to
-                .send(Event::Output(stream, buffer[..count].to_vec()))
-                .is_err()
-            {
-                break;
-            }
-        }
-    });
-}
-
-fn listen(from: UnixStream, to: Sender<Event>) {
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines() {
-            let Ok(line) = line else { break };
-            if to.send(Event::Control(line)).is_err() {
-                break;
-            }
-        }
-    });
-}
-
-/// Copies our standard input to the guest. The thread ends with the process:
-/// nothing can wake it from its read.
-fn give_stdin(mut to: UnixStream) {
-    thread::spawn(move || {
-        let _ = io::copy(&mut io::stdin().lock(), &mut to);
-        let _ = to.shutdown(Shutdown::Write);
-        // Dropping the stream would close it for QEMU at once, with bytes
-        // still on the way.
-        loop {
-            thread::park();
-        }
-    });
-}
-
-/// Copies the user's keys to the guest's terminal, looking for the way out.
-///
-/// Nothing can wake the thread from its read either, so it must not keep the
-/// event channel open: it holds a sender only while it has something to say.
-fn give_keys(mut to: UnixStream, events: Sender<Event>) {
-    let events = Arc::new(std::sync::Mutex::new(Some(events)));
-    let watched = events.clone();
-    let gone = to.try_clone();
-    thread::spawn(move || {
-        // QEMU's end closes: let go of the sender.
-        if let Ok(stream) = gone {
-            wait_closed(&stream);
-        }
-        if let Ok(mut slot) = watched.lock() {
-            slot.take();
-        }
-    });
-    thread::spawn(move || {
-        let mut escapes = 0;
-        let mut buffer = [0; 1024];
-        while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
-            for &key in &buffer[..count] {
-                escapes = if key == terminal::ESCAPE {
-                    escapes + 1
-                } else {
-                    0
-                };
-                if escapes == 3 {
-                    if let Ok(slot) = events.lock() {
-                        slot.as_ref().map(|events| events.send(Event::Escape));
-                    }
-                }
-            }
-            if to.write_all(&buffer[..count]).is_err() {
-                break;
-            }
-        }
-    });
-}
-
-/// Returns when the other end of a stream is closed, taking nothing from it.
-fn wait_closed(stream: &UnixStream) {
-    use rustix::event::PollFd;
-    use rustix::event::PollFlags;
-    let mut fds = [PollFd::new(stream, PollFlags::empty())];
-    while let Err(rustix::io::Errno::INTR) = rustix::event::poll(&mut fds, None) {}
 }
 
 /// A mark that no output contains by chance.

@@ -22,6 +22,7 @@ FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_BINARY, \
     FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE, \
     FSCONFIG_CMD_CREATE_EXCL = range(9)
 MOVE_MOUNT_F_EMPTY_PATH = 4
+OPEN_TREE_CLONE = 1
 AT_FDCWD = -100
 
 MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND = 1, 2, 32, 4096
@@ -29,7 +30,8 @@ MNT_DETACH = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-Value = str | bytes | None
+# None is an option without a value, a number a file descriptor.
+Value = str | bytes | int | None
 Options = list[tuple[str, Value]]
 
 
@@ -40,7 +42,7 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-def _bytes(text: Value) -> bytes | None:
+def _bytes(text: str | bytes | None) -> bytes | None:
     return os.fsencode(text) if text is not None else None
 
 
@@ -66,18 +68,25 @@ class Context:
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
 
-    def config(self, command: int, key: str | None, value: Value = None,
-               aux: int = 0) -> None:
+    def config(self, command: int, key: str | None,
+               value: str | bytes | None = None, aux: int = 0) -> None:
         _check(libc.syscall(SYS_FSCONFIG, self.fd, command, _bytes(key),
                             _bytes(value), aux),
                f"fsconfig({command}, {key}, {value!r})")
 
     def set(self, key: str, value: Value = None) -> None:
-        command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
-        self.config(command, key, value)
+        if value is None:
+            self.config(FSCONFIG_SET_FLAG, key)
+        elif isinstance(value, int):
+            self.config(FSCONFIG_SET_FD, key, aux=value)
+        else:
+            self.config(FSCONFIG_SET_STRING, key, value)
 
     def create(self) -> None:
         self.config(FSCONFIG_CMD_CREATE, None)
+
+    def create_exclusive(self) -> None:
+        self.config(FSCONFIG_CMD_CREATE_EXCL, None)
 
     def reconfigure(self) -> None:
         self.config(FSCONFIG_CMD_RECONFIGURE, None)
@@ -126,6 +135,12 @@ def new_mount(kind: str, options: Options) -> int:
             raise MountError(error, context.messages()) from None
 
 
+def new_tree(path: str | bytes) -> int:
+    """The descriptor of a clone of a mount, that is nowhere yet."""
+    return _check(libc.syscall(SYS_OPEN_TREE, AT_FDCWD, _bytes(path),
+                               OPEN_TREE_CLONE), f"open_tree({path!r})")
+
+
 def mount(source: str | bytes | None, target: str | bytes, kind: str | None,
           flags: int = 0, data: str | bytes | None = None) -> None:
     """mount(2)"""
@@ -168,13 +183,18 @@ def mounted(kind: str, options: Options) -> Iterator[str]:
 
 
 @contextmanager
-def composefs(image: str | bytes, basedirs: list[str],
+def composefs(image: Value, basedirs: list[str],
               *options: tuple[str, Value]) -> Iterator[str]:
     """Mounts an image. Gives the path."""
-    with mounted("composefs", [("source", image),
-                               *(("basedir", escape(path))
-                                 for path in basedirs), *options]) as path:
+    with mounted("composefs",
+                 composefs_options(image, basedirs, *options)) as path:
         yield path
+
+
+def composefs_options(image: Value, basedirs: list[str],
+                      *options: tuple[str, Value]) -> Options:
+    return [("source", image),
+            *(("basedir", escape(path)) for path in basedirs), *options]
 
 
 def escape(path: str) -> str:

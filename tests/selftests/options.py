@@ -1,0 +1,250 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""The options of a mount, one by one, and what is said of bad ones.
+
+Where objects are looked for is tested in basedir.py, what can be an image in
+source.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from lib import fixtures, kernel_log, ktap, matrix, mounts, objects
+from lib.mounts import Context, Options, Value
+from lib.refused import refused
+
+suite = ktap.Suite()
+
+DIGITS = "0123456789abcdef" * 4
+
+
+def good(*more: tuple[str, Value]) -> Options:
+    image = matrix.image()
+    return mounts.composefs_options(image.path, image.objects, *more)
+
+
+def mounts_right(test: ktap.Test, what: str,
+                 *more: tuple[str, Value]) -> None:
+    try:
+        with mounts.mounted("composefs", good(*more)) as top:
+            matrix.is_right(test, top, what)
+    except mounts.MountError as error:
+        test.fail(f"{what}: {error}")
+
+
+@suite.test("unknown options are refused, by their names")
+def unknown(test: ktap.Test) -> None:
+    for key, value in (("nonsense", None), ("nonsense", "1"), ("upperdir", "/"),
+                       ("lowerdir", "/"), ("Verity", None),
+                       ("basedir ", "/"), ("nonsense", 0)):
+        refused(test, f"{key}={value}", errno.EINVAL, good((key, value)), key)
+
+
+@suite.test("options with a value that take none, and without one they need")
+def values(test: ktap.Test) -> None:
+    for key in ("verity", "tryverity", "noverity"):
+        for value in ("", "1", "on", 0):
+            refused(test, f"{key}={value!r}", errno.EINVAL,
+                    good((key, value)), key, "no value")
+    for key in ("basedir", "digest"):
+        refused(test, key, errno.EINVAL, good((key, None)), key,
+                "needs a value")
+    refused(test, "digest as a descriptor", errno.EINVAL, good(("digest", 0)),
+            "digest")
+
+
+@suite.test("values of the wrong kind: a blob, a path by fsconfig(2)")
+def kinds(test: ktap.Test) -> None:
+    for command, name in ((mounts.FSCONFIG_SET_BINARY, "a blob"),
+                          (mounts.FSCONFIG_SET_PATH, "a path")):
+        for key in ("basedir", "digest", "verity"):
+            aux = 4 if command == mounts.FSCONFIG_SET_BINARY else \
+                mounts.AT_FDCWD
+            with Context.open("composefs") as context:
+                test.fails(errno.EINVAL, f"{key} as {name}", context.config,
+                           command, key, b"/tmp", aux)
+                test.check(any(key in line for line in context.messages()),
+                           f"{key} as {name}: no message names it")
+
+
+@suite.test("a digest that is none")
+def malformed(test: ktap.Test) -> None:
+    for text in ("", "x", "sha256:", "sha512:", DIGITS[:-1], DIGITS + "0",
+                 DIGITS[:-1] + "g", "g" + DIGITS[1:], "0x" + DIGITS[2:],
+                 " " + DIGITS[1:], DIGITS[:-1] + "\n", DIGITS * 2 + "0",
+                 f"sha512:{DIGITS}", f"sha256:{DIGITS * 2}",
+                 f"sha1:{DIGITS[:40]}", f"SHA256:{DIGITS}",
+                 f"sha256::{DIGITS}", f"sha256-{DIGITS}",
+                 f"sha256:sha256:{DIGITS}"):
+        refused(test, f"digest={text!r}", errno.EINVAL,
+                good(("digest", text)), "digest")
+
+
+def pinned(test: ktap.Test, name: str) -> None:
+    """The image's digest in all ways of writing it."""
+    image = fixtures.named(name)
+    algorithm, _, digits = (image.digest or "").partition(":")
+    for text in (digits, f"{algorithm}:{digits}", digits.upper(),
+                 f"{algorithm}:{digits.upper()}"):
+        try:
+            with mounts.composefs(image.path, image.objects,
+                                  ("digest", text)) as top:
+                test.check(len(os.listdir(top)) > 1, f"{text}: empty")
+        except mounts.MountError as error:
+            test.fail(f"digest={text}: {error}")
+    wrong = {"the last digit": digits[:-1] + "%x" % (int(digits[-1], 16) ^ 1),
+             "the first digit": "%x" % (int(digits[0], 16) ^ 8) + digits[1:],
+             "all zeros": "0" * len(digits),
+             "the other length": digits[:64] * (3 - len(digits) // 64)}
+    for what, text in wrong.items():
+        refused(test, what, errno.EIO, mounts.composefs_options(
+            image.path, image.objects, ("digest", text)),
+            image.path, f":{text}", f"{algorithm}:{digits}")
+
+
+@suite.test("digest= of a SHA-256 image: right and wrong")
+def sha256(test: ktap.Test) -> None:
+    pinned(test, "matrix")
+
+
+@suite.test("digest= of a SHA-512 image: right and wrong")
+def sha512(test: ktap.Test) -> None:
+    pinned(test, "matrix-sha512")
+
+
+@suite.test("digest= of an image without fs-verity is ENODATA")
+def no_verity(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as store:
+        with open(image.path, "rb") as file:
+            copy = store.plain("copy", file.read())
+        refused(test, "a copy", errno.ENODATA, mounts.composefs_options(
+            str(copy), image.objects, ("digest", image.digest)),
+            str(copy), "no fs-verity", "digest")
+        with mounts.composefs(str(copy), image.objects) as top:
+            matrix.is_right(test, top, "the copy without digest=")
+
+
+@suite.test("digest= excludes noverity and tryverity, in any order")
+def excludes(test: ktap.Test) -> None:
+    digest: tuple[str, Value] = ("digest", matrix.image().digest)
+    for word in ("noverity", "tryverity"):
+        for more in ((digest, (word, None)), ((word, None), digest)):
+            refused(test, f"{more}", errno.EINVAL, good(*more), "digest",
+                    word)
+    mounts_right(test, "digest= and verity", digest, ("verity", None))
+
+
+@suite.test("of verity, tryverity and noverity the last one counts")
+def last(test: ktap.Test) -> None:
+    image = matrix.image()
+    words = ("verity", "tryverity", "noverity")
+    for first in words:
+        for second in words:
+            with mounts.composefs(image.path, image.objects, (first, None),
+                                  (second, None)) as top:
+                shown = options_of(top)
+                test.equal([word for word in shown if word in words],
+                           [second], f"{first}, {second}")
+
+
+def options_of(top: str) -> list[str]:
+    """Options of a file system, as /proc/self/mountinfo has them."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        lines = [line for line in file if line.split()[4] == top]
+    return lines[-1].split()[-1].split(",")
+
+
+@suite.test("no image at all")
+def no_source(test: ktap.Test) -> None:
+    refused(test, "nothing", errno.EINVAL, [], "image")
+    refused(test, "basedir alone", errno.EINVAL, [("basedir", "/tmp")],
+            "image")
+
+
+@suite.test("two images")
+def two_sources(test: ktap.Test) -> None:
+    image = matrix.image()
+    fd = os.open(image.path, os.O_RDONLY)
+    try:
+        for second in (image.path, fd):
+            for first in (image.path, fd):
+                refused(test, f"{first!r}, {second!r}", errno.EINVAL,
+                        [("source", first), ("source", second)], "ource")
+    finally:
+        os.close(fd)
+
+
+@suite.test("the kernel's own: ro and rw, and it stays read-only")
+def flags(test: ktap.Test) -> None:
+    for more in ((("ro", None),), (("rw", None),), ()):
+        with mounts.mounted("composefs", good(*more)) as top:
+            test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
+                       f"{more}: is not read-only")
+            test.check("ro" in options_of(top), f"{more}: is not shown as ro")
+
+
+@suite.test("a refused option leaves the context as it was")
+def goes_on(test: ktap.Test) -> None:
+    with Context.open("composefs") as context:
+        for key, value in (("nonsense", None), ("digest", "x"),
+                           ("basedir", "/a:"), ("verity", "x")):
+            test.fails(errno.EINVAL, f"{key}={value}", context.set, key,
+                       value)
+        test.equal(len(context.messages()), 4, "messages")
+        image = matrix.image()
+        for key, value in mounts.composefs_options(
+                image.path, image.objects, ("digest", image.digest)):
+            context.set(key, value)
+        context.create()
+        fd = context.mount()
+        with mounts.directory() as path:
+            mounts.attach(fd, path)
+            os.close(fd)
+            try:
+                matrix.is_right(test, path, "after refused options")
+            finally:
+                mounts.umount(path)
+
+
+@suite.test("mount(2) says in the kernel log what is wrong")
+def logged(test: ktap.Test) -> None:
+    image = matrix.image()
+    kernel_log.forget_limits()
+    for data, word in (("nonsense", "nonsense"), ("digest=x", "digest"),
+                       ("basedir=/nowhere", "/nowhere"),
+                       (f"digest={'0' * 64}", image.digest or "")):
+        with mounts.directory() as path, kernel_log.watch() as lines:
+            try:
+                mounts.mount(image.path, path, "composefs", 0, data)
+            except OSError:
+                pass
+            else:
+                mounts.umount(path)
+                test.fail(f"{data}: was mounted")
+        test.check(any(line.startswith("composefs: ") and word in line
+                       for line in lines), f"{data}: no line with {word}: "
+                                           f"{lines}")
+
+
+@suite.test("fsconfig(2) leaves nothing in the kernel log")
+def not_logged(test: ktap.Test) -> None:
+    kernel_log.forget_limits()
+    with kernel_log.watch() as lines:
+        for more in (("nonsense", None), ("digest", "x"),
+                     ("digest", DIGITS), ("basedir", "/nowhere")):
+            try:
+                os.close(mounts.new_mount("composefs", good(more)))
+                test.fail(f"{more}: was mounted")
+            except mounts.MountError as error:
+                test.check(error.messages, f"{more}: no message")
+    test.equal([line for line in lines if "composefs" in line], [],
+               "lines of the log")
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

@@ -25,9 +25,20 @@ use crate::vm::Stream;
 use crate::vm::VmArgs;
 use crate::vm::VmConfig;
 
+/// What may be set in the environment.
+const ENVIRONMENT: &str = "\
+Environment:
+  COMPOSEFS_CACHE          where all that is built is kept
+  COMPOSEFS_KERNEL_SOURCE  a Linux tree to build (as kernel --source)
+  COMPOSEFS_KERNEL_BUILD   a finished kernel build to use as it is
+  COMPOSEFS_DEBIAN_MIRROR  the mirror for the guest and the kernel's source
+  COMPOSEFS_IMAGES         a directory of *.cfs.gz, images to test with
+  COMPOSEFS_JOBS           how many compilers make runs at once
+  COMPOSEFS_ACCEL          kvm, tcg or auto (as vm --accel)";
+
 /// Builds, runs and tests composefs for Linux
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", version, max_term_width = 80)]
+#[command(bin_name = "cargo xtask", version, max_term_width = 80, after_help = ENVIRONMENT)]
 pub struct Cli {
     #[command(subcommand)]
     command: Task,

@@ -1,0 +1,327 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Which mounts share a super block, and that none fails for it.
+
+Sharing shows in the device number: a super block has one of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from lib import fixtures, ktap, matrix, mounts, objects, process, slab
+from lib.mounts import Context, Options, Value, libc
+
+suite = ktap.Suite()
+
+SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = 250, 1
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
+
+MANY = 20
+# Files whose inodes are counted, of the 10,000 of the big directory.
+COUNTED = 1500
+
+
+def standard(*more: tuple[str, Value]) -> Options:
+    image = matrix.image()
+    return mounts.composefs_options(image.path, image.objects, *more)
+
+
+def device(top: str) -> int:
+    return os.stat(top).st_dev
+
+
+@contextmanager
+def mounted_by(options: Options,
+               change: Callable[[], object]) -> Iterator[str]:
+    """Mounts in a child that has changed its rights before."""
+    with mounts.directory() as top:
+        def run() -> None:
+            change()
+            fd = mounts.new_mount("composefs", options)
+            mounts.attach(fd, top)
+        process.in_child(run)
+        try:
+            yield top
+        finally:
+            mounts.umount(top)
+
+
+def shares(test: ktap.Test, what: str, expected: bool, first: Options,
+           second: Options) -> None:
+    """Checks whether two mounts are one, and that both work."""
+    with mounts.mounted("composefs", first) as one, \
+            mounts.mounted("composefs", second) as two:
+        test.equal(device(one) == device(two), expected, f"{what}: shared")
+        matrix.is_right(test, one, f"{what}, the first")
+        matrix.is_right(test, two, f"{what}, the second")
+
+
+@suite.test("the same again is shared, also as a descriptor or a copy")
+def same(test: ktap.Test) -> None:
+    image = matrix.image()
+    for more in ((), (("verity", None),), (("noverity", None),),
+                 (("tryverity", None),), (("digest", image.digest),)):
+        shares(test, f"{more}", True, standard(*more), standard(*more))
+    pinned = standard(("digest", image.digest))
+    shares(test, "digest= with verity", True, pinned,
+           standard(("digest", image.digest), ("verity", None)))
+    fds = [os.open(image.path, os.O_RDONLY),
+           os.open(image.objects[0], os.O_PATH)]
+    try:
+        shares(test, "descriptors", True, standard(),
+               [("source", fds[0]), ("basedir", fds[1])])
+    finally:
+        for fd in fds:
+            os.close(fd)
+    with objects.store() as work:
+        # Its digest is what an image is known by, not its path.
+        copy = work.verified("copy", Path(image.path).read_bytes())
+        shares(test, "a copy", True, pinned, mounts.composefs_options(
+            str(copy), image.objects, ("digest", image.digest)))
+
+
+@suite.test("other options are not shared")
+def options(test: ktap.Test) -> None:
+    image = matrix.image()
+    digest: tuple[str, Value] = ("digest", image.digest)
+    words: list[tuple[tuple[str, Value], ...]] = [
+        (), (("verity", None),), (("tryverity", None),), (("noverity", None),),
+        (digest,)]
+    for number, first in enumerate(words):
+        for second in words[number + 1:]:
+            shares(test, f"{first}, {second}", False, standard(*first),
+                   standard(*second))
+    for flag in ("sync", "dirsync", "lazytime"):
+        shares(test, flag, False, standard(), standard((flag, None)))
+
+
+@suite.test("other object directories are not shared")
+def basedirs(test: ktap.Test) -> None:
+    path = matrix.image().objects[0]
+    source: tuple[str, Value] = ("source", matrix.image().path)
+    one: tuple[str, Value] = ("basedir", mounts.escape(path))
+    other: tuple[str, Value] = ("basedir", "/tmp")
+    for what, first, second in (
+            ("one more", [one], [one, other]),
+            ("one more before", [one], [other, one]),
+            ("another order", [one, other], [other, one]),
+            ("twice", [one], [one, one])):
+        shares(test, what, False, [source, *first], [source, *second])
+    shares(test, "the same two", True, [source, one, other],
+           [source, ("basedir", f"{mounts.escape(path)}:/tmp")])
+    with mounts.directory() as bound:
+        mounts.mount(path, bound, None, mounts.MS_BIND)
+        try:
+            again: tuple[str, Value] = ("basedir", bound)
+            shares(test, "by a bind mount", True, [source, one],
+                   [source, again])
+            mounts.mount(None, bound, None, mounts.MS_REMOUNT
+                         | mounts.MS_BIND | mounts.MS_NOSUID, None)
+            shares(test, "by a mount with other flags", False, [source, one],
+                   [source, again])
+        finally:
+            mounts.umount(bound)
+
+
+@suite.test("other images are not shared")
+def images(test: ktap.Test) -> None:
+    other = fixtures.named("special-v0")
+    with mounts.mounted("composefs", standard()) as one, \
+            mounts.composefs(other.path, matrix.image().objects) as two:
+        test.check(device(one) != device(two), "two images share")
+        test.check("types" in os.listdir(two), "the second is another")
+        matrix.is_right(test, one, "the first")
+
+
+@suite.test("an image without fs-verity is never shared")
+def no_digest(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as work:
+        copy = work.plain("copy", Path(image.path).read_bytes())
+        plain = mounts.composefs_options(str(copy), image.objects)
+        shares(test, "the same file twice", False, plain, plain)
+        shares(test, "with the image", False, standard(), plain)
+
+
+def change_fsuid() -> None:
+    libc.setfsuid(1000)
+    assert libc.setfsuid(1000) == 1000, "setfsuid"
+
+
+def change_fsgid() -> None:
+    libc.setfsgid(1000)
+    assert libc.setfsgid(1000) == 1000, "setfsgid"
+
+
+def change_session() -> None:
+    if libc.syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"keyctl: {os.strerror(number)}")
+
+
+def change_securebits() -> None:
+    if libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "fsuid": change_fsuid,
+    "fsgid": change_fsgid,
+    "groups": lambda: os.setgroups([1, 2, 3]),
+    "fewer capabilities": lambda: process.drop_capabilities(
+        process.CAP_DAC_OVERRIDE),
+    "secure bits": change_securebits,
+    "keyring": change_session,
+}
+
+
+@suite.test("a mounter with other rights does not share, and does not fail")
+def rights(test: ktap.Test) -> None:
+    with mounts.mounted("composefs", standard()) as ours, ExitStack() as all_:
+        seen = {device(ours): "root"}
+        for what, change in CHANGES.items():
+            try:
+                top = all_.enter_context(mounted_by(standard(), change))
+            except OSError as error:
+                if what == "keyring" and error.errno == errno.ENOSYS:
+                    test.note("the kernel has no keyrings")
+                    continue
+                test.fail(f"{what}: {error}")
+                continue
+            test.check(device(top) not in seen,
+                       f"{what}: shared with {seen.get(device(top))}")
+            seen[device(top)] = what
+            matrix.is_right(test, top, what)
+            if what == "keyring":
+                continue
+            with mounted_by(standard(), change) as again:
+                test.equal(device(again), device(top),
+                           f"{what}, twice: device")
+        with mounted_by(standard(), lambda: os.setgroups(
+                os.getgroups())) as same_rights:
+            test.equal(device(same_rights), device(ours),
+                       "the same rights in new credentials: device")
+
+
+@suite.test("the mounter's rights are those that objects are read with")
+def reads_with(test: ktap.Test) -> None:
+    with objects.store() as store:
+        os.chmod(store.path, 0o755)
+        name = matrix.add_to(store)
+        os.chmod(store.top / name, 0o600)
+        options = mounts.composefs_options(matrix.image().path, [store.path])
+        with mounted_by(options, change_fsuid) as weak, \
+                mounts.mounted("composefs", options) as strong:
+            test.check(device(weak) != device(strong), "shared")
+            with open(f"{strong}/{matrix.FILE}", "rb") as file:
+                test.equal(file.read(), matrix.data(), "mounted by root")
+            with open(f"{weak}/{matrix.FILE}", "rb", buffering=0) as file:
+                test.fails(errno.EIO, "mounted by a user", file.read, 1)
+
+
+@suite.test("umount of one leaves the others, also of the first")
+def umounts(test: ktap.Test) -> None:
+    with ExitStack() as stack:
+        tops = []
+        for _ in range(3):
+            one = stack.enter_context(ExitStack())
+            tops.append((one, one.enter_context(
+                mounts.mounted("composefs", standard()))))
+        with open(f"{tops[0][1]}/{matrix.FILE}", "rb") as held:
+            test.fails(errno.EBUSY, "umount with an open file",
+                       mounts.umount, tops[0][1])
+            test.check(held.read(10) == matrix.data()[:10], "a held file")
+        number = device(tops[0][1])
+        for gone, (one, _) in enumerate(tops, 1):
+            one.close()
+            for _, top in tops[gone:]:
+                matrix.is_right(test, top, f"without the first {gone}")
+                test.equal(device(top), number, "device")
+
+
+@suite.test("an exclusive create of a shared super block is EBUSY")
+def exclusive(test: ktap.Test) -> None:
+    def create(options_: Options) -> None:
+        with Context.open("composefs") as context:
+            for key, value in options_:
+                context.set(key, value)
+            context.create_exclusive()
+
+    test.fails(None, "the first", create, standard())
+    with mounts.mounted("composefs", standard()) as top:
+        test.fails(errno.EBUSY, "the same", create, standard())
+        test.fails(None, "another", create, standard(("noverity", None)))
+        matrix.is_right(test, top, "then")
+
+
+@suite.test(f"{MANY} mounts have the inodes of one")
+def one_memory(test: ktap.Test) -> None:
+    image = fixtures.named("special-v0")
+    options_ = mounts.composefs_options(image.path, image.objects,
+                                        ("digest", image.digest))
+    slab.drop_caches()
+    before = slab.inodes()
+    with ExitStack() as stack:
+        tops = [stack.enter_context(mounts.mounted("composefs", options_))
+                for _ in range(MANY)]
+        test.equal(len({device(top) for top in tops}), 1, "devices")
+        counts = []
+        for top in tops:
+            big = f"{top}/directories/big"
+            for name in sorted(os.listdir(big))[:COUNTED]:
+                os.lstat(f"{big}/{name}")
+            counts.append(slab.inodes() - before)
+        test.note(f"inodes after each walk: {counts}")
+        # The allocator counts some of those before as in use still.
+        test.check(counts[0] >= COUNTED * 0.9,
+                   f"a walk of {COUNTED} files made {counts[0]} inodes")
+        test.check(counts[-1] < counts[0] * 1.2,
+                   f"{MANY} walks made {counts[-1]} inodes, one {counts[0]}")
+
+
+@suite.test("mounting and unmounting the same at once")
+def race(test: ktap.Test) -> None:
+    def loop() -> None:
+        for number in range(40):
+            top = f"{place}/{os.getpid()}"
+            os.mkdir(top)
+            fd = mounts.new_mount("composefs", standard())
+            mounts.attach(fd, top)
+            os.close(fd)
+            try:
+                with open(f"{top}/{matrix.INLINE}", "rb") as file:
+                    if file.read() != inline:
+                        raise OSError(errno.EILSEQ, f"round {number}")
+            finally:
+                mounts.umount(top)
+                os.rmdir(top)
+
+    inline = matrix.data(matrix.INLINE)
+    with mounts.directory() as place:
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if child == 0:
+                try:
+                    loop()
+                    os._exit(0)
+                except OSError as error:
+                    os._exit(error.errno or 255)
+                finally:
+                    os._exit(254)
+            children.append(child)
+        for child in children:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            test.equal(ktap.errno_name(code or None), "success", "a process")
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

@@ -11,7 +11,8 @@
 use crate::{
     fault::{
         self,
-        Hex, //
+        Hex,
+        Reason, //
     },
     image::{
         Content,
@@ -262,7 +263,7 @@ fn find(inode: &Inode<Composefs>, report: Report) -> Result<Found> {
             Err(e) if e == ENOENT || e == ENOTDIR => (),
             Err(e) if is_transient(e) => return Err(e),
             Err(e) if e == ELOOP => return fail(fmt!("its path has a symbolic link")),
-            Err(e) => return fail(fmt!("cannot be looked up: {e:?}")),
+            Err(e) => return fail(fmt!("cannot be looked up: {}", Reason(e))),
         }
     }
     if mounted.basedirs().is_empty() {
@@ -281,7 +282,7 @@ fn not_opened(inode: &Inode<Composefs>, found: &Found, e: Error) -> Error {
     if is_transient(e) {
         return e;
     }
-    fail(inode, &found.name, fmt!("cannot be opened: {e:?}"))
+    fail(inode, &found.name, fmt!("cannot be opened: {}", Reason(e)))
 }
 
 /// As [`fault::of_object`], for a name with a NUL behind it.

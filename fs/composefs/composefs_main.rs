@@ -54,6 +54,12 @@ module! {
     description: "Read-only file system of verified metadata over content-addressed files",
     license: "GPL",
     alias: ["fs-composefs"],
+    params: {
+        userns_mount: bool {
+            default: false,
+            description: "Let the root of a user namespace mount images",
+        },
+    },
 }
 
 /// The file system type; its parts are in the files named above.
@@ -64,6 +70,10 @@ impl vfs::FileSystem for Composefs {
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";
     const INTERNAL_MAGIC: c_ulong = mount::MAGIC;
+    fn allows_user_namespaces() -> bool {
+        module_parameters::userns_mount.value()
+    }
+
     type Context = options::Options;
     type Key = mount::Key;
     type Super = mount::Mounted;

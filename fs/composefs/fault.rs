@@ -59,6 +59,33 @@ pub(crate) fn of_object(inode: &Inode<Composefs>, path: &[u8], what: fmt::Argume
     EIO
 }
 
+/// An error, for people. The kernel has names for them only if it is configured so.
+pub(crate) struct Reason(pub(crate) Error);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = [
+            (EACCES, "permission denied"),
+            (EPERM, "operation not permitted"),
+            (ENOENT, "no such file or directory"),
+            (ENOTDIR, "not a directory"),
+            (ELOOP, "too many symbolic links"),
+            (EXDEV, "on another file system"),
+            (ENAMETOOLONG, "name too long"),
+            (EIO, "input/output error"),
+            (ENOMEM, "out of memory"),
+            (EINVAL, "not possible"),
+            (EINTR, "interrupted"),
+            (ENXIO, "no such device"),
+            (ETXTBSY, "open for writing"),
+        ];
+        match known.iter().find(|(e, _)| *e == self.0) {
+            Some((_, text)) => f.write_str(text),
+            None => write!(f, "error {}", self.0.to_errno()),
+        }
+    }
+}
+
 /// A digest, for people.
 pub(crate) struct Hex<'a> {
     /// `FS_VERITY_HASH_ALG_*`.

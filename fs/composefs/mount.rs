@@ -4,7 +4,10 @@
 
 use crate::{
     cache::Cache,
-    fault::Hex,
+    fault::{
+        Hex,
+        Reason, //
+    },
     image::{
         self,
         Image,
@@ -149,6 +152,10 @@ pub(crate) struct Prepared {
 
 impl super_block::Operations for Composefs {
     fn prepare(fc: &FsContext<'_>, options: &mut Options) -> Result<Option<Key>> {
+        if !fc.is_own_user_namespace() {
+            fc.error(fmt!("to be mounted by somebody in the same user namespace"));
+            return Err(EPERM);
+        }
         let verity = options.effective_verity(fc)?;
         let credential = cred::current()?;
         let Some(source) = fc.source() else {
@@ -294,7 +301,7 @@ fn open_image(
     let path = match &options.image {
         Some(path) => path.clone(),
         None => Path::lookup(source).inspect_err(|e| {
-            fc.error(fmt!("image {source}: cannot be found: {e:?}"));
+            fc.error(fmt!("image {source}: cannot be found: {}", Reason(*e)));
         })?,
     };
     if !path.is_regular() && !path.is_block_device() {
@@ -304,7 +311,7 @@ fn open_image(
         return Err(EINVAL);
     }
     let file = PrivateFile::open(&path, credential).inspect_err(|e| {
-        fc.error(fmt!("image {source}: cannot be opened: {e:?}"));
+        fc.error(fmt!("image {source}: cannot be opened: {}", Reason(*e)));
     })?;
     Ok((file, path.stack_depth()))
 }
@@ -317,7 +324,10 @@ fn image_digest(
     options: &Options,
 ) -> Result<Option<verity::Digest>> {
     let found = file.verity_digest().inspect_err(|e| {
-        fc.error(fmt!("image {source}: its digest cannot be read: {e:?}"));
+        fc.error(fmt!(
+            "image {source}: its digest cannot be read: {}",
+            Reason(*e)
+        ));
     })?;
     let Some(expected) = &options.digest else {
         return Ok(found);
@@ -356,7 +366,7 @@ fn open_basedir(
     let path = match &basedir.path {
         Some(path) => path.clone(),
         None => Path::lookup(name).inspect_err(|e| {
-            fc.error(fmt!("basedir {name}: cannot be found: {e:?}"));
+            fc.error(fmt!("basedir {name}: cannot be found: {}", Reason(*e)));
         })?,
     };
     if !path.is_directory() {
@@ -370,7 +380,10 @@ fn open_basedir(
         return Err(EINVAL);
     }
     let mount = ours.add(&path).inspect_err(|e| {
-        fc.error(fmt!("basedir {name}: its mount cannot be cloned: {e:?}"));
+        fc.error(fmt!(
+            "basedir {name}: its mount cannot be cloned: {}",
+            Reason(*e)
+        ));
     })?;
     Ok(mount.root())
 }
@@ -379,7 +392,7 @@ fn open_basedir(
 fn bad_image(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> Error {
     match error {
         image::Error::Source(e) => {
-            fc.error(fmt!("image {source}: cannot be read: {e:?}"));
+            fc.error(fmt!("image {source}: cannot be read: {}", Reason(e)));
             e
         }
         image::Error::Corrupt(corrupt) => {

@@ -115,6 +115,13 @@ impl FsContext<'_> {
         }
     }
 
+    /// Whether the current task is in the user namespace that the mount will belong to. A context
+    /// may be handed on to somebody with other rights.
+    pub fn is_own_user_namespace(&self) -> bool {
+        // SAFETY: The context is valid and locked.
+        unsafe { bindings::fc_is_own_user_ns(self.fc.as_ptr()) }
+    }
+
     /// Whether there are options for a security module, such as `context=`.
     pub fn has_security_options(&self) -> bool {
         // SAFETY: The context is valid and locked.

@@ -351,6 +351,18 @@ bool composefs_helper_sb_compatible(struct super_block *sb,
 	       !((sb->s_flags ^ fc->sb_flags) & flags);
 }
 
+bool composefs_helper_fc_is_own_user_ns(const struct fs_context *fc)
+{
+	return fc->user_ns == current_user_ns();
+}
+
+/* What a user namespace's root mounts is not what the administrator trusts. */
+void composefs_helper_sb_set_untrusted(struct super_block *sb)
+{
+	if (sb->s_user_ns != &init_user_ns)
+		sb->s_iflags |= SB_I_UNTRUSTED_MOUNTER;
+}
+
 enum fs_value_type
 composefs_helper_fs_parameter_type(const struct fs_parameter *param)
 {

@@ -105,6 +105,9 @@ bool composefs_helper_sb_has_verity(const struct super_block *sb);
 bool composefs_helper_sb_compatible(struct super_block *sb,
 				    struct fs_context *fc);
 
+bool composefs_helper_fc_is_own_user_ns(const struct fs_context *fc);
+void composefs_helper_sb_set_untrusted(struct super_block *sb);
+
 /* A bit field, for which bindgen's accessor could panic */
 enum fs_value_type
 composefs_helper_fs_parameter_type(const struct fs_parameter *param);

@@ -56,6 +56,11 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// `s_magic` of a super block that only the kernel sees.
     const INTERNAL_MAGIC: c_ulong;
 
+    /// Whether whoever is root in a user namespace may mount. Asked once, at registration.
+    fn allows_user_namespaces() -> bool {
+        false
+    }
+
     /// What parameters are collected in, from `fsopen()` on: `struct fs_context::fs_private`.
     type Context: Default + Send;
 

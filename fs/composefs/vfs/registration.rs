@@ -60,6 +60,11 @@ impl<T: super_block::Operations> Registration<T> {
                 unsafe {
                     slot.write(bindings::file_system_type {
                         name: T::NAME.as_char_ptr(),
+                        fs_flags: if T::allows_user_namespaces() {
+                            bindings::FS_USERNS_MOUNT as c_int
+                        } else {
+                            0
+                        },
                         owner: kernel::module::this_module::<T::Module>().as_ptr(),
                         init_fs_context: Some(context::init_fs_context::<T>),
                         kill_sb: Some(super_block::kill_sb::<T>),

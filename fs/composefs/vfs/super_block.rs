@@ -211,6 +211,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         let sb = self.sb.as_ptr();
         // SAFETY: The super block is ours alone by the type invariants.
         unsafe {
+            bindings::sb_set_untrusted(sb);
             (*sb).s_magic = attributes.magic;
             (*sb).s_blocksize = 4096;
             (*sb).s_blocksize_bits = 12;

@@ -34,6 +34,7 @@ use crate::{
         once::OnceBox,
         path::Path,
         private_file::PrivateFile,
+        trace,
         verity, //
     },
     Composefs, //
@@ -136,10 +137,11 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
     }
     let backing = match access {
         Access::NoWait => return Err(EAGAIN),
-        Access::Map => open_known(file)?,
-        Access::Read => open_known_or_found(file)?,
+        Access::Map => open_known(file),
+        Access::Read => open_known_or_found(file),
     };
-    let backing = KBox::new(backing, GFP_KERNEL)?;
+    trace::blob_open(file.inode(), &backing);
+    let backing = KBox::new(backing?, GFP_KERNEL)?;
     let open = match file.private().get() {
         Some(open) => open,
         None => {

@@ -10,6 +10,7 @@ use super::{
         self,
         Inode, //
     },
+    trace,
     xattr,
     FileSystem, //
 };
@@ -164,7 +165,9 @@ pub(super) unsafe extern "C" fn lookup<T: Operations>(
     if name.len() > NAME_MAX {
         return ENAMETOOLONG.to_ptr();
     }
-    let inode = match T::lookup(dir, name) {
+    let result = T::lookup(dir, name);
+    trace::lookup(dir, name, &result);
+    let inode = match result {
         Ok(None) => ptr::null_mut(),
         Ok(Some(inode)) if !inode.is_of(dir.super_block()) => return EIO.to_ptr(),
         Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),

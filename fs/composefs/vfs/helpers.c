@@ -10,6 +10,9 @@
 #include <linux/ratelimit.h>
 #include <linux/security.h>
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 struct dentry *composefs_helper_dget(struct dentry *dentry)
 {
 	return dget(dentry);
@@ -381,11 +384,24 @@ void composefs_helper_fc_error(struct fs_context *fc, const char *message)
 		pr_err_ratelimited("%s: %s\n", fc->fs_type->name, message);
 }
 
-void composefs_helper_warn_ratelimited(const char *message)
+void composefs_helper_trace_lookup(const struct inode *dir, const char *name,
+				   u32 len, u64 ino, int error)
+{
+	trace_composefs_lookup(dir->i_sb->s_dev, dir->i_ino, name, len, ino,
+			       error);
+}
+
+void composefs_helper_trace_blob_open(const struct inode *inode, int error)
+{
+	trace_composefs_blob_open(inode->i_sb->s_dev, inode->i_ino, error);
+}
+
+void composefs_helper_warn_and_trace(const char *message)
 {
 	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
 				      DEFAULT_RATELIMIT_BURST);
 
+	trace_composefs_fault(message);
 	if (___ratelimit(&state, "composefs"))
 		pr_warn("composefs: %s\n", message);
 }

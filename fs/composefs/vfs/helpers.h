@@ -112,9 +112,14 @@ void composefs_helper_sb_set_untrusted(struct super_block *sb);
 enum fs_value_type
 composefs_helper_fs_parameter_type(const struct fs_parameter *param);
 
+/* Tracepoints */
+void composefs_helper_trace_lookup(const struct inode *dir, const char *name,
+				   u32 len, u64 ino, int error);
+void composefs_helper_trace_blob_open(const struct inode *inode, int error);
+
 /* Messages */
 void composefs_helper_fc_error(struct fs_context *fc, const char *message);
-void composefs_helper_warn_ratelimited(const char *message);
+void composefs_helper_warn_and_trace(const char *message);
 void composefs_helper_seq_show_option(struct seq_file *m, const char *name,
 				      const char *value);
 void composefs_helper_fserror_report_metadata(struct super_block *sb, int error);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rate-limited messages to the kernel log.
+//! Rate-limited messages to the kernel log, which the tracepoint `composefs_fault` has all of.
 
 use super::bindings;
 use kernel::{
@@ -15,6 +15,6 @@ use kernel::{
 pub fn warn(args: fmt::Arguments<'_>) {
     if let Ok(message) = CString::try_from_fmt(args) {
         // SAFETY: The message is a valid C string, which the function does not keep.
-        unsafe { bindings::warn_ratelimited(message.as_char_ptr()) };
+        unsafe { bindings::warn_and_trace(message.as_char_ptr()) };
     }
 }

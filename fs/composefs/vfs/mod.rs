@@ -31,6 +31,7 @@ pub mod registration;
 pub mod statfs;
 pub mod super_block;
 pub mod task;
+pub mod trace;
 pub mod verity;
 pub mod xattr;
 

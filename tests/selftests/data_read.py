@@ -1,0 +1,393 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Reading: what each call gives, compared with the tree or with the object.
+
+A file is to behave as the object itself does on its file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lib import access, fixtures, ktap, objects, reference, slab, special
+from lib.mounts import libc
+from lib.special import opened
+from lib.uring import Ring
+
+suite = ktap.Suite()
+
+FS_IOC_FIEMAP = 0xc020660b
+FS_IOC_READ_VERITY_METADATA = 0xc0286687
+FS_IOC_GETFLAGS = 0x80086601
+SYS_READAHEAD = 187
+O_DIRECT = os.O_DIRECT
+
+Call = Callable[[int], Any]
+
+
+def result(call: Call, fd: int) -> Any:
+    """What a call gives, or the name of its error."""
+    try:
+        return call(fd)
+    except OSError as error:
+        return ktap.errno_name(error.errno)
+
+
+def brief(value: Any) -> Any:
+    return f"{len(value)} bytes" if isinstance(value, bytes) and \
+        len(value) > 100 else value
+
+
+@contextmanager
+def both(name: str, flags: int = os.O_RDONLY) -> Iterator[tuple[int, int]]:
+    """A file below a new mount, not read yet, and its object."""
+    with special.mounted() as top, opened(f"{top}/{name}", flags) as ours, \
+            opened(special.object_path(name), flags) as theirs:
+        yield ours, theirs
+
+
+def same(test: ktap.Test, what: str, fds: tuple[int, int],
+         call: Call) -> None:
+    ours, theirs = (result(call, fd) for fd in fds)
+    test.check(ours == theirs, f"{what}: {brief(ours)!r}, the object "
+                               f"{brief(theirs)!r}")
+
+
+@suite.test("files of all sizes, each way of reading as the first")
+def sizes(test: ktap.Test) -> None:
+    for name, way in access.WAYS.items():
+        with special.mounted() as top:
+            for size in special.INLINE_SIZES + special.OBJECT_SIZES:
+                if not size and name.startswith("map"):
+                    continue
+                expected = special.data(f"sizes/{size}")
+                with opened(f"{top}/sizes/{size}") as fd:
+                    found = result(lambda fd, size=size, way=way:
+                                   way(fd, size), fd)
+                test.check(found == expected,
+                           f"{name}, {size} bytes: {brief(found)!r}")
+
+
+@suite.test("pread(2) anywhere gives what it gives on the object")
+def positions(test: ktap.Test) -> None:
+    for name in ("sizes/4097", special.LARGE):
+        size = int(name.rpartition("/")[2])
+        with both(name) as fds:
+            for at in (0, 1, 4095, 4096, size - 1, size, size + 1, 1 << 40,
+                       (1 << 63) - 1, -1):
+                for count in (0, 1, 4096, 70000):
+                    same(test, f"{name}: {count} at {at}", fds,
+                         lambda fd, count=count, at=at: os.pread(fd, count,
+                                                                 at))
+            same(test, f"{name}: beyond the address space", fds,
+                 lambda fd: libc.pread(fd, ctypes.c_void_p(8), 16,
+                                       ctypes.c_long(0)) < 0
+                 and ctypes.get_errno())
+
+
+@suite.test("preadv2(2): RWF_NOWAIT waits for nothing, other flags")
+def nowait(test: ktap.Test) -> None:
+    def read(fd: int, flags: int, at: int = 0) -> bytes:
+        room = bytearray(5000)
+        return bytes(room[:os.preadv(fd, [room], at, flags)])
+
+    expected = special.data(special.LARGE)
+    with special.mounted() as top, \
+            opened(f"{top}/{special.LARGE}") as fd, \
+            opened(special.object_path(special.LARGE)) as theirs:
+        test.fails(errno.EAGAIN, "while the object is not open", read, fd,
+                   os.RWF_NOWAIT)
+        test.equal(read(fd, 0) == expected[:5000], True, "without flags")
+        test.equal(result(lambda fd: read(fd, os.RWF_NOWAIT), fd)
+                   == expected[:5000], True, "what is in memory")
+        slab.drop_caches()
+        # A quick disk may have read it before anybody has to wait.
+        test.check(result(lambda fd: read(fd, os.RWF_NOWAIT, 400000), fd)
+                   in ("EAGAIN", expected[400000:405000]),
+                   "what is not in memory: neither EAGAIN nor its bytes")
+        # RWF_DONTCACHE is for the object's file system to offer, and not
+        # known before it is open. overlayfs refuses it, too.
+        test.fails(errno.EOPNOTSUPP, "RWF_DONTCACHE", read, fd, 0x80)
+        for flag in (os.RWF_HIPRI, os.RWF_DSYNC, os.RWF_SYNC, os.RWF_APPEND,
+                     0x1000, 1 << 30):
+            same(test, f"flags {flag:#x}", (fd, theirs),
+                 lambda fd, flag=flag: read(fd, flag))
+
+
+@suite.test("io_uring: several reads at once, the first of a file, too")
+def uring(test: ktap.Test) -> None:
+    expected = special.data(special.LARGE)
+    pieces = [(0, 4096), (500000, 100000), (len(expected) - 10, 100),
+              (len(expected), 10), (7, 1)]
+    ring = Ring()
+    try:
+        with special.mounted() as top:
+            for round_ in ("not open yet", "open", "open again"):
+                with opened(f"{top}/{special.LARGE}") as fd:
+                    found = ring.read(fd, pieces)
+                    for (at, size), data in zip(pieces, found):
+                        test.check(data == expected[at:at + size],
+                                   f"{round_}: {size} at {at}: "
+                                   f"{brief(data)!r}")
+            with opened(f"{top}/sizes/64") as fd:
+                test.equal(ring.read(fd, [(0, 100)]),
+                           [special.data("sizes/64")], "a file in the image")
+    finally:
+        ring.close()
+
+
+@suite.test("sendfile(2) to a file and to a socket")
+def sendfile(test: ktap.Test) -> None:
+    for name in (special.LARGE, "sizes/64", "sizes/4097"):
+        expected = special.data(name)
+        with special.mounted() as top, opened(f"{top}/{name}") as fd:
+            left, right = socket.socketpair()
+            with left, right:
+                # More would wait for a reader.
+                count = os.sendfile(left.fileno(), fd, 0, 30000)
+                test.equal(right.recv(count, socket.MSG_WAITALL),
+                           expected[:30000], f"{name} to a socket")
+            test.equal(access.sendfile(fd, len(expected)) == expected, True,
+                       f"{name} to a file")
+
+
+@suite.test("splice(2) and tee(2)")
+def splice(test: ktap.Test) -> None:
+    for name in (special.LARGE, "sizes/64", "sizes/4097"):
+        expected = special.data(name)
+        with special.mounted() as top, opened(f"{top}/{name}") as fd:
+            one, two = os.pipe(), os.pipe()
+            try:
+                for at in (0, 1, 4095, 300000, len(expected) - 1,
+                           len(expected)):
+                    count = os.splice(fd, one[1], 20000, offset_src=at)
+                    wanted = expected[at:at + count]
+                    test.check(count or at >= len(expected),
+                               f"{name}: nothing at {at}")
+                    if not count:
+                        continue
+                    teed = libc.tee(one[0], two[1], ctypes.c_size_t(count), 0)
+                    test.equal(os.read(two[0], teed), wanted[:teed],
+                               f"{name}: tee at {at}")
+                    test.equal(os.read(one[0], count), wanted,
+                               f"{name}: splice at {at}")
+                # From the file's own position, which moves.
+                count = os.splice(fd, one[1], 40)
+                test.equal(os.lseek(fd, 0, os.SEEK_CUR), count, "position")
+            finally:
+                for end in (*one, *two):
+                    os.close(end)
+
+
+@suite.test("copy_file_range(2), readahead(2) and others, as on overlayfs")
+def as_reference(test: ktap.Test) -> None:
+    reference.require_support()
+    image = special.image()
+    calls: dict[str, Call] = {
+        "readahead": lambda fd: libc.syscall(
+            SYS_READAHEAD, fd, ctypes.c_long(0), 100000) or "success",
+        "fsync": os.fsync, "fdatasync": os.fdatasync,
+        "FS_IOC_GETFLAGS": lambda fd: fcntl.ioctl(fd, FS_IOC_GETFLAGS, b"\0"
+                                                  * 8),
+        "an unknown ioctl": lambda fd: fcntl.ioctl(fd, 0x12345678, b"\0" * 8),
+        "FIONREAD": lambda fd: fcntl.ioctl(fd, 0x541b, b"\0" * 8),
+        "FIBMAP": lambda fd: fcntl.ioctl(fd, 1, b"\0" * 8),
+    }
+    with special.mounted() as top, reference.mount(image) as their_top:
+        for name in (special.LARGE, "sizes/64", "sizes"):
+            with opened(f"{top}/{name}") as fd, \
+                    opened(f"{their_top}/{name}") as theirs:
+                for what, call in calls.items():
+                    ours, other = result(call, fd), result(call, theirs)
+                    test.equal(ours, other, f"{what} of {name}")
+        for name in (special.LARGE, "sizes/64"):
+            with opened(f"{top}/{name}") as fd, \
+                    opened(f"{their_top}/{name}") as theirs, \
+                    objects.store() as work:
+                found = []
+                for source in (fd, theirs):
+                    with open(work.top / "out", "wb+") as out:
+                        count = result(lambda fd, out=out: os.copy_file_range(
+                            fd, out.fileno(), 5000, 0), source)
+                        out.seek(0)
+                        found.append((count, out.read()))
+                test.equal(found[0], found[1], f"copy_file_range of {name}")
+
+
+@suite.test("posix_fadvise(2): each advice as on the object, as the first")
+def fadvise(test: ktap.Test) -> None:
+    expected = special.data(special.LARGE)
+    for advice in range(8):
+        with both(special.LARGE) as fds:
+            for at, count in ((0, 0), (100, 50000), (0, -1), (1 << 40, 1)):
+                same(test, f"{advice} at {at}, {count}", fds,
+                     lambda fd, at=at, count=count, advice=advice:
+                     os.posix_fadvise(fd, at, count, advice))
+            test.check(os.pread(fds[0], 1 << 20, 0) == expected,
+                       f"{advice}: then another content")
+
+
+@suite.test("SEEK_HOLE and SEEK_DATA as on the object; other seeks")
+def seek(test: ktap.Test) -> None:
+    size = len(special.data(special.SPARSE))
+    for name in (special.SPARSE, special.LARGE):
+        with both(name) as fds:
+            for whence in (os.SEEK_DATA, os.SEEK_HOLE, os.SEEK_SET,
+                           os.SEEK_END, os.SEEK_CUR, 5, 99, -1):
+                for at in (0, 1, 4096, 5 << 20, 12 << 20, (12 << 20) + 5,
+                           size - 1, size, size + 1, -1, -size - 1, 1 << 40,
+                           -1 << 63):
+                    for fd in fds:
+                        os.lseek(fd, 0, os.SEEK_SET)
+                    same(test, f"{name}: {at} from {whence}", fds,
+                         lambda fd, at=at, whence=whence: os.lseek(
+                             fd, at, whence))
+                    test.equal(os.lseek(fds[0], 0, os.SEEK_CUR),
+                               os.lseek(fds[1], 0, os.SEEK_CUR),
+                               f"{name}: position after {at} from {whence}")
+
+
+@suite.test("SEEK_HOLE and SEEK_DATA of a file in the image")
+def seek_inline(test: ktap.Test) -> None:
+    with special.mounted() as top, opened(f"{top}/sizes/64") as fd:
+        for whence, at, expected in ((os.SEEK_DATA, 5, 5),
+                                     (os.SEEK_HOLE, 5, 64),
+                                     (os.SEEK_DATA, 64, "ENXIO"),
+                                     (os.SEEK_HOLE, 64, "ENXIO")):
+            test.equal(result(lambda fd, at=at, whence=whence: os.lseek(
+                fd, at, whence), fd), expected, f"{whence}, {at}")
+
+
+def fiemap(fd: int) -> tuple[int, bytes]:
+    """How many extents there are, and all of them."""
+    room = bytearray(struct.pack("=QQIIII", 0, (1 << 64) - 1, 1, 0, 100, 0)
+                     + bytes(56 * 100))
+    fcntl.ioctl(fd, FS_IOC_FIEMAP, room)
+    count = struct.unpack_from("=I", room, 20)[0]
+    return count, bytes(room[32:32 + 56 * count])
+
+
+@suite.test("FIEMAP tells the object's extents")
+def extents(test: ktap.Test) -> None:
+    for name in (special.SPARSE, special.LARGE):
+        with both(name) as fds:
+            same(test, name, fds, fiemap)
+            test.check(fiemap(fds[1])[0] > 0, f"{name}: no extents at all")
+
+
+def verity_metadata(kind: int) -> Call:
+    def read(fd: int) -> bytes:
+        room = ctypes.create_string_buffer(100000)
+        argument = struct.pack("=QQQQQ", kind, 0, len(room),
+                               ctypes.addressof(room), 0)
+        return room.raw[:fcntl.ioctl(fd, FS_IOC_READ_VERITY_METADATA,
+                                     bytearray(argument))]
+    return read
+
+
+@suite.test("FS_IOC_MEASURE_VERITY and FS_IOC_READ_VERITY_METADATA")
+def verity(test: ktap.Test) -> None:
+    def measure(fd: int) -> bytes:
+        room = bytearray(struct.pack("=HH64s", 0, 64, b""))
+        fcntl.ioctl(fd, objects.FS_IOC_MEASURE_VERITY, room)
+        return bytes(room)
+
+    # As the first thing done with a file, too.
+    calls = {"the digest": measure, "the Merkle tree": verity_metadata(1),
+             "the descriptor": verity_metadata(2),
+             "the signature": verity_metadata(3),
+             "something unknown": verity_metadata(9)}
+    for what, call in calls.items():
+        with both(special.LARGE) as fds:
+            same(test, what, fds, call)
+    with both(special.LARGE) as fds:
+        test.check(len(result(verity_metadata(1), fds[0])) > 4096,
+                   "the Merkle tree is too small")
+    with special.mounted() as top, opened(f"{top}/sizes/64") as fd:
+        for what, call in calls.items():
+            test.equal(result(call, fd), "ENOTTY",
+                       f"{what} of a file in the image")
+
+
+def read_direct(fd: int) -> bytes:
+    """Reads to memory that is aligned for it."""
+    with mmap.mmap(-1, 65536) as room:
+        count = os.preadv(fd, [room], 4096)
+        return room[:count]
+
+
+@suite.test("O_DIRECT, where the object's file system has it")
+def direct(test: ktap.Test) -> None:
+    expected = special.data(special.LARGE)[4096:4096 + 65536]
+    with both(special.LARGE, os.O_RDONLY | O_DIRECT) as fds:
+        same(test, "from the object, which has fs-verity", fds, read_direct)
+        test.check(result(read_direct, fds[0]) == expected, "another content")
+        test.check(fcntl.fcntl(fds[0], fcntl.F_GETFL) & O_DIRECT,
+                   "O_DIRECT is not set")
+    with objects.store() as store:
+        name = objects.object_name(objects.digest_of(special.data(
+            special.LARGE)))
+        path = store.plain(name, special.data(special.LARGE))
+        os.sync()
+        with special.mounted(("noverity", None),
+                             basedirs=[store.path]) as top, \
+                opened(f"{top}/{special.LARGE}", O_DIRECT) as fd, \
+                opened(str(path), O_DIRECT) as theirs:
+            same(test, "from an object without", (fd, theirs), read_direct)
+            # Nothing goes through the page cache, so alignment counts.
+            same(test, "not aligned", (fd, theirs),
+                 lambda fd: os.preadv(fd, [bytearray(100)], 7))
+    with special.mounted() as top, \
+            reference.mount(special.image()) as their_top:
+        for name in ("sizes/64", "sizes/0"):
+            found = []
+            for where in (top, their_top):
+                try:
+                    with opened(f"{where}/{name}", O_DIRECT) as fd:
+                        found.append(result(read_direct, fd))
+                except OSError as error:
+                    found.append(ktap.errno_name(error.errno))
+            test.equal(found[0], found[1], f"{name}, in the image")
+
+
+@suite.test("fcntl(2) F_SETFL: O_DIRECT and O_NONBLOCK on and off")
+def set_flags(test: ktap.Test) -> None:
+    def change(flag: int, on: bool) -> Call:
+        def run(fd: int) -> bool:
+            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+            fcntl.fcntl(fd, fcntl.F_SETFL,
+                        flags | flag if on else flags & ~flag)
+            return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & flag)
+        return run
+
+    expected = special.data(special.LARGE)[4096:4096 + 65536]
+    for first in (0, O_DIRECT, os.O_NONBLOCK):
+        for read_before in (False, True):
+            with both(special.LARGE, os.O_RDONLY | first) as fds:
+                if read_before:
+                    read_direct(fds[0])
+                for flag, name in ((O_DIRECT, "O_DIRECT"),
+                                   (os.O_NONBLOCK, "O_NONBLOCK"),
+                                   (os.O_NOATIME, "O_NOATIME"),
+                                   (os.O_APPEND, "O_APPEND")):
+                    for on in (True, False, True, False):
+                        what = f"opened with {first:#o}, read " \
+                               f"{read_before}, {name} {on}"
+                        same(test, what, fds, change(flag, on))
+                        test.check(result(read_direct, fds[0]) == expected,
+                                   f"{what}: then another content")
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

@@ -24,14 +24,16 @@ use crate::{
     },
     options::Verity,
     vfs::{
-        backing::BackingFile,
+        backing::{
+            BackingFile,
+            OnceBackingFile, //
+        },
         cred,
         file::{
             Access,
             File, //
         },
         inode::Inode,
-        once::OnceBox,
         path::Path,
         private_file::PrivateFile,
         trace,
@@ -48,9 +50,9 @@ use kernel::{
 #[derive(Default)]
 pub(crate) struct OpenBlob {
     /// What was found at open(2), if the inode did not know the object yet.
-    found: Option<Found>,
+    found: Option<KBox<Found>>,
     /// The object, verified.
-    file: OnceBox<BackingFile>,
+    file: OnceBackingFile,
 }
 
 /// What the image says of an object, and where it was found.
@@ -78,8 +80,8 @@ pub(crate) fn prepare(file: &File<Composefs>) -> Result {
             Ok(found) => {
                 let eager = found.path.open_may_wait();
                 let open = OpenBlob {
-                    found: Some(found),
-                    file: OnceBox::default(),
+                    found: Some(KBox::new(found, GFP_KERNEL)?),
+                    file: OnceBackingFile::default(),
                 };
                 file.private().get_or_set(KBox::new(open, GFP_KERNEL)?);
                 eager
@@ -141,7 +143,7 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
         Access::Read => open_known_or_found(file),
     };
     trace::blob_open(file.inode(), &backing);
-    let backing = KBox::new(backing?, GFP_KERNEL)?;
+    let backing = backing?;
     let open = match file.private().get() {
         Some(open) => open,
         None => {
@@ -149,7 +151,7 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
             file.private().get_or_set(open)
         }
     };
-    Ok(open.file.get_or_set(backing))
+    open.file.get_or_set(backing)
 }
 
 /// Opens the object from what is known of it, looking nothing up and not reading the image. An
@@ -162,7 +164,7 @@ fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
         }
         return open_pinned(file, path);
     }
-    match file.private().get().and_then(|open| open.found.as_ref()) {
+    match file.private().get().and_then(|open| open.found.as_deref()) {
         Some(found) if !found.path.open_may_wait() => open_verified(file, found),
         _ => Err(EIO),
     }
@@ -172,7 +174,7 @@ fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
 /// have been put right meanwhile.
 fn open_known_or_found(file: &File<Composefs>) -> Result<BackingFile> {
     let inode = file.inode();
-    let found = || file.private().get().and_then(|open| open.found.as_ref());
+    let found = || file.private().get().and_then(|open| open.found.as_deref());
     let (path, first) = match (inode.pinned().get(), found()) {
         (Some(Pinned::Blob(path)), _) => (Some(path), open_pinned(file, path)),
         (_, Some(found)) => (Some(&found.path), open_verified(file, found)),

@@ -20,7 +20,12 @@ use core::ptr::NonNull;
 use kernel::{
     cred::Credential,
     error::from_err_ptr,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full, //
+    }, //
 };
 
 /// A file of another file system, opened on behalf of one of ours: `/proc/PID/maps` shows the
@@ -29,6 +34,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `file` is a reference to an open backing file that we own.
+#[repr(transparent)]
 pub struct BackingFile {
     file: NonNull<bindings::file>,
 }
@@ -212,6 +218,55 @@ impl BackingFile {
         let mut ctx = context(cred);
         // SAFETY: The caller promises it.
         unsafe { bindings::backing_file_mmap(self.file.as_ptr(), vma, &raw mut ctx) }
+    }
+}
+
+/// A place for a backing file, which is empty at first and filled at most once, by whoever comes
+/// first.
+///
+/// # Invariants
+///
+/// The pointer is null or that of a [`BackingFile`] that this owns, and is changed only from null.
+pub struct OnceBackingFile(Atomic<*mut bindings::file>);
+
+impl Default for OnceBackingFile {
+    fn default() -> Self {
+        // INVARIANT: The pointer is null.
+        Self(Atomic::new(core::ptr::null_mut()))
+    }
+}
+
+impl OnceBackingFile {
+    /// Returns the file that is in, if one is.
+    #[inline]
+    pub fn get(&self) -> Option<&BackingFile> {
+        if self.0.load(Acquire).is_null() {
+            return None;
+        }
+        // SAFETY: The pointer is not null, and does not change any more. `BackingFile` is a
+        // transparent wrapper of it, as `Atomic` is.
+        Some(unsafe { &*(&raw const self.0).cast() })
+    }
+
+    /// Puts `file` in if the place is empty, and returns what is in it then.
+    pub fn get_or_set(&self, file: BackingFile) -> Result<&BackingFile> {
+        // INVARIANT: The pointer replaces null only, and `file` is given up for it.
+        if self
+            .0
+            .cmpxchg(core::ptr::null_mut(), file.file.as_ptr(), Full)
+            .is_ok()
+        {
+            core::mem::forget(file);
+        }
+        self.get().ok_or(EINVAL)
+    }
+}
+
+impl Drop for OnceBackingFile {
+    fn drop(&mut self) {
+        if let Some(file) = NonNull::new(*self.0.get_mut()) {
+            drop(BackingFile { file });
+        }
     }
 }
 

@@ -105,10 +105,12 @@ pub(crate) fn prepare(file: &File<Composefs>) -> Result {
 ///
 /// # Errors
 ///
-/// `EIO` if there is no object that could be verified.
+/// `EOPNOTSUPP` if its content is in no object, `EIO` if there is none that could be verified.
 pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
-    if let Some(Pinned::Blob(path)) = inode.pinned().get() {
-        return Ok(path.clone());
+    match inode.pinned().get() {
+        Some(Pinned::Blob(path)) => return Ok(path.clone()),
+        Some(Pinned::Content(_) | Pinned::Zeros) => return Err(EOPNOTSUPP),
+        None => (),
     }
     let found = find(inode, Report::Loud)?;
     let file = PrivateFile::open(&found.path, inode.super_block().data().credential());

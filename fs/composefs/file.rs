@@ -18,6 +18,7 @@ use crate::{
         file::{
             self,
             Access,
+            Data,
             File, //
         },
         folio::NewFolio,
@@ -36,17 +37,18 @@ use kernel::{
 const INLINE_MAX: usize = 8192;
 
 impl file::Operations for Composefs {
-    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result {
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<Data> {
+        let backed = || blob::prepare(file).map(|()| Data::Backed);
         match inode.pinned().get() {
-            Some(Pinned::Blob(_)) => return blob::prepare(file),
-            Some(Pinned::Content(_) | Pinned::Zeros) => return Ok(()),
+            Some(Pinned::Blob(_)) => return backed(),
+            Some(Pinned::Content(_) | Pinned::Zeros) => return Ok(Data::Paged),
             None => (),
         }
         let mounted = inode.super_block().data();
         let node = inode::node(inode);
         let content = mounted.image().content(&node);
         let pinned = match content.map_err(|e| fault::of_image(inode, e))? {
-            Content::External(_) => return blob::prepare(file),
+            Content::External(_) => return backed(),
             Content::Sparse => Pinned::Zeros,
             Content::Inline => {
                 let data = inode::read_whole(mounted, &node, INLINE_MAX);
@@ -54,7 +56,7 @@ impl file::Operations for Composefs {
             }
         };
         inode.pinned().get_or_set(KBox::new(pinned, GFP_KERNEL)?);
-        Ok(())
+        Ok(Data::Paged)
     }
 
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile> {

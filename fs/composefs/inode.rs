@@ -6,7 +6,6 @@ use crate::{
     fault,
     image::{
         self,
-        Content,
         FileType,
         Node, //
     },
@@ -95,10 +94,7 @@ fn read(
     let target;
     let kind = match inode.file_type() {
         FileType::Directory => Kind::Directory,
-        FileType::Regular => match image.content(&inode.node)? {
-            Content::External(_) => Kind::Backed,
-            Content::Inline | Content::Sparse => Kind::Paged,
-        },
+        FileType::Regular => Kind::Regular,
         FileType::Symlink => {
             target = read_whole(mounted, &inode.node, LINK_MAX)?;
             if target.contains(&0) {

@@ -38,35 +38,43 @@ pub enum Access {
     Map,
 }
 
+/// Where the data of a file are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// In another file.
+    Backed,
+    /// In the file's own page cache, which [`Operations::read_folio`] fills.
+    Paged,
+}
+
 /// What a file system does with its regular files.
 pub trait Operations: FileSystem {
-    /// Prepares a file that is opened. `file.private()` is empty.
+    /// Prepares a file that is opened, and says where its data are. `file.private()` is empty.
     ///
     /// # Errors
     ///
     /// Whatever keeps the file from being opened.
-    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result;
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<Data>;
 
     /// Returns the file that has the data of `file`, opening it if it is not open yet. Asked for
-    /// files of [`super::inode::Kind::Backed`].
+    /// files that are [`Data::Backed`].
     ///
     /// # Errors
     ///
     /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
 
-    /// Returns where the file with the data of `inode` is. Asked for files of
-    /// [`super::inode::Kind::Backed`].
+    /// Returns where the file with the data of `inode` is.
     ///
     /// # Errors
     ///
-    /// `EIO` if there is none.
+    /// `EOPNOTSUPP` if its data are in no other file, `EIO` if there is none.
     fn backing_path(inode: &Inode<Self>) -> Result<Path>;
 
     /// Whose rights the data are read with.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
 
-    /// Fills a folio of a file of [`super::inode::Kind::Paged`], with zeros after its end.
+    /// Fills a folio of a file that is [`Data::Paged`], with zeros after its end.
     ///
     /// May be called in a page fault: no name may be looked up, no other file read.
     ///
@@ -122,7 +130,7 @@ impl<T: FileSystem> File<T> {
     }
 }
 
-/// `->fiemap` of a file with its data in another file.
+/// `->fiemap`.
 ///
 /// # Safety
 ///
@@ -144,25 +152,16 @@ pub(super) unsafe extern "C" fn fiemap<T: Operations>(
     }
 }
 
-/// Makes an inode that is being set up a file with its data in another file.
+/// Makes an inode that is being set up a regular file. Where its data are is found out when it is
+/// opened: most inodes never are.
 ///
 /// # Safety
 ///
 /// `inode` must be an inode of `T` that nobody else uses yet.
-pub(super) unsafe fn set_backed_operations<T: Operations>(inode: *mut bindings::inode) {
-    // SAFETY: The caller promises it; the table is static.
-    unsafe { bindings::inode_set_fop(inode, &Table::<T>::BACKED) };
-}
-
-/// Makes an inode that is being set up a file with a page cache of its own.
-///
-/// # Safety
-///
-/// `inode` must be an inode of `T` that nobody else uses yet.
-pub(super) unsafe fn set_paged_operations<T: Operations>(inode: *mut bindings::inode) {
+pub(super) unsafe fn set_operations<T: Operations>(inode: *mut bindings::inode) {
     // SAFETY: The caller promises it; the tables are static.
     unsafe {
-        bindings::inode_set_fop(inode, &Table::<T>::PAGED);
+        bindings::inode_set_fop(inode, &Table::<T>::BACKED);
         bindings::mapping_set_ops(inode, &Table::<T>::ADDRESS_SPACE);
         bindings::inode_nohighmem(inode);
     }
@@ -171,13 +170,14 @@ pub(super) unsafe fn set_paged_operations<T: Operations>(inode: *mut bindings::i
 struct Table<T>(PhantomData<T>);
 
 impl<T: Operations> Table<T> {
+    /// The table of the inodes, too.
     const BACKED: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<T::Module>().as_ptr(),
         llseek: Some(Self::llseek),
         fadvise: Some(Self::fadvise),
         unlocked_ioctl: Some(Self::ioctl),
         compat_ioctl: bindings::compat_ptr_ioctl,
-        open: Some(Self::open_backed),
+        open: Some(Self::open),
         release: Some(Self::release),
         read_iter: Some(Self::read_iter),
         splice_read: Some(Self::splice_read),
@@ -187,10 +187,10 @@ impl<T: Operations> Table<T> {
         ..pin_init::zeroed()
     };
 
+    /// Never the table of an inode, but of a file once it is open.
     const PAGED: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<T::Module>().as_ptr(),
         llseek: Some(bindings::generic_file_llseek),
-        open: Some(Self::open),
         release: Some(Self::release),
         read_iter: Some(bindings::generic_file_read_iter),
         splice_read: Some(bindings::filemap_splice_read),
@@ -211,52 +211,33 @@ impl<T: Operations> Table<T> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The file is being opened, so that its private data are ours to set; the caller
         // promises the rest.
-        let result = unsafe {
+        let (inode, user_file) = unsafe {
             (*file).private_data = core::ptr::null_mut();
-            T::open(Inode::from_raw(inode), File::from_raw(file))
+            (Inode::from_raw(inode), File::<T>::from_raw(file))
         };
+        let result = T::open(inode, user_file).and_then(|data| {
+            match data {
+                // SAFETY: Nobody else has the file. Both tables have the same owner, to which the
+                // file holds a reference.
+                Data::Paged => unsafe { (*file).f_op = &Self::PAGED },
+                // SAFETY: Nobody else has the file.
+                Data::Backed => unsafe {
+                    (*file).f_mode |= bindings::FMODE_NOWAIT;
+                    // The VFS refuses the open if the file cannot be read directly, so it has to
+                    // be known.
+                    if user_file.is_direct() && T::backing(user_file, Access::Read)?.can_direct_io()
+                    {
+                        (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
+                    }
+                },
+            }
+            Ok(())
+        });
         match result {
             Ok(()) => 0,
             Err(e) => {
                 // `->release` is not called for a file that was not opened.
                 // SAFETY: Nobody else has the file.
-                unsafe { Self::drop_private(file) };
-                e.to_errno()
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Self::open`], for a file whose data are in another one.
-    unsafe extern "C" fn open_backed(
-        inode: *mut bindings::inode,
-        file: *mut bindings::file,
-    ) -> c_int {
-        // SAFETY: The caller promises it.
-        let result = unsafe { Self::open(inode, file) };
-        if result != 0 {
-            return result;
-        }
-        // SAFETY: The file is being opened by us alone.
-        let user_file = unsafe {
-            (*file).f_mode |= bindings::FMODE_NOWAIT;
-            File::<T>::from_raw(file)
-        };
-        if !user_file.is_direct() {
-            return 0;
-        }
-        // The VFS refuses the open if the file cannot be read directly, so it has to be known.
-        match T::backing(user_file, Access::Read) {
-            Ok(backing) => {
-                if backing.can_direct_io() {
-                    // SAFETY: As above.
-                    unsafe { (*file).f_mode |= bindings::FMODE_CAN_ODIRECT };
-                }
-                0
-            }
-            Err(e) => {
-                // SAFETY: As above; the reference to the backing file was not given out.
                 unsafe { Self::drop_private(file) };
                 e.to_errno()
             }
@@ -429,7 +410,7 @@ impl<T: Operations> Table<T> {
             return EIO.to_errno();
         };
         // SAFETY: The folio is locked, so that it stays in its mapping, whose inode is held by
-        // whoever reads it. `set_paged_operations` keeps the mapping out of the high memory.
+        // whoever reads it. `set_operations` keeps the mapping out of the high memory.
         let result = unsafe {
             let inode = Inode::<T>::from_raw(bindings::folio_inode(folio));
             T::read_folio(inode, &mut NewFolio::from_raw(ptr))

@@ -189,10 +189,8 @@ pub enum Kind<'a> {
     Directory,
     /// A symbolic link with its target.
     Symlink(&'a [u8]),
-    /// A regular file whose content is in another file.
-    Backed,
-    /// A regular file whose content [`file::Operations::read_folio`] has.
-    Paged,
+    /// A regular file.
+    Regular,
     /// A device with its number in the form of `new_encode_dev()`, a fifo or a socket.
     Special(u32),
 }
@@ -275,7 +273,7 @@ impl<T: FileSystem> NewInode<T> {
         let fits = match &kind {
             Kind::Directory => format == bindings::S_IFDIR,
             Kind::Symlink(_) => format == bindings::S_IFLNK,
-            Kind::Backed | Kind::Paged => format == bindings::S_IFREG,
+            Kind::Regular => format == bindings::S_IFREG,
             Kind::Special(_) => [
                 bindings::S_IFCHR,
                 bindings::S_IFBLK,
@@ -308,11 +306,10 @@ impl<T: FileSystem> NewInode<T> {
             (*inode).i_op = Tables::<T>::inode_operations();
             match kind {
                 Kind::Directory => dir::set_operations::<T>(inode),
-                Kind::Backed => {
-                    (*inode).i_op = Tables::<T>::backed_operations();
-                    file::set_backed_operations::<T>(inode);
+                Kind::Regular => {
+                    (*inode).i_op = Tables::<T>::regular_operations();
+                    file::set_operations::<T>(inode);
                 }
-                Kind::Paged => file::set_paged_operations::<T>(inode),
                 Kind::Special(rdev) => bindings::init_special_inode(
                     inode,
                     attributes.mode,
@@ -358,15 +355,15 @@ fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
 struct Tables<T>(PhantomData<T>);
 
 impl<T: dir::Operations + file::Operations + xattr::Operations> Tables<T> {
-    const BACKED_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+    const REGULAR_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
         get_inode_acl: Some(xattr::get_inode_acl::<T>),
         fiemap: Some(file::fiemap::<T>),
         ..pin_init::zeroed()
     };
 
-    fn backed_operations() -> &'static bindings::inode_operations {
-        &Self::BACKED_OPERATIONS
+    fn regular_operations() -> &'static bindings::inode_operations {
+        &Self::REGULAR_OPERATIONS
     }
 }
 

@@ -2,7 +2,7 @@
 
 """What users see today: the same image by erofs + overlayfs.
 
-It mounts as libcomposefs does: erofs from the image file itself, overlayfs
+It mounts as libcomposefs and composefs-rs do: erofs from the image file itself, overlayfs
 with the objects as data-only lower layers.
 """
 
@@ -22,7 +22,8 @@ from .mounts import Options, mounted
 def erofs(image: Image) -> Iterator[str]:
     """The image by erofs alone, which is not what users see."""
     options: Options = [("source", image.path), ("ro", None)]
-    if not image.has_acl:
+    # Version 2 has no flag for it. Its own tools, composefs-rs, leave ACLs on.
+    if image.version < 2 and not image.has_acl:
         options.append(("noacl", None))
     with mounted("erofs", options) as path:
         assert_file_backed(path, image)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""A file system of a process: read-only, each name looked up every time.
+
+It stands for all whose names have to be asked for again (network file
+systems): the answer to a lookup is valid for no time at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import ktap, mounts
+
+LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE, FLUSH, INIT, OPENDIR, \
+    READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 1, 2, 3, 14, 15, 17, 18, \
+    25, 26, 27, 28, 29, 36, 42
+
+_IN = struct.Struct("=IIQQIIIHH")
+_OUT = struct.Struct("=IiQ")
+ROOT = 1
+SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
+
+
+class Server:
+    """Serves files that are known by their paths."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        # By inode number: a directory's names, or a file's content.
+        self.nodes: dict[int, dict[bytes, int] | bytes] = {ROOT: {}}
+        for path, data in files.items():
+            parent = ROOT
+            *parents, name = path.encode().split(b"/")
+            for directory in parents:
+                parent = self._child(parent, directory, {})
+            self._child(parent, name, data)
+
+    def _child(self, parent: int, name: bytes,
+               node: dict[bytes, int] | bytes) -> int:
+        names = self.nodes[parent]
+        assert isinstance(names, dict)
+        if name not in names:
+            names[name] = len(self.nodes) + 1
+            self.nodes[names[name]] = node
+        return names[name]
+
+    def _attributes(self, number: int) -> bytes:
+        node = self.nodes[number]
+        size = len(node) if isinstance(node, bytes) else 0
+        mode = stat.S_IFREG | 0o444 if isinstance(node, bytes) else \
+            stat.S_IFDIR | 0o555
+        return struct.pack("=QQQQQQIIIIIIIIII", number, size, 0, 0, 0, 0, 0,
+                           0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+    def _answer(self, code: int, number: int, body: bytes) -> bytes | int:
+        node = self.nodes.get(number)
+        if code == INIT:
+            # Version 7.31, readahead, no flags, queues, writes, time.
+            return struct.pack("=IIIIHHII32x", 7, 31, 65536, 0, 16, 12, 4096,
+                               1)
+        if code == LOOKUP and isinstance(node, dict):
+            found = node.get(body.rstrip(b"\0"))
+            if found is None:
+                return errno.ENOENT
+            return struct.pack("=QQQQII", found, 0, 0, 0, 0, 0) + \
+                self._attributes(found)
+        if code == GETATTR and node is not None:
+            return struct.pack("=QII", 0, 0, 0) + self._attributes(number)
+        if code in (OPEN, OPENDIR):
+            return struct.pack("=QII", 0, 0, 0)
+        if code == READ and isinstance(node, bytes):
+            _, at, size = struct.unpack_from("=QQI", body)
+            return node[at:at + size]
+        if code in (READDIR, RELEASE, RELEASEDIR, FLUSH):
+            return b""
+        if code == STATFS:
+            return struct.pack("=QQQQQIIII24x", 100, 50, 50, 100, 50, 4096,
+                               255, 4096, 0)
+        return errno.ENOSYS
+
+    def serve(self, fd: int) -> None:
+        """Answers until it is unmounted."""
+        while True:
+            try:
+                request = os.read(fd, 1 << 18)
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    return
+                if error.errno in (errno.EINTR, errno.ENOENT):
+                    continue
+                raise
+            _, code, unique, number, *_ = _IN.unpack_from(request)
+            if code in SILENT:
+                continue
+            answer = self._answer(code, number, request[_IN.size:])
+            if isinstance(answer, int):
+                reply = _OUT.pack(_OUT.size, -answer, unique)
+            else:
+                reply = _OUT.pack(_OUT.size + len(answer), 0, unique) + answer
+            try:
+                os.write(fd, reply)
+            except OSError as error:
+                # Nobody waits for it any more.
+                if error.errno != errno.ENOENT:
+                    raise
+
+
+@contextmanager
+def mounted(files: dict[str, bytes]) -> Iterator[str]:
+    """Mounts the files, served by a child. Gives the path."""
+    try:
+        fd = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        raise ktap.Skipped(f"/dev/fuse: {error.strerror}") from None
+    with mounts.directory() as top:
+        mounts.mount("store", top, "fuse", 0,
+                     f"fd={fd},rootmode=40000,user_id=0,group_id=0")
+        child = os.fork()
+        if child == 0:
+            try:
+                Server(files).serve(fd)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(fd)
+        try:
+            yield top
+        finally:
+            mounts.umount(top, mounts.MNT_DETACH)
+            os.waitpid(child, 0)

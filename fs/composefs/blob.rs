@@ -34,6 +34,7 @@ use crate::{
             File, //
         },
         inode::Inode,
+        once::Flag,
         path::Path,
         private_file::PrivateFile,
         trace,
@@ -49,41 +50,41 @@ use kernel::{
 /// What an open file has of its object.
 #[derive(Default)]
 pub(crate) struct OpenBlob {
-    /// What was found at open(2), if the inode did not know the object yet.
-    found: Option<KBox<Found>>,
+    /// What was found at open(2), if it is not what the inode knows.
+    found: Option<KBox<Blob>>,
     /// The object, verified.
     file: OnceBackingFile,
 }
 
-/// What the image says of an object, and where it was found.
-struct Found {
-    /// Path relative to an object directory, with a NUL behind it.
-    name: KVec<u8>,
+/// Where an object was found, and what the image says of it.
+pub(crate) struct Blob {
+    path: Path,
     /// The digest that it must have, if the image names one.
     digest: Option<Digest>,
-    path: Path,
+    /// Whether it has passed. That is once and for all: the path keeps its inode in memory, and the
+    /// digest of an inode does not change.
+    verified: Flag,
 }
 
 /// Longest path of an object in bytes, with a NUL.
 const PATH_MAX: usize = 4096;
 
-/// Prepares the opening of a file whose content is in an object.
+/// Prepares the opening of a file whose content is in an object: looks for the object, unless the
+/// inode knows it.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, `EINTR`, or what keeps the image from being read. An object that is missing or wrong
 /// is no error yet: it may have been put right when it is read.
 pub(crate) fn prepare(file: &File<Composefs>) -> Result {
-    let eager = match file.inode().pinned().get() {
-        Some(Pinned::Blob(path)) => path.open_may_wait(),
-        _ => match find(file.inode(), Report::Quiet) {
-            Ok(found) => {
-                let eager = found.path.open_may_wait();
-                let open = OpenBlob {
-                    found: Some(KBox::new(found, GFP_KERNEL)?),
-                    file: OnceBackingFile::default(),
-                };
-                file.private().get_or_set(KBox::new(open, GFP_KERNEL)?);
+    let inode = file.inode();
+    let known = known(inode).filter(|blob| !blob.path.is_unlinked());
+    let eager = match known {
+        Some(blob) => blob.path.open_may_wait(),
+        None => match find(inode, Report::Quiet) {
+            Ok(blob) => {
+                let eager = blob.path.open_may_wait();
+                keep(file, blob)?;
                 eager
             }
             Err(e) if e == EIO => false,
@@ -101,6 +102,29 @@ pub(crate) fn prepare(file: &File<Composefs>) -> Result {
     }
 }
 
+/// What the inode knows of its object.
+fn known(inode: &Inode<Composefs>) -> Option<&Blob> {
+    match inode.pinned().get() {
+        Some(Pinned::Blob(blob)) => Some(blob),
+        _ => None,
+    }
+}
+
+/// Keeps what was found: with the inode, or with the open file if the inode knows another one.
+fn keep(file: &File<Composefs>, blob: Blob) -> Result {
+    if file.inode().pinned().get().is_none() {
+        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL)?;
+        file.inode().pinned().get_or_set(pinned);
+        return Ok(());
+    }
+    let open = OpenBlob {
+        found: Some(KBox::new(blob, GFP_KERNEL)?),
+        file: OnceBackingFile::default(),
+    };
+    file.private().get_or_set(KBox::new(open, GFP_KERNEL)?);
+    Ok(())
+}
+
 /// Returns where the object of `inode` is, which has been verified.
 ///
 /// # Errors
@@ -108,25 +132,15 @@ pub(crate) fn prepare(file: &File<Composefs>) -> Result {
 /// `EOPNOTSUPP` if its content is in no object, `EIO` if there is none that could be verified.
 pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
     match inode.pinned().get() {
-        Some(Pinned::Blob(path)) => return Ok(path.clone()),
+        Some(Pinned::Blob(blob)) if blob.verified.get() => return Ok(blob.path.clone()),
         Some(Pinned::Content(_) | Pinned::Zeros) => return Err(EOPNOTSUPP),
-        None => (),
+        _ => (),
     }
-    let found = find(inode, Report::Loud)?;
-    let file = PrivateFile::open(&found.path, inode.super_block().data().credential());
-    let file = file.map_err(|e| not_opened(inode, &found, e))?;
-    check(inode, &found, file.size(), file.verity_digest())?;
-    pin(inode, &found.path)?;
-    Ok(found.path)
-}
-
-/// Keeps the path of an object that has been verified, unless there is one already.
-fn pin(inode: &Inode<Composefs>, path: &Path) -> Result {
-    if inode.pinned().get().is_none() {
-        let pinned = KBox::new(Pinned::Blob(path.clone()), GFP_KERNEL)?;
-        inode.pinned().get_or_set(pinned);
-    }
-    Ok(())
+    let blob = find(inode, Report::Loud)?;
+    let file = PrivateFile::open(&blob.path, inode.super_block().data().credential());
+    let file = file.map_err(|e| not_opened(inode, &blob, e))?;
+    check(inode, &blob, file.size(), || file.verity_digest())?;
+    Ok(blob.path)
 }
 
 /// Returns the object that `file` reads from, opened and verified.
@@ -156,18 +170,17 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
     open.file.get_or_set(backing)
 }
 
+/// What was found at open(2), or else what the inode knows.
+fn found(file: &File<Composefs>) -> Option<&Blob> {
+    let open = file.private().get().and_then(|open| open.found.as_deref());
+    open.or_else(|| known(file.inode()))
+}
+
 /// Opens the object from what is known of it, looking nothing up and not reading the image. An
 /// object whose opening may do more than that had to be opened at open(2).
 fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
-    let inode = file.inode();
-    if let Some(Pinned::Blob(path)) = inode.pinned().get() {
-        if path.open_may_wait() {
-            return Err(EIO);
-        }
-        return open_pinned(file, path);
-    }
-    match file.private().get().and_then(|open| open.found.as_deref()) {
-        Some(found) if !found.path.open_may_wait() => open_verified(file, found),
+    match found(file) {
+        Some(blob) if !blob.path.open_may_wait() => open_verified(file, blob),
         _ => Err(EIO),
     }
 }
@@ -175,51 +188,37 @@ fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
 /// Opens the object from what is known of it, or looks it up again if that leads to none: it may
 /// have been put right meanwhile.
 fn open_known_or_found(file: &File<Composefs>) -> Result<BackingFile> {
-    let inode = file.inode();
-    let found = || file.private().get().and_then(|open| open.found.as_deref());
-    let (path, first) = match (inode.pinned().get(), found()) {
-        (Some(Pinned::Blob(path)), _) => (Some(path), open_pinned(file, path)),
-        (_, Some(found)) => (Some(&found.path), open_verified(file, found)),
-        _ => (None, Err(EIO)),
+    let blob = found(file);
+    let first = match blob {
+        Some(blob) => open_verified(file, blob),
+        None => Err(EIO),
     };
-    if first.is_ok() && !path.is_some_and(Path::is_unlinked) {
+    if first.is_ok() && !blob.is_some_and(|blob| blob.path.is_unlinked()) {
         return first;
     }
-    let again = find(inode, Report::Loud).and_then(|found| {
+    let again = find(file.inode(), Report::Loud).and_then(|now| {
         // What has just failed needs no second line in the log.
-        if path.is_some_and(|path| path.is_same(&found.path)) {
+        if blob.is_some_and(|blob| blob.path.is_same(&now.path)) {
             return Err(EIO);
         }
-        open_verified(file, &found)
+        open_verified(file, &now)
     });
     match (again, first) {
         (Ok(backing), _) => Ok(backing),
         // Its name is gone, but it is still the object that was verified.
         (Err(_), Ok(backing)) => Ok(backing),
-        (Err(_), Err(e)) if path.is_some() => Err(e),
+        (Err(_), Err(e)) if blob.is_some() => Err(e),
         (Err(e), Err(_)) => Err(e),
     }
 }
 
-/// Opens an object that has been verified, at a path that the inode keeps. It is the same inode,
-/// whose digest cannot change; its size can, where it has none.
-fn open_pinned(file: &File<Composefs>, path: &Path) -> Result<BackingFile> {
-    let inode = file.inode();
-    let backing = BackingFile::open(file, path, inode.super_block().data().credential())?;
-    if backing.size() != inode.size() {
-        return Err(EIO);
-    }
-    Ok(backing)
-}
-
 /// Opens an object, and returns it only if it is the one that the image means.
-fn open_verified(file: &File<Composefs>, found: &Found) -> Result<BackingFile> {
+fn open_verified(file: &File<Composefs>, blob: &Blob) -> Result<BackingFile> {
     let inode = file.inode();
     let credential = inode.super_block().data().credential();
-    let backing = BackingFile::open(file, &found.path, credential);
-    let backing = backing.map_err(|e| not_opened(inode, found, e))?;
-    check(inode, found, backing.size(), backing.verity_digest())?;
-    pin(inode, &found.path)?;
+    let backing = BackingFile::open(file, &blob.path, credential);
+    let backing = backing.map_err(|e| not_opened(inode, blob, e))?;
+    check(inode, blob, backing.size(), || backing.verity_digest())?;
     Ok(backing)
 }
 
@@ -229,8 +228,7 @@ fn redirect(inode: &Inode<Composefs>) -> Result<(KVec<u8>, Option<Digest>)> {
     let node = inode::node(inode);
     let damaged = |e| fault::of_image(inode, e);
     let Content::External(digest) = image.content(&node).map_err(damaged)? else {
-        // It was external when the inode was read: the image has changed.
-        return Err(EIO);
+        return Err(EOPNOTSUPP);
     };
     let mut name = KVec::zeroed(PATH_MAX, GFP_KERNEL)?;
     let (room, _) = name
@@ -238,10 +236,7 @@ fn redirect(inode: &Inode<Composefs>) -> Result<(KVec<u8>, Option<Digest>)> {
         .ok_or(EIO)?;
     let len = image.redirect(&node, room).map_err(damaged)?.ok_or(EIO)?;
     name.truncate(len.saturating_add(1));
-    // An open file keeps it.
-    let mut kept = KVec::with_capacity(name.len(), GFP_KERNEL)?;
-    kept.extend_from_slice(&name, GFP_KERNEL)?;
-    Ok((kept, digest))
+    Ok((name, digest))
 }
 
 /// Whether it is said what is wrong.
@@ -254,17 +249,23 @@ enum Report {
 }
 
 /// Looks for the object of `inode` in one object directory after the other.
-fn find(inode: &Inode<Composefs>, report: Report) -> Result<Found> {
+fn find(inode: &Inode<Composefs>, report: Report) -> Result<Blob> {
     let mounted = inode.super_block().data();
     let (name, digest) = redirect(inode)?;
     let cstr = CStr::from_bytes_with_nul(&name).map_err(|_| EIO)?;
     let fail = |what: fmt::Arguments<'_>| match report {
-        Report::Loud => Err(fail(inode, &name, what)),
+        Report::Loud => Err(fault::of_object(inode, cstr, what)),
         Report::Quiet => Err(EIO),
     };
     for basedir in mounted.basedirs() {
         match cred::with(mounted.credential(), || basedir.lookup(cstr)) {
-            Ok(path) if path.is_regular() => return Ok(Found { name, digest, path }),
+            Ok(path) if path.is_regular() => {
+                return Ok(Blob {
+                    path,
+                    digest,
+                    verified: Flag::default(),
+                })
+            }
             Ok(_) => return fail(fmt!("is not a regular file")),
             Err(e) if e == ENOENT || e == ENOTDIR => (),
             Err(e) if is_transient(e) => return Err(e),
@@ -284,34 +285,41 @@ fn is_transient(e: Error) -> bool {
 }
 
 /// The error for who wanted an object that could not be opened.
-fn not_opened(inode: &Inode<Composefs>, found: &Found, e: Error) -> Error {
+fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error) -> Error {
     if is_transient(e) {
         return e;
     }
-    fail(inode, &found.name, fmt!("cannot be opened: {}", Reason(e)))
+    fail(inode, blob, fmt!("cannot be opened: {}", Reason(e)))
 }
 
-/// As [`fault::of_object`], for a name with a NUL behind it.
-fn fail(inode: &Inode<Composefs>, name: &[u8], what: fmt::Arguments<'_>) -> Error {
-    fault::of_object(inode, name.strip_suffix(&[0]).unwrap_or(name), what)
+/// As [`fault::of_object`], for an object that was found. Its name is asked for where it was found:
+/// the image may not be read here.
+fn fail(inode: &Inode<Composefs>, blob: &Blob, what: fmt::Arguments<'_>) -> Error {
+    let name = blob.path.name();
+    // Its mount is one of ours, with the object directory at its root.
+    let name = name.as_ref().ok().and_then(|name| {
+        let relative = name.to_bytes_with_nul().strip_prefix(b"/")?;
+        CStr::from_bytes_with_nul(relative).ok()
+    });
+    fault::of_object(inode, name.unwrap_or(c"?"), what)
 }
 
 /// Checks an object that has been opened: it must have the size and digest that the image names.
 fn check(
     inode: &Inode<Composefs>,
-    object: &Found,
+    blob: &Blob,
     size: u64,
-    digest: Result<Option<verity::Digest>>,
+    digest: impl FnOnce() -> Result<Option<verity::Digest>>,
 ) -> Result {
     let required = inode.super_block().data().verity();
-    let fail = |what: fmt::Arguments<'_>| Err(fail(inode, &object.name, what));
+    let fail = |what: fmt::Arguments<'_>| Err(fail(inode, blob, what));
     if size != inode.size() {
         return fail(fmt!("has {} bytes, expected {}", size, inode.size()));
     }
-    if required == Verity::Off {
+    if blob.verified.get() || required == Verity::Off {
         return Ok(());
     }
-    let Some(expected) = &object.digest else {
+    let Some(expected) = &blob.digest else {
         return match required {
             Verity::Required => fail(fmt!(
                 "the image names no digest for it, and verity requires one"
@@ -320,14 +328,14 @@ fn check(
         };
     };
     // A store that cannot have digests at all is what tryverity is for, and nothing else.
-    if required == Verity::Try && !object.path.has_verity() {
+    if required == Verity::Try && !blob.path.has_verity() {
         return Ok(());
     }
     let expected = Hex {
         algorithm: expected.algorithm().as_raw(),
         bytes: expected.as_bytes(),
     };
-    let Some(found) = digest? else {
+    let Some(found) = digest()? else {
         return fail(fmt!("has no fs-verity digest, expected {expected}"));
     };
     if found.algorithm != expected.algorithm || found.bytes() != expected.bytes {
@@ -339,5 +347,6 @@ fn check(
             "has the wrong fs-verity digest: expected {expected}, found {found}"
         ));
     }
+    blob.verified.set();
     Ok(())
 }

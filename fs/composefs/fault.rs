@@ -18,8 +18,7 @@ use crate::{
 };
 use kernel::{
     fmt,
-    prelude::*,
-    str::BStr, //
+    prelude::*, //
 };
 
 /// The error for who met `error` when asking the image about `inode`.
@@ -45,14 +44,14 @@ pub(crate) fn warn_corrupt(mounted: &Mounted, nid: u64, corrupt: image::Corrupt)
     ));
 }
 
-/// Writes to the log what is wrong with the object `path` that has the content of `inode`, and
+/// Writes to the log what is wrong with the object `name` that has the content of `inode`, and
 /// returns the error for who wanted it.
-pub(crate) fn of_object(inode: &Inode<Composefs>, path: &[u8], what: fmt::Arguments<'_>) -> Error {
+pub(crate) fn of_object(inode: &Inode<Composefs>, name: &CStr, what: fmt::Arguments<'_>) -> Error {
     log::warn(fmt!(
         "{}: inode {}: object {}: {}",
         inode.super_block().data().source(),
         inode.ino(),
-        BStr::from_bytes(path),
+        name,
         what
     ));
     inode.report_data_lost();

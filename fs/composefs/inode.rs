@@ -3,6 +3,7 @@
 //! Inodes of the image as inodes of the VFS. The inode number is the nid.
 
 use crate::{
+    blob::Blob,
     fault,
     image::{
         self,
@@ -19,7 +20,6 @@ use crate::{
             Kind,
             NewInode, //
         },
-        path::Path,
         super_block::SuperBlock, //
     },
     Composefs, //
@@ -31,9 +31,8 @@ use kernel::{
 
 /// What an inode acquires when it is used, and gives up when it is evicted.
 pub(crate) enum Pinned {
-    /// Where the object with its content is. The object has been verified, once and for all: it
-    /// stays in memory as long as this, and the digest of an inode does not change.
-    Blob(Path),
+    /// The object with its content.
+    Blob(Blob),
     /// Its content, from the image.
     Content(KVec<u8>),
     /// Its content is zero bytes.

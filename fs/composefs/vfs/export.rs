@@ -120,42 +120,55 @@ impl<T: Operations> Table<T> {
         Some((join(a, b), join(c, d)))
     }
 
+    /// A dentry for what `find` finds from a handle's numbers of an inode and its directory.
+    ///
     /// # Safety
     ///
     /// `sb` must be a mounted super block of `T`, `fid` valid for reading `len` words.
-    unsafe extern "C" fn fh_to_dentry(
+    unsafe fn find(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
         len: c_int,
         kind: c_int,
+        find: fn(&SuperBlock<T>, u64, u64) -> Result<ARef<Inode<T>>>,
     ) -> *mut bindings::dentry {
         // SAFETY: The caller promises it; a mounted super block has its data.
         let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
         match handle {
-            Some((ino, parent)) => alias(sb, T::by_handle(sb, ino, Some(parent))),
+            Some((ino, parent)) => alias(sb, find(sb, ino, parent)),
             None => ptr::null_mut(),
         }
     }
 
     /// # Safety
     ///
-    /// As for [`Self::fh_to_dentry`].
+    /// As for [`Self::find`].
+    unsafe extern "C" fn fh_to_dentry(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        let find = |sb: &_, ino, parent| T::by_handle(sb, ino, Some(parent));
+        // SAFETY: The caller promises it.
+        unsafe { Self::find(sb, fid, len, kind, find) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::find`].
     unsafe extern "C" fn fh_to_parent(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
         len: c_int,
         kind: c_int,
     ) -> *mut bindings::dentry {
-        // SAFETY: The caller promises it; a mounted super block has its data.
-        let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
-        match handle {
-            // The directory is believed only together with what is in it.
-            Some((ino, parent)) => {
-                let child = T::by_handle(sb, ino, Some(parent));
-                alias(sb, child.and_then(|_| T::by_handle(sb, parent, None)))
-            }
-            None => ptr::null_mut(),
-        }
+        // The directory is believed only together with what is in it.
+        let find = |sb: &_, ino, parent| {
+            T::by_handle(sb, ino, Some(parent)).and_then(|_| T::by_handle(sb, parent, None))
+        };
+        // SAFETY: The caller promises it.
+        unsafe { Self::find(sb, fid, len, kind, find) }
     }
 
     /// # Safety

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A pointer that is set once.
+//! What is set once.
 
 use core::{
     marker::PhantomData,
@@ -11,7 +11,9 @@ use kernel::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Full, //
+        AtomicFlag,
+        Full,
+        Release, //
     }, //
 };
 
@@ -88,5 +90,28 @@ impl<T> OnceBox<T> {
 impl<T> Drop for OnceBox<T> {
     fn drop(&mut self) {
         drop(self.take());
+    }
+}
+
+/// A fact that is not known at first.
+pub struct Flag(AtomicFlag);
+
+impl Default for Flag {
+    fn default() -> Self {
+        Self(AtomicFlag::new(false))
+    }
+}
+
+impl Flag {
+    /// Whether it is known. What was done before it was set is seen then.
+    #[inline]
+    pub fn get(&self) -> bool {
+        self.0.load(Acquire)
+    }
+
+    /// Says that it is so.
+    #[inline]
+    pub fn set(&self) {
+        self.0.store(true, Release);
     }
 }

@@ -69,6 +69,22 @@ def walk(top: str) -> Iterator[Entry]:
         pending += reversed(found)
 
 
+def names(top: str) -> Iterator[tuple[bytes, dirents.Dirent, int]]:
+    """Paths, entries and the directories' numbers of all but the root, as the
+    directories have them: nothing is looked at but these."""
+    base = os.fsencode(top)
+    pending = [(b"", os.stat(top).st_ino)]
+    while pending:
+        path, number = pending.pop()
+        for dirent in dirents.read(base + path):
+            if dirent.name in (b".", b".."):
+                continue
+            below = path + b"/" + dirent.name
+            yield below, dirent, number
+            if dirent.type == dirents.DT_OF_MODE[stat.S_IFDIR]:
+                pending.append((below, dirent.ino))
+
+
 def link_groups(entries: Iterable[Entry]) -> set[frozenset[bytes]]:
     """Names that are the same inode, of all but directories."""
     groups: dict[tuple[int, int], list[bytes]] = {}

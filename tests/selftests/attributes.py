@@ -1,0 +1,304 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""What is known of a file, and who may know it: statfs, statx, xattrs, ACLs.
+
+Who may do what is compared with the tree that the image was made from, on its
+own file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lib import fixtures, ktap, mounts, process, reference, special
+from lib.mounts import AT_FDCWD, libc
+from lib.special_files import KINDS
+
+suite = ktap.Suite()
+
+MAGIC = 0xd078629a
+STATX_BASIC_STATS, STATX_ATIME, STATX_ALL = 0x7ff, 0x20, 0xfff
+AT_SYMLINK_NOFOLLOW, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = (
+    0x100, 0x2000, 0x4000)
+XATTR_SIZE_MAX = 65536
+
+# Users by number, group and further groups: as the ACLs of the tree mean them.
+USERS = ((1000, 1000, ()), (1001, 1001, ()), (1002, 70000, ()),
+         (1002, 1002, (70000,)), (1003, 1003, ()), (1003, 0, ()),
+         (65534, 65534, ()))
+
+
+class StatFs(NamedTuple):
+    type: int
+    bsize: int
+    blocks: int
+    bfree: int
+    bavail: int
+    files: int
+    ffree: int
+    fsid: bytes
+    namelen: int
+    frsize: int
+    flags: int
+
+
+def statfs(path: str) -> StatFs:
+    room = ctypes.create_string_buffer(120)
+    if libc.statfs(os.fsencode(path), room):
+        raise OSError(ctypes.get_errno(), f"statfs({path})")
+    return StatFs(*struct.unpack_from("=7q8s3q", room.raw))
+
+
+@suite.test("statfs(2): size of the first object directory, own type and id")
+def file_system(test: ktap.Test) -> None:
+    image = special.image()
+    pinned = ("digest", image.digest)
+    with special.mounted(pinned) as top:
+        found, store = statfs(top), statfs(image.objects[0])
+        test.equal(found.type, MAGIC, "type")
+        for name in ("bsize", "blocks", "frsize"):
+            test.equal(getattr(found, name), getattr(store, name), name)
+        test.equal(found.namelen, 255, "namelen")
+        test.check(found.files > 10_000, f"{found.files} files")
+        test.equal(found.ffree, 0, "free inodes")
+        test.check(found.flags & os.ST_RDONLY, "is not read-only")
+        test.equal(statfs(f"{top}/sizes/64"), found, "of a file")
+        test.check(any(found.fsid), "fsid is 0")
+        test.check(found.fsid != store.fsid, "fsid is the store's")
+        with special.mounted(("noverity", None)) as other:
+            test.equal(statfs(other).fsid, found.fsid,
+                       "fsid of another mount of the image")
+        with mounts.composefs(fixtures.named("matrix").path, []) as other:
+            without = statfs(other)
+            test.check(without.fsid != found.fsid, "fsid of another image")
+            test.check(without.blocks > 0, "no blocks without a store")
+    with mounts.mounted("tmpfs", [("source", "x"), ("size", "1m")]) as small, \
+            special.mounted(basedirs=[small, *image.objects]) as top:
+        test.equal(statfs(top).blocks, statfs(small).blocks,
+                   "blocks of the first of two")
+
+
+def statx(path: str, flags: int, mask: int = STATX_ALL) -> bytes:
+    room = ctypes.create_string_buffer(256)
+    if libc.statx(AT_FDCWD, os.fsencode(path), flags | AT_SYMLINK_NOFOLLOW,
+                  mask, room):
+        raise OSError(ctypes.get_errno(), f"statx({path})")
+    return room.raw
+
+
+@suite.test("statx(2) says what stat(2) says, and what overlayfs does")
+def extended(test: ktap.Test) -> None:
+    with special.mounted() as top, \
+            reference.mount(special.image()) as their_top:
+        for path in KINDS.values():
+            expected = os.lstat(f"{top}/{path}")
+            for flags in (0, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC):
+                ours = statx(f"{top}/{path}", flags)
+                theirs = statx(f"{their_top}/{path}", flags)
+                mask, blksize, attributes, nlink, uid, gid, mode, ino, size, \
+                    _blocks, known = struct.unpack_from("=IIQIIIHxxQQQQ", ours)
+                # No atime is kept, and as on erofs none is told.
+                test.equal(mask & STATX_BASIC_STATS,
+                           STATX_BASIC_STATS & ~STATX_ATIME, f"{path}: mask")
+                test.equal((blksize, nlink, uid, gid, mode, ino, size),
+                           (expected.st_blksize, expected.st_nlink,
+                            expected.st_uid, expected.st_gid,
+                            expected.st_mode, expected.st_ino,
+                            expected.st_size), f"{path}: values")
+                # Atime, birth, ctime and mtime.
+                test.equal(ours[112:128], theirs[112:128], f"{path}: mtime")
+                test.equal(ours[128:136], theirs[128:136], f"{path}: rdev")
+                test.equal(attributes & ~known, 0,
+                           f"{path}: attributes that are not known")
+
+
+def rights(top: str) -> dict[tuple[str, str], str]:
+    """What the caller may do with each file, writing apart."""
+    found = {}
+    for directory in ("modes", "owners", "acls", "acls/directory"):
+        try:
+            names = sorted(os.listdir(f"{top}/{directory}"))
+        except OSError as error:
+            found[directory, "list"] = ktap.errno_name(error.errno)
+            continue
+        for name in names:
+            path = f"{top}/{directory}/{name}"
+            for what, call in ATTEMPTS.items():
+                try:
+                    result = str(call(path))
+                except OSError as error:
+                    result = ktap.errno_name(error.errno)
+                found[f"{directory}/{name}", what] = result
+    return found
+
+
+def open_close(path: str) -> str:
+    os.close(os.open(path, os.O_RDONLY))
+    return "success"
+
+
+ATTEMPTS: dict[str, Callable[[str], Any]] = {
+    "read": open_close,
+    "access for reading": lambda path: os.access(path, os.R_OK),
+    "access for executing": lambda path: os.access(path, os.X_OK),
+    "access for both": lambda path: os.access(path, os.R_OK | os.X_OK),
+    "effective access": lambda path: os.access(path, os.R_OK,
+                                               effective_ids=True),
+    "list": lambda path: sorted(os.listdir(path)) or "empty",
+    "look up": lambda path: os.lstat(f"{path}/absent"),
+    "O_NOATIME": lambda path: os.close(os.open(
+        path, os.O_RDONLY | os.O_NOATIME)),
+    "the ACL": lambda path: os.getxattr(path, "system.posix_acl_access"),
+    "xattrs": lambda path: sorted(os.listxattr(path)),
+}
+
+
+def access_is_that_of_the_tree(test: ktap.Test, name: str) -> None:
+    image = fixtures.named(name)
+    test.need(image.source, "no tree to compare with")
+    with mounts.composefs(image.path, image.objects) as top:
+        denied = 0
+        for uid, gid, groups in USERS:
+            ours = process.as_user(uid, lambda: rights(top), gid, groups)
+            theirs = process.as_user(uid, lambda: rights(image.source or ""),
+                                     gid, groups)
+            for key, expected in theirs.items():
+                test.equal(ours.get(key), expected,
+                           f"{uid}, {gid}, {groups}: {key}")
+                denied += expected == "EACCES"
+        test.check(denied > 100, f"{denied} of all were denied: too few")
+
+
+for a_name in ("special-v0", "special-v1", "special-v2"):
+    suite.add(f"{a_name}: users may do what they may in its tree, by mode and "
+              "ACL", lambda test, name=a_name: access_is_that_of_the_tree(
+                  test, name))
+
+
+def visible(top: str) -> dict[str, dict[str, bytes]]:
+    """All attributes that the caller is shown."""
+    found = {}
+    for name in sorted(os.listdir(f"{top}/xattrs")):
+        path = f"{top}/xattrs/{name}"
+        found[name] = {attribute: os.getxattr(path, attribute,
+                                              follow_symlinks=False)
+                       for attribute in os.listxattr(
+                           path, follow_symlinks=False)}
+    return found
+
+
+@suite.test("trusted.* is for root alone, in lists and by name")
+def trusted(test: ktap.Test) -> None:
+    source = special.image().source or ""
+    with special.mounted() as top:
+        ours, theirs = visible(top), visible(source)
+        test.check(any("trusted.a" in names for names in ours.values()),
+                   "root sees none")
+        for name, expected in theirs.items():
+            test.equal(ours[name], expected, f"root, {name}")
+        mine = process.as_user(1000, lambda: visible(top))
+        test.check(not any(attribute.startswith("trusted.")
+                           for names in mine.values() for attribute in names),
+                   "a user is shown some")
+        for name, expected in process.as_user(
+                1000, lambda: visible(source)).items():
+            test.equal(mine[name], expected, f"a user, {name}")
+        for where in (top, source):
+            for attribute in ("trusted.a", "trusted.absent",
+                              "trusted.overlay.metacopy"):
+                test.fails(61, f"a user, {attribute}", process.as_user, 1000,
+                           lambda where=where, attribute=attribute:
+                           os.getxattr(f"{where}/xattrs/all-file", attribute))
+
+
+def raw_get(path: str, name: str, size: int) -> int | str:
+    room = ctypes.create_string_buffer(max(size, 1))
+    found = libc.lgetxattr(os.fsencode(path), os.fsencode(name), room,
+                           ctypes.c_size_t(size))
+    return found if found >= 0 else ktap.errno_name(ctypes.get_errno())
+
+
+def raw_list(path: str, size: int) -> int | str:
+    room = ctypes.create_string_buffer(max(size, 1))
+    found = libc.llistxattr(os.fsencode(path), room, ctypes.c_size_t(size))
+    return found if found >= 0 else ktap.errno_name(ctypes.get_errno())
+
+
+@suite.test("sizes of buffers for xattrs: none, too small, as large as can be")
+def buffers(test: ktap.Test) -> None:
+    # overlayfs tells too large a size of a list, so it is the tree's.
+    with special.mounted() as top:
+        for name in ("all-file", "long", "many", "symlink", "fifo",
+                     "shared-0", "capability"):
+            ours, theirs = (f"{where}/xattrs/{name}"
+                            for where in (top, special.image().source))
+            attributes = os.listxattr(ours, follow_symlinks=False)
+            for attribute in attributes[:12]:
+                length = raw_get(ours, attribute, 0)
+                assert isinstance(length, int), (name, attribute, length)
+                for size in {0, 1, length - 1, length, length + 1,
+                             XATTR_SIZE_MAX, XATTR_SIZE_MAX + 1, 1 << 20}:
+                    if size >= 0:
+                        test.equal(raw_get(ours, attribute, size),
+                                   raw_get(theirs, attribute, size),
+                                   f"{name}, {attribute} by {size}")
+            length = raw_list(ours, 0)
+            assert isinstance(length, int)
+            for size in (0, 1, length - 1, length, length + 1, 65536, 65537):
+                test.equal(raw_list(ours, size), raw_list(theirs, size),
+                           f"{name}: list by {size}")
+                if length > 1 and size in (1, length - 1):
+                    test.equal(raw_list(ours, size), "ERANGE",
+                               f"{name}: list by {size}")
+
+
+@suite.test("names of xattrs that are none, on files of all kinds")
+def bad_names(test: ktap.Test) -> None:
+    with special.mounted() as top, \
+            reference.mount(special.image()) as their_top:
+        for path in KINDS.values():
+            for name in ("", "user", "user.", "trusted.", "security.",
+                         "system.", "system.nonsense", "nonsense",
+                         "nonsense.a", "user.absent", "trusted.absent",
+                         "security.absent", "security.capability",
+                         "system.posix_acl_access",
+                         "system.posix_acl_default", "lustre.a",
+                         "trusted.overlay.metacopy",
+                         "trusted.overlay.redirect", "trusted.overlay.opaque",
+                         "user.overlay.metacopy",
+                         "user." + "n" * 250, "user." + "n" * 251,
+                         "user." + "n" * 300):
+                test.equal(raw_get(f"{top}/{path}", name, 1000),
+                           raw_get(f"{their_top}/{path}", name, 1000),
+                           f"{path}: {name!r}")
+
+
+@suite.test("atime does not change, whatever is read")
+def atime(test: ktap.Test) -> None:
+    with special.mounted() as top:
+        for path in ("sizes/4097", "sizes/64", "types", "types/symlink"):
+            full = f"{top}/{path}"
+            before = os.lstat(full)
+            if os.path.islink(full):
+                os.readlink(full)
+            elif os.path.isdir(full):
+                os.listdir(full)
+            else:
+                with open(full, "rb") as file:
+                    file.read()
+            after = os.lstat(full)
+            test.equal(after.st_atime_ns, before.st_atime_ns, path)
+            test.equal(after.st_atime_ns, after.st_mtime_ns,
+                       f"{path}: atime is mtime")
+
+
+reference.require_support()
+fixtures.require()
+if os.geteuid() != 0:
+    ktap.skip_all("only root can mount")
+suite.run()

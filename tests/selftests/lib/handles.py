@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""name_to_handle_at(2) and open_by_handle_at(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import NamedTuple
+
+from .mounts import AT_FDCWD, libc
+
+AT_HANDLE_CONNECTABLE, AT_HANDLE_FID = 0x2, 0x200
+
+_HEAD = struct.Struct("=Ii")
+_MOST = 128
+
+
+class Handle(NamedTuple):
+    """struct file_handle"""
+
+    kind: int
+    data: bytes
+
+    def packed(self) -> bytes:
+        return _HEAD.pack(len(self.data), self.kind) + self.data
+
+
+def of(path: str | bytes, flags: int = 0) -> Handle:
+    """The handle of a file, not following a symbolic link."""
+    room = ctypes.create_string_buffer(_HEAD.pack(_MOST, 0), _HEAD.size
+                                       + _MOST)
+    mount = ctypes.c_int()
+    if libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), room,
+                              ctypes.byref(mount), flags):
+        number = ctypes.get_errno()
+        raise OSError(number, f"name_to_handle_at: {os.strerror(number)}")
+    size, kind = _HEAD.unpack_from(room.raw)
+    return Handle(kind, room.raw[_HEAD.size:_HEAD.size + size])
+
+
+def open_by(mount: int, handle: Handle, flags: int = os.O_PATH) -> int:
+    """Opens a file by its handle; `mount` is a descriptor of the mount."""
+    fd = libc.open_by_handle_at(mount, handle.packed(), flags)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"open_by_handle_at: {os.strerror(number)}")
+    return int(fd)

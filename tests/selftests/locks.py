@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Locks and leases, which belong to the file and not to its object."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from lib import fixtures, ktap, process, reference, special
+from lib.special import opened
+
+suite = ktap.Suite()
+
+FILES = (special.LARGE, "sizes/64", "sizes")
+F_OFD_GETLK, F_OFD_SETLK = 36, 37
+# struct flock of 64 bits: type, whence, start, length, process.
+_FLOCK = struct.Struct("=hhxxxxqqixxxx")
+
+
+def ofd_lock(fd: int, kind: int, start: int = 0, length: int = 0) -> None:
+    fcntl.fcntl(fd, F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length,
+                                             0))
+
+
+@suite.test("flock(2): shared and exclusive, on files and directories")
+def flock(test: ktap.Test) -> None:
+    with special.mounted() as top:
+        for name in FILES:
+            with opened(f"{top}/{name}") as one, \
+                    opened(f"{top}/{name}") as other:
+                fcntl.flock(one, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                test.fails(None, f"{name}: shared twice", fcntl.flock, other,
+                           fcntl.LOCK_SH | fcntl.LOCK_NB)
+                test.fails(errno.EAGAIN, f"{name}: exclusive", fcntl.flock,
+                           other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(one, fcntl.LOCK_UN)
+                test.fails(None, f"{name}: exclusive then", fcntl.flock,
+                           other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                test.fails(errno.EAGAIN, f"{name}: shared then", fcntl.flock,
+                           one, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@suite.test("locks of ranges, by process and by open file")
+def ranges(test: ktap.Test) -> None:
+    with special.mounted() as top:
+        for name in FILES[:2]:
+            with opened(f"{top}/{name}") as one, \
+                    opened(f"{top}/{name}") as other:
+                ofd_lock(one, fcntl.F_RDLCK, 10, 10)
+                test.fails(None, f"{name}: read twice", ofd_lock, other,
+                           fcntl.F_RDLCK, 15, 10)
+                # What is not open for writing cannot be locked for it.
+                test.fails(errno.EBADF, f"{name}: write", ofd_lock, other,
+                           fcntl.F_WRLCK, 0, 5)
+                fcntl.lockf(one, fcntl.LOCK_SH | fcntl.LOCK_NB, 5)
+                test.fails(errno.EBADF, f"{name}: exclusive", fcntl.lockf,
+                           one, fcntl.LOCK_EX | fcntl.LOCK_NB, 5)
+
+                def in_other(path: str = f"{top}/{name}") -> int:
+                    with opened(path) as fd:
+                        answer = fcntl.fcntl(fd, F_OFD_GETLK, _FLOCK.pack(
+                            fcntl.F_WRLCK, os.SEEK_SET, 0, 3, 0))
+                    return int(_FLOCK.unpack(answer)[0])
+
+                test.equal(process.in_child(in_other), fcntl.F_RDLCK,
+                           f"{name}: as another process sees it")
+
+
+def leases(path: str) -> dict[str, str]:
+    """Which leases can be had."""
+    found = {}
+    with opened(path) as fd:
+        for kind, name in ((fcntl.F_RDLCK, "read"), (fcntl.F_WRLCK, "write"),
+                           (fcntl.F_UNLCK, "none")):
+            try:
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
+                found[name] = "success"
+            except OSError as error:
+                found[name] = ktap.errno_name(error.errno)
+            found[f"{name}: has"] = str(fcntl.fcntl(fd, fcntl.F_GETLEASE))
+    return found
+
+
+@suite.test("leases: what can be had is what erofs gives")
+def lease(test: ktap.Test) -> None:
+    reference.require_support()
+    with special.mounted() as top, \
+            reference.erofs(special.image()) as their_top:
+        for name in FILES:
+            ours, theirs = leases(f"{top}/{name}"), \
+                leases(f"{their_top}/{name}")
+            test.equal(ours, theirs, name)
+        test.equal(leases(f"{top}/sizes/64")["read"], "success",
+                   "a lease for reading")
+
+
+@suite.test("a lease for reading is not broken by who reads")
+def unbroken(test: ktap.Test) -> None:
+    with special.mounted() as top:
+        for name in FILES[:2]:
+            path = f"{top}/{name}"
+            with opened(path) as fd:
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+                test.fails(None, f"{name}: open", lambda path=path: os.close(
+                    os.open(path, os.O_RDONLY | os.O_NONBLOCK)))
+                test.fails(errno.EROFS, f"{name}: open for writing", os.open,
+                           path, os.O_WRONLY | os.O_NONBLOCK)
+                test.equal(fcntl.fcntl(fd, fcntl.F_GETLEASE), fcntl.F_RDLCK,
+                           f"{name}: the lease then")
+
+
+fixtures.require()
+suite.run()

@@ -95,7 +95,13 @@ impl context::Operations for Composefs {
                 })?;
                 options.image = Some(path.clone());
             }
-            (b"basedir", Value::String(value)) => add_basedirs(fc, options, value)?,
+            (b"basedir", Value::String(value)) => {
+                let before = options.basedirs.len();
+                add_basedirs(fc, options, value).inspect_err(|_| {
+                    // An option that is refused changes nothing.
+                    options.basedirs.truncate(before);
+                })?;
+            }
             (b"basedir", Value::Path(path)) => {
                 let name = path.name()?;
                 let path = Some(path.clone());

@@ -220,16 +220,19 @@ impl<T: Operations> Table<T> {
                 // SAFETY: Nobody else has the file. Both tables have the same owner, to which the
                 // file holds a reference.
                 Data::Paged => unsafe { (*file).f_op = &Self::PAGED },
-                // SAFETY: Nobody else has the file.
-                Data::Backed => unsafe {
-                    (*file).f_mode |= bindings::FMODE_NOWAIT;
-                    // The VFS refuses the open if the file cannot be read directly, so it has to
-                    // be known.
-                    if user_file.is_direct() && T::backing(user_file, Access::Read)?.can_direct_io()
-                    {
-                        (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
+                Data::Backed => {
+                    // Whether the file with the data can do either is asked when it is read.
+                    // SAFETY: Nobody else has the file.
+                    unsafe {
+                        (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
                     }
-                },
+                    // Who asks for it at open(2) is to be told at once.
+                    if user_file.is_direct()
+                        && !T::backing(user_file, Access::Read)?.can_direct_io()
+                    {
+                        return Err(EINVAL);
+                    }
+                }
             }
             Ok(())
         });

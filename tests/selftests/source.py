@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix, mounts, objects
+from lib import fixtures, ktap, matrix, mounts, objects, slab
 from lib.mounts import Value
 from lib.refused import refused
 
@@ -142,8 +142,7 @@ def closed(test: ktap.Test) -> None:
         mounts.attach(mount, top)
         os.close(mount)
         try:
-            Path("/proc/sys/vm/drop_caches").write_text("3\n",
-                                                        encoding="ascii")
+            slab.drop_caches()
             matrix.is_right(test, top, "after close(2)")
         finally:
             mounts.umount(top)

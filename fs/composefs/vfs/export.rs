@@ -57,6 +57,9 @@ const TYPE: c_int = 0x82;
 /// `FILEID_INVALID` of `enum fid_type`.
 const INVALID: c_int = 0xff;
 
+/// Finds an inode from the numbers of an inode and its directory.
+type Find<T> = fn(&SuperBlock<T>, u64, u64) -> Result<ARef<Inode<T>>>;
+
 struct Table<T>(PhantomData<T>);
 
 impl<T: Operations> Table<T> {
@@ -130,7 +133,7 @@ impl<T: Operations> Table<T> {
         fid: *mut bindings::fid,
         len: c_int,
         kind: c_int,
-        find: fn(&SuperBlock<T>, u64, u64) -> Result<ARef<Inode<T>>>,
+        find: Find<T>,
     ) -> *mut bindings::dentry {
         // SAFETY: The caller promises it; a mounted super block has its data.
         let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };

@@ -2,6 +2,7 @@
 
 //! `cargo xtask test`: every suite, one line a test, one summary.
 
+mod boots;
 mod harness;
 mod host;
 mod module;
@@ -25,7 +26,7 @@ struct Suite {
 }
 
 /// All suites, in the order in which they run: quick ones first.
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite {
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
@@ -44,7 +45,12 @@ const SUITES: [Suite; 4] = [
     Suite {
         name: "selftests",
         about: "tests/selftests in the guest, by run_kselftest.sh",
-        run: selftests::run,
+        run: boots::plain,
+    },
+    Suite {
+        name: "debug",
+        about: "some of them on a kernel with KASAN, lockdep and more",
+        run: boots::debug,
     },
 ];
 

@@ -16,6 +16,7 @@ pub struct Report {
     passed: u32,
     failed: u32,
     skipped: u32,
+    figures: Vec<(String, String)>,
 }
 
 impl Report {
@@ -67,8 +68,23 @@ impl Report {
         }
     }
 
-    /// Prints the one line of the end and says how xtask is to exit.
+    /// How much was tried, for the table at the end.
+    pub fn figure(&mut self, what: &str, value: &str) {
+        self.figures
+            .push((format!("{}: {what}", self.suite), value.to_owned()));
+    }
+
+    fn print_figures(&self) {
+        let width = self.figures.iter().map(|(what, _)| what.len()).max();
+        for (what, value) in &self.figures {
+            println!("     {what:<width$}  {value}", width = width.unwrap_or(0));
+        }
+    }
+
+    /// Prints the figures and the one line of the end, and says how xtask is to
+    /// exit.
     pub fn summary(&self) -> ExitCode {
+        self.print_figures();
         let nothing = self.passed == 0;
         if nothing && self.failed == 0 {
             eprintln!("error: no test has run");

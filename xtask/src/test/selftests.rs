@@ -11,16 +11,16 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::boots::Boot;
+use super::boots::Programs;
 use super::report::Report;
 use crate::context::Context;
 use crate::fixtures;
-use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::ktap::Case;
 use crate::ktap::Parser;
@@ -34,21 +34,18 @@ use crate::vm::VmConfig;
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
 
-/// All that they may take, under emulation.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
-
-/// Runs the suite.
+/// Runs the programs of one boot.
 ///
 /// # Errors
 ///
 /// When the tests cannot be built or the guest not be made.
-pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+pub fn run(context: &Context, report: &mut Report, boot: &Boot) -> Result<()> {
     let ours = context.repo.join("tests/selftests");
     if !ours.join("Makefile").exists() {
         bail!("{} has no Makefile", ours.display());
     }
     let disk = fixtures::make(context)?;
-    let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
+    let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
     // Each run builds them for itself: another one may be reading its own.
     let work = context.cache.run_dir()?;
     let installed = install(context, &config.kernel, &ours, work.path())?;
@@ -63,15 +60,35 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
     config.disks = vec![disk];
-    config.timeout = Some(TIMEOUT);
-    config.log_name = "selftests-console".to_owned();
+    config.timeout = Some(boot.timeout);
+    config.log_name = format!("{}-console", boot.name);
+    config
+        .append
+        .extend(boot.append.iter().map(|&word| word.to_owned()));
     config.job = Job::Command(vec![format!(
         "set -e\n{}\n{environment}\
          cp -r /mnt/kselftest /run/kselftest\n\
-         exec /run/kselftest/run_kselftest.sh --no-error-on-fail\n",
+         exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
         fixtures::mount_command(),
+        arguments(boot),
     )]);
     watch(context, &config, report)
+}
+
+/// What run_kselftest.sh is told.
+fn arguments(boot: &Boot) -> String {
+    let (option, names) = match boot.programs {
+        Programs::AllBut(names) => ("--skip", names),
+        Programs::Only(names) => ("--test", names),
+    };
+    let mut arguments = String::new();
+    for name in names {
+        arguments.push_str(&format!(" {option} {COLLECTION}:{name}.py"));
+    }
+    if let Some(limit) = boot.program_timeout {
+        arguments.push_str(&format!(" -o {}", limit.as_secs()));
+    }
+    arguments
 }
 
 /// Runs a guest whose standard output is KTAP.
@@ -88,7 +105,11 @@ fn watch(context: &Context, config: &VmConfig, report: &mut Report) -> Result<()
         partial.extend_from_slice(bytes);
         while let Some(end) = partial.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = partial.drain(..=end).collect();
-            let cases = parser.line(&String::from_utf8_lossy(&line));
+            let line = String::from_utf8_lossy(&line);
+            if let Some((what, value)) = figure(&line) {
+                report.figure(what, value);
+            }
+            let cases = parser.line(&line);
             step.suspend(|| tell(report, &cases));
         }
     })?;
@@ -116,6 +137,14 @@ fn tell(report: &mut Report, cases: &[Case]) {
         let name = case.name.replace(&format!("{COLLECTION}: "), "");
         report.case(&name, &case.verdict);
     }
+}
+
+/// What a diagnostic line "figure: WHAT = VALUE" says.
+fn figure(line: &str) -> Option<(&str, &str)> {
+    line.trim_start_matches(['#', ' '])
+        .strip_prefix("figure: ")?
+        .trim_end()
+        .split_once(" = ")
 }
 
 /// Builds and installs the tests as the kernel's build does.
@@ -176,4 +205,19 @@ fn graft(source: &Path, tree: &Path, inside: &Path, ours: &Path) -> Result<()> {
         return Ok(());
     }
     graft(&source.join(next), &tree.join(next), below, ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figure;
+
+    #[test]
+    fn a_figure_is_found_in_nested_diagnostics() {
+        assert_eq!(
+            figure("# # figure: images tried = 20000\n"),
+            Some(("images tried", "20000"))
+        );
+        assert_eq!(figure("# a figure: no = 1\n"), None);
+        assert_eq!(figure("ok 1 figure: no = 1\n"), None);
+    }
 }

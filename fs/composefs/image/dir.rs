@@ -27,6 +27,7 @@ use zerocopy_derive::{
 use super::{
     block_offset,
     block_start,
+    name,
     to_u64,
     to_usize,
     window::Window,
@@ -126,7 +127,7 @@ impl<'b> Block<'b> {
     /// arbitrary.
     fn compare(&self, name: &[u8], index: usize) -> Result<Ordering, Corrupt> {
         match self.dirents.get(index) {
-            Some(dirent) => Ok(name.cmp(self.name(index, dirent)?)),
+            Some(dirent) => Ok(name::compare(name, self.name(index, dirent)?)),
             None => Ok(Ordering::Less),
         }
     }
@@ -151,7 +152,7 @@ impl<'b> Block<'b> {
             let Some(dirent) = self.dirents.get(middle) else {
                 break;
             };
-            match name.cmp(self.name(middle, dirent)?) {
+            match name::compare(name, self.name(middle, dirent)?) {
                 Ordering::Less => range.end = middle,
                 Ordering::Greater => range.start = middle.saturating_add(1),
                 Ordering::Equal => {
@@ -248,7 +249,7 @@ impl<S: Source> Image<S> {
                 *pos = start.saturating_add(to_u64(index).saturating_mul(DIRENT_SIZE));
                 let name = block.name(index, dirent)?;
                 index = index.saturating_add(1);
-                if name.iter().any(|byte| matches!(byte, 0 | b'/')) {
+                if !name::is_clean(name) {
                     return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
                 }
                 let nid = dirent.nid.get();

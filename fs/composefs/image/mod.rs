@@ -20,6 +20,7 @@
 //! | `inode.rs`      | [`Inode`], and [`Node`], what the kernel keeps of it              |
 //! | `data.rs`       | where the bytes of directories, symlinks and small files are      |
 //! | `dir.rs`        | lookup and iteration of directories                               |
+//! | `name.rs`       | names of directory entries: what they may hold, their order        |
 //! | `xattr.rs`      | extended attributes as stored                                     |
 //! | `content.rs`    | which object a regular file's content is in                       |
 //! | `overlay.rs`    | what overlayfs attributes mean; pure functions                    |
@@ -51,6 +52,7 @@ mod content;
 mod data;
 mod dir;
 mod inode;
+mod name;
 pub mod overlay;
 mod superblock;
 mod window;

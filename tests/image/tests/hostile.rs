@@ -6,8 +6,9 @@ mod support;
 
 use proptest::prelude::*;
 
+use support::memory::{random, Memory};
 use support::walk::walk;
-use support::{model, random, writer, Memory};
+use support::{model, writer};
 
 /// Values that tend to be at the edge of something.
 const EDGES: [u64; 16] = [

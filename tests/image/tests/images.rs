@@ -9,10 +9,11 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use composefs_image::{Image, Source};
+use composefs_image_mutate::{mutant, Base};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use support::memory::{random, Memory};
 use support::walk::{walk, Seen};
-use support::{random, Memory};
 
 fn load(name: &str) -> Result<Vec<u8>, Failed> {
     let folder = std::env::var_os("COMPOSEFS_IMAGES").ok_or("COMPOSEFS_IMAGES is not set")?;
@@ -59,6 +60,18 @@ fn damaged(name: &str, rate: usize, rounds: u64) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Fields of real images are changed.
+fn mutants(names: &[&str], count: u64) -> Result<(), Failed> {
+    let bases = names.iter().map(|name| load(name).map(Base::new));
+    let bases = bases.collect::<Result<Vec<_>, _>>()?;
+    let mut inodes = 0;
+    for index in 0..count {
+        inodes += walk(Memory::new(mutant(&bases, 1, index).bytes), 400).inodes;
+    }
+    assert!(inodes > count * 5, "nothing was reached: {inodes}");
+    Ok(())
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let missing = std::env::var_os("COMPOSEFS_IMAGES").is_none();
@@ -68,6 +81,9 @@ fn main() {
         Trial::test("special_v1", || whole("special-v1.cfs.gz", 1, 0)),
         Trial::test("damaged_special", || {
             damaged("special-v1.cfs.gz", 3000, 2000)
+        }),
+        Trial::test("mutants_special", || {
+            mutants(&["special-v0.cfs.gz", "special-v1.cfs.gz"], 1000)
         }),
         Trial::test("damaged_cs9", || damaged("cs9-minimal.cfs.gz", 4000, 30)),
     ];

@@ -13,9 +13,9 @@ use composefs_image::{
     BLOCK_SIZE,
 };
 
+use support::memory::{Fault, Memory};
 use support::model::{File, Kind, Model, EPOCH, EPOCH_NSEC};
 use support::writer::{write, Options, Written};
-use support::{Fault, Memory};
 
 fn file(kind: Kind) -> File {
     File {

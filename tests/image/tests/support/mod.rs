@@ -6,20 +6,21 @@
 #![allow(dead_code)]
 
 pub mod compare;
+pub mod consistent;
+pub mod memory;
 pub mod model;
 pub mod walk;
 pub mod writer;
 
-use std::borrow::Cow;
-use std::cell::Cell;
+pub use memory::Memory;
 
-use composefs_image::Source;
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
 /// Runs `cases` cases of a property, always the same ones; or, if `PROPTEST_CASES` is set, as
-/// many as it says, each time others.
+/// many as it says, each time others. Miri, which is thousands of times slower, runs one.
 pub fn cases(cases: u32) -> ProptestConfig {
+    let cases = if cfg!(miri) { 1 } else { cases };
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -31,85 +32,5 @@ pub fn cases(cases: u32) -> ProptestConfig {
         cases,
         rng_seed: RngSeed::Fixed(1),
         ..config
-    }
-}
-
-/// The error that [`Memory`] fails with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault;
-
-/// An image in memory, which counts what is asked of it and can be told to misbehave.
-pub struct Memory {
-    pub bytes: Vec<u8>,
-    /// Calls of `run()` so far.
-    pub runs: Cell<u64>,
-    /// Fails the call of this number, if any.
-    pub fail: Cell<Option<u64>>,
-    /// If set, bytes read differently each time.
-    pub noise: Cell<Option<u64>>,
-    /// If set, runs may be shorter than they must be, or empty.
-    pub short: Cell<Option<u64>>,
-}
-
-impl Memory {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            runs: Cell::new(0),
-            fail: Cell::new(None),
-            noise: Cell::new(None),
-            short: Cell::new(None),
-        }
-    }
-}
-
-/// A small generator of numbers (splitmix64): the same seed gives the same test.
-pub fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-impl Source for Memory {
-    type Error = Fault;
-    type Run<'a> = Cow<'a, [u8]>;
-
-    fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn run(&self, pos: u64) -> Result<Cow<'_, [u8]>, Fault> {
-        assert!(pos < self.size(), "run() beyond the image");
-        let number = self.runs.get();
-        self.runs.set(number + 1);
-        if self.fail.get() == Some(number) {
-            return Err(Fault);
-        }
-        let end = (pos / 4096 + 1) * 4096;
-        let run = &self.bytes[pos as usize..end.min(self.size()) as usize];
-        if let Some(mut state) = self.short.get() {
-            let len = run.len() - random(&mut state) as usize % 3 * run.len() / 3;
-            let len = len - random(&mut state) as usize % (len + 1) / 2 * 2;
-            self.short.set(Some(state));
-            return Ok(Cow::Borrowed(&run[..len]));
-        }
-        match self.noise.get() {
-            None => Ok(Cow::Borrowed(run)),
-            Some(mut state) => {
-                let mut run = run.to_vec();
-                for _ in 0..random(&mut state) % 4 {
-                    let at = random(&mut state) as usize % run.len();
-                    run[at] = random(&mut state) as u8;
-                }
-                self.noise.set(Some(state));
-                Ok(Cow::Owned(run))
-            }
-        }
-    }
-
-    fn xxh32(data: &[u8], seed: u32) -> u32 {
-        xxhash_rust::xxh32::xxh32(data, seed)
     }
 }

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use composefs_image::{overlay, Content, Error, FileType, Image, Node};
 
-use super::{Fault, Memory};
+use super::consistent;
+use super::memory::{Fault, Memory};
 
 /// What a walk has come across.
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         assert!(count <= bound, "{count} runs, {bound} are enough");
     };
     runs(3);
+    let steady = image.source().is_steady();
     let mut todo = vec![image.superblock().root_nid];
     let mut known = HashSet::new();
     while let Some(nid) = todo.pop() {
@@ -83,6 +85,10 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
             runs(xattr_runs + 18);
             overlay::visible(*index, name);
         }
+        if steady {
+            consistent::xattrs(&image, &node, &names);
+            image.source().runs.set(0);
+        }
 
         match inode.file_type() {
             FileType::Unknown => panic!("inode without a type"),
@@ -90,15 +96,20 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                 assert!(inode.size <= size);
                 let mut pos = 0;
                 let mut entries = vec![];
-                seen.ok(image.read_dir(&node, &mut pos, |dirent| {
+                let complete = seen.ok(image.read_dir(&node, &mut pos, |dirent| {
                     assert!((1..=255).contains(&dirent.name.len()));
                     assert!(!dirent.name.contains(&0) && !dirent.name.contains(&b'/'));
-                    entries.push((dirent.name.to_vec(), dirent.nid));
+                    entries.push((dirent.name.to_vec(), dirent.nid, dirent.pos));
                     ControlFlow::Continue(())
                 }));
                 assert!(pos <= inode.size);
                 runs(inode.size.div_ceil(4096) + inode.size / 12);
-                for (name, child) in entries {
+                if steady {
+                    consistent::directory(&image, &node, &entries, complete.is_some());
+                    image.source().runs.set(0);
+                }
+                // A damaged one may be as large as the image, and there may be many.
+                for (name, child, _) in entries.into_iter().take(2000) {
                     seen.entries += 1;
                     seen.ok(image.lookup(&node, &name));
                     runs(u64::from(blocks.ilog2()) + 2);
@@ -117,6 +128,10 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                 assert!((1..=4095).contains(&inode.size));
                 seen.ok(image.read(&node, 0, &mut out));
                 runs(3);
+                if steady {
+                    consistent::data(&image, &node);
+                    image.source().runs.set(0);
+                }
             }
             FileType::Regular => {
                 let content = seen.ok(image.content(&node));
@@ -136,6 +151,10 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                     assert!(len > 0 && !out[..len].starts_with(b"/"));
                 }
                 runs(xattr_runs + 4);
+                if steady {
+                    consistent::content(&image, &node);
+                    image.source().runs.set(0);
+                }
             }
             _ => (),
         }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An image may be damaged in any way, but what the parser says of it must fit together: the same
+//! question has the same answer, by whatever way it is asked.
+//!
+//! Only for an image whose bytes do not change.
+
+use std::ops::ControlFlow;
+
+use composefs_image::{Content, Image, Node};
+
+use super::memory::Memory;
+
+/// Questions about one directory or one inode.
+const QUESTIONS: usize = 200;
+
+/// An entry as read: name, inode number, cookie.
+pub type Entry = (Vec<u8>, u64, u64);
+
+/// A directory: a name that is found is one that is listed, and reading on from any entry gives
+/// what reading in one go gives. `entries` are all that were listed, `complete` says whether the
+/// end was reached.
+pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete: bool) {
+    let step = entries.len().div_ceil(QUESTIONS).max(1);
+    let listed = |name: &[u8], nid| {
+        entries
+            .iter()
+            .any(|entry| entry.0 == name && entry.1 == nid)
+    };
+    for (name, _, _) in entries.iter().step_by(step) {
+        if let Ok(Some(found)) = image.lookup(dir, name) {
+            let whiteout = || {
+                image
+                    .inode(found.nid)
+                    .is_ok_and(|inode| inode.is_whiteout())
+            };
+            assert!(
+                !complete || listed(name, found.nid) || whiteout(),
+                "directory {}: {:?} leads to {}, but is not listed so",
+                dir.nid(),
+                name.escape_ascii().to_string(),
+                found.nid
+            );
+        }
+    }
+    for (number, entry) in entries.iter().enumerate().step_by(step) {
+        let mut pos = entry.2;
+        let mut expected = entries[number..].iter().take(8);
+        let _ = image.read_dir(dir, &mut pos, |dirent| match expected.next() {
+            Some(entry) => {
+                assert_eq!(
+                    (dirent.name, dirent.nid, dirent.pos),
+                    (&entry.0[..], entry.1, entry.2)
+                );
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        });
+        assert!(expected.next().is_none(), "entries are gone");
+    }
+    // A cookie within an entry is one of the next.
+    for (first, second) in entries
+        .iter()
+        .zip(&entries[1.min(entries.len())..])
+        .step_by(step)
+    {
+        let mut pos = first.2 + 1;
+        let _ = image.read_dir(dir, &mut pos, |dirent| {
+            assert_eq!(dirent.pos, second.2);
+            ControlFlow::Break(())
+        });
+    }
+}
+
+/// Xattrs: the length that is asked for first is that of the value, and no byte behind it is
+/// written.
+pub fn xattrs(image: &Image<Memory>, node: &Node, names: &[(u8, Vec<u8>)]) {
+    for (index, name) in names.iter().take(20) {
+        let Ok(Some(len)) = image.xattr(node, *index, name, &mut []) else {
+            continue;
+        };
+        let mut out = vec![0xaa; len + 1];
+        assert_eq!(image.xattr(node, *index, name, &mut out), Ok(Some(len)));
+        assert_eq!(out.pop(), Some(0xaa));
+        let mut exact = vec![0x55; len];
+        assert_eq!(image.xattr(node, *index, name, &mut exact), Ok(Some(len)));
+        assert_eq!(out, exact);
+    }
+}
+
+/// Data: whole, or piece by piece.
+pub fn data(image: &Image<Memory>, node: &Node) {
+    let size = usize::try_from(node.size()).unwrap();
+    let mut whole = vec![0xaa; size + 1];
+    assert_eq!(image.read(node, 0, &mut whole), Ok(size));
+    assert_eq!(whole.pop(), Some(0xaa));
+    let mut pieces = vec![];
+    while pieces.len() < size {
+        let mut piece = vec![0; 1 + size / 7];
+        let len = image.read(node, pieces.len() as u64, &mut piece).unwrap();
+        assert!(len > 0);
+        pieces.extend(&piece[..len]);
+    }
+    assert_eq!(whole, pieces);
+}
+
+/// A regular file: where its content is, in one word and in two.
+pub fn content(image: &Image<Memory>, node: &Node) {
+    let redirect = image.redirect(node, &mut [0; 4096]);
+    match image.content(node) {
+        Ok(Content::Inline) => data(image, node),
+        Ok(Content::Sparse) => assert_eq!(redirect, Ok(None)),
+        // Its path may be no path, but it is there.
+        Ok(Content::External(_)) => assert_ne!(redirect, Ok(None)),
+        Err(_) => (),
+    }
+}

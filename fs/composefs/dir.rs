@@ -23,9 +23,15 @@ use kernel::{
 impl dir::Operations for Composefs {
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
         let sb = dir.super_block();
-        let found = sb.data().image().lookup(&inode::node(dir), name);
+        // Programs look names up in the order in which they read them: see `lookup_near`.
+        let near = u64::try_from(dir.hint().get()).ok().filter(|n| *n != 0);
+        let node = inode::node(dir);
+        let found = sb.data().image().lookup_near(&node, name, near);
         match found.map_err(|e| fault::of_image(dir, e))? {
-            Some(found) => inode::get(sb, found.nid),
+            Some(found) => {
+                dir.hint().set(usize::try_from(found.next).unwrap_or(0));
+                inode::get(sb, found.nid)
+            }
             None => Ok(None),
         }
     }

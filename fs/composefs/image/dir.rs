@@ -78,6 +78,9 @@ pub struct Found {
     pub nid: u64,
     /// Type of the file, as the entry says; the inode may differ.
     pub file_type: FileType,
+    /// Cookie of the entry behind it, or of where one would be: what [`Image::lookup_near`] may
+    /// be told when the next name is looked for. Never 0.
+    pub next: u64,
 }
 
 /// A directory's block, of which no more than the number of entries is known to be right.
@@ -132,6 +135,17 @@ impl<'b> Block<'b> {
         }
     }
 
+    /// Returns the cookie of what follows entry `index`, if this is the directory's block `number`.
+    fn next(&self, number: u64, index: usize) -> u64 {
+        let start = number.saturating_mul(BLOCK_SIZE);
+        match index.saturating_add(1) {
+            next if next < self.dirents.len() => {
+                start.saturating_add(to_u64(next).saturating_mul(DIRENT_SIZE))
+            }
+            _ => start.saturating_add(BLOCK_SIZE),
+        }
+    }
+
     /// Says whether `name` is before, in or after this block, by its first and last entry.
     fn side(&self, name: &[u8]) -> Result<Ordering, Corrupt> {
         if self.compare(name, 0)? == Ordering::Less {
@@ -143,24 +157,27 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// Searches the block for `name`.
-    fn search(&self, name: &[u8]) -> Result<Option<Found>, Corrupt> {
+    /// Searches the block for `name`, first at entry `near` if there is one of this number.
+    /// Returns the entry and its number.
+    fn search(
+        &self,
+        name: &[u8],
+        near: Option<usize>,
+    ) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
         let mut range = 0..self.dirents.len();
-        // Each step at least halves what is left.
+        let mut near = near.filter(|index| range.contains(index));
+        // Each step takes at least one entry from the range, and all but the first one half.
         while !range.is_empty() {
-            let middle = usize::midpoint(range.start, range.end);
+            let middle = near
+                .take()
+                .unwrap_or(usize::midpoint(range.start, range.end));
             let Some(dirent) = self.dirents.get(middle) else {
                 break;
             };
             match name::compare(name, self.name(middle, dirent)?) {
                 Ordering::Less => range.end = middle,
                 Ordering::Greater => range.start = middle.saturating_add(1),
-                Ordering::Equal => {
-                    return Ok(Some(Found {
-                        nid: dirent.nid.get(),
-                        file_type: FileType::of_raw(dirent.file_type),
-                    }))
-                }
+                Ordering::Equal => return Ok(Some((dirent, middle))),
             }
         }
         Ok(None)
@@ -199,22 +216,53 @@ impl<S: Source> Image<S> {
     ///
     /// C header: `fs/erofs/namei.c`: `erofs_namei()`
     pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
+        self.lookup_near(dir, name, None)
+    }
+
+    /// As [`Self::lookup`], but looks first at the entry at the cookie `near`, which may be any
+    /// number. Who looks up one name after the other, in the order in which
+    /// [`Self::read_dir`] gives them, finds each with one comparison.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`].
+    pub fn lookup_near(
+        &self,
+        dir: &Node,
+        name: &[u8],
+        near: Option<u64>,
+    ) -> Result<Option<Found>, Error<S::Error>> {
         let mut range = 0..dir.size().div_ceil(BLOCK_SIZE);
-        // Each step at least halves what is left.
+        let mut near = near
+            .map(|cookie| (cookie / BLOCK_SIZE, block_offset(cookie) / DIRENT_SIZE))
+            .filter(|(number, _)| range.contains(number));
+        // Each step takes at least one block from the range, and all but the first one half.
         while !range.is_empty() {
-            let middle = u64::midpoint(range.start, range.end);
+            let first = near.take();
+            let middle = match first {
+                Some((number, _)) => number,
+                None => u64::midpoint(range.start, range.end),
+            };
+            let index = first.map(|(_, index)| to_usize(index));
             let (pos, run, len) = self.dir_block(dir, middle)?;
             let block = Block::new(slice(&run, len, pos)?, pos)?;
             // The last block that is left needs no more questions.
-            let side = if range.end.saturating_sub(range.start) == 1 {
-                Ordering::Equal
-            } else {
-                block.side(name)?
+            let side = match index {
+                _ if range.end.saturating_sub(range.start) == 1 => Ordering::Equal,
+                Some(index) if block.compare(name, index)?.is_eq() => Ordering::Equal,
+                _ => block.side(name)?,
             };
             match side {
                 Ordering::Less => range.end = middle,
                 Ordering::Greater => range.start = middle.saturating_add(1),
-                Ordering::Equal => return Ok(block.search(name)?),
+                Ordering::Equal => {
+                    let found = block.search(name, index)?;
+                    return Ok(found.map(|(dirent, index)| Found {
+                        nid: dirent.nid.get(),
+                        file_type: FileType::of_raw(dirent.file_type),
+                        next: block.next(middle, index),
+                    }));
+                }
             }
         }
         Ok(None)

@@ -28,9 +28,15 @@ use core::{
 use kernel::{
     container_of,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     },
     types::Opaque, //
 };
@@ -133,6 +139,14 @@ impl<T: FileSystem> Inode<T> {
         unsafe { &(*self.container()).pinned }
     }
 
+    /// A number that the file system may keep with the inode; 0 at first.
+    #[inline]
+    pub fn hint(&self) -> &Hint {
+        // SAFETY: `Hint` is a transparent wrapper of a word that any value is good for. A new
+        // inode has 0 in `i_private`, which is for the file system, and only this uses it.
+        unsafe { &*(&raw mut (*self.0.get()).i_private).cast() }
+    }
+
     /// Its super block.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock<T> {
@@ -159,6 +173,24 @@ impl<T: FileSystem> Inode<T> {
         unsafe {
             bindings::fserror_report_data_lost(self.0.get(), 0, self.size());
         }
+    }
+}
+
+/// A number that helps to find something, and may be any: readers and writers are not ordered.
+#[repr(transparent)]
+pub struct Hint(Atomic<usize>);
+
+impl Hint {
+    /// Returns a number that was set, or 0.
+    #[inline]
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Sets it.
+    #[inline]
+    pub fn set(&self, value: usize) {
+        self.0.store(value, Relaxed);
     }
 }
 

@@ -221,6 +221,7 @@ fn directory(
     for absent in [&b""[..], b"\0", &[255; 255], &[255; 256], &[b'b'; 300]] {
         assert_eq!(lookup(absent), want.get(absent).copied());
     }
+    look_up_near(image, node, &want);
 
     // Cookies: from each entry, after each entry, and from anywhere.
     for (index, entry) in found.iter().enumerate().step_by(found.len() / 20 + 1) {
@@ -242,4 +243,46 @@ fn directory(
     }
     assert_eq!(list(image, node, u64::MAX, usize::MAX), (vec![], u64::MAX));
     assert_eq!(list(image, node, i64::MAX as u64, usize::MAX).0, vec![]);
+}
+
+/// Lookups that are told where to look first: one after the other, and led astray.
+fn look_up_near(image: &Image<Memory>, dir: &Node, want: &BTreeMap<Vec<u8>, (u64, u8)>) {
+    let near = |name: &[u8], near: u64| {
+        let before = image.source().runs.get();
+        let found = image.lookup_near(dir, name, Some(near)).unwrap();
+        (found, image.source().runs.get() - before)
+    };
+    let mut next = 0;
+    for (name, child) in want {
+        let (found, runs) = near(name, next);
+        let found = found.unwrap();
+        assert_eq!((found.nid, found.file_type.as_raw()), *child);
+        // The first one may have no predecessor that was found.
+        assert!(runs == 1 || next == 0);
+        next = found.next;
+    }
+    let blocks = dir.size().div_ceil(4096);
+    let bound = u64::from(blocks.ilog2()) + 2;
+    for (name, child) in want.iter().step_by(want.len() / 7 + 1) {
+        for astray in [
+            1,
+            12,
+            4080,
+            4095,
+            4096,
+            dir.size(),
+            dir.size() * 2,
+            u64::MAX,
+        ] {
+            let (found, runs) = near(name, astray);
+            let found = found.map(|found| (found.nid, found.file_type.as_raw()));
+            assert_eq!(found, Some(*child));
+            assert!(runs <= bound);
+            let absent = [&name[..], b"\x01"].concat();
+            assert_eq!(
+                near(&absent, astray).0.is_some(),
+                want.contains_key(&absent)
+            );
+        }
+    }
 }

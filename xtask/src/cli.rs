@@ -34,6 +34,8 @@ Environment:
   COMPOSEFS_DEBIAN_MIRROR  the mirror for the guest and the kernel's source
   COMPOSEFS_IMAGES         a directory of *.cfs.gz, images to test with
   COMPOSEFS_JOBS           how many compilers make runs at once
+  COMPOSEFS_STRESS_SECONDS how long each boot of the suite stress goes on
+  COMPOSEFS_STRESS_SEED    where chance starts from in it
   COMPOSEFS_ACCEL          kvm, tcg or auto (as vm --accel)";
 
 /// Builds, runs and tests composefs for Linux

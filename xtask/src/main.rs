@@ -13,6 +13,7 @@ mod context;
 mod demo;
 mod fixtures;
 mod guest;
+mod guest_program;
 mod kernel;
 mod ktap;
 mod module;

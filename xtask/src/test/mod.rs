@@ -8,6 +8,8 @@ mod host;
 mod module;
 mod report;
 mod selftests;
+mod stress;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -26,7 +28,7 @@ struct Suite {
 }
 
 /// All suites, in the order in which they run: quick ones first.
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 6] = [
     Suite {
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
@@ -51,6 +53,11 @@ const SUITES: [Suite; 5] = [
         name: "debug",
         about: "some of them on a kernel with KASAN, lockdep and more",
         run: boots::debug,
+    },
+    Suite {
+        name: "stress",
+        about: "many threads at once on both kernels (COMPOSEFS_STRESS_SECONDS: how long)",
+        run: stress::run,
     },
 ];
 

@@ -19,16 +19,14 @@ use anyhow::bail;
 use super::boots::Boot;
 use super::boots::Programs;
 use super::report::Report;
+use super::watch::Program;
+use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
 use crate::kernel::Kernel;
-use crate::ktap::Case;
-use crate::ktap::Parser;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
-use crate::vm;
 use crate::vm::Job;
-use crate::vm::Stream;
 use crate::vm::VmConfig;
 
 /// Where the directory is in a kernel tree.
@@ -72,7 +70,14 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot) -> Result<()> {
         fixtures::mount_command(),
         arguments(boot),
     )]);
-    watch(context, &config, report)
+    let program = Program {
+        name: "selftests",
+        about: "running the selftests in the guest",
+        // All are of this one collection.
+        prefix: &format!("{COLLECTION}: "),
+        suffix: "",
+    };
+    watch(context, &config, report, program)
 }
 
 /// What run_kselftest.sh is told.
@@ -89,62 +94,6 @@ fn arguments(boot: &Boot) -> String {
         arguments.push_str(&format!(" -o {}", limit.as_secs()));
     }
     arguments
-}
-
-/// Runs a guest whose standard output is KTAP.
-fn watch(context: &Context, config: &VmConfig, report: &mut Report) -> Result<()> {
-    let log = context.cache.numbered_log("selftests")?;
-    let step = Step::begin("running the selftests in the guest", &log)?;
-    let mut parser = Parser::default();
-    let mut partial = Vec::new();
-    let outcome = vm::run(context, config, &mut |stream, bytes| {
-        step.note(bytes);
-        if stream != Stream::Stdout {
-            return;
-        }
-        partial.extend_from_slice(bytes);
-        while let Some(end) = partial.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = partial.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some((what, value)) = figure(&line) {
-                report.figure(what, value);
-            }
-            let cases = parser.line(&line);
-            step.suspend(|| tell(report, &cases));
-        }
-    })?;
-    drop(step);
-    let mut cases = parser.line(&String::from_utf8_lossy(&partial));
-    cases.extend(parser.finish());
-    tell(report, &cases);
-    match &outcome.result {
-        Ok(0) => Ok(()),
-        Ok(status) => bail!(
-            "run_kselftest.sh ended with status {status}; its output is in {}",
-            log.display()
-        ),
-        Err(failure) => bail!(
-            "{}\nThe tests' output: {}",
-            outcome.explain(failure),
-            log.display()
-        ),
-    }
-}
-
-fn tell(report: &mut Report, cases: &[Case]) {
-    for case in cases {
-        // All are of this one collection.
-        let name = case.name.replace(&format!("{COLLECTION}: "), "");
-        report.case(&name, &case.verdict);
-    }
-}
-
-/// What a diagnostic line "figure: WHAT = VALUE" says.
-fn figure(line: &str) -> Option<(&str, &str)> {
-    line.trim_start_matches(['#', ' '])
-        .strip_prefix("figure: ")?
-        .trim_end()
-        .split_once(" = ")
 }
 
 /// Builds and installs the tests as the kernel's build does.
@@ -205,19 +154,4 @@ fn graft(source: &Path, tree: &Path, inside: &Path, ours: &Path) -> Result<()> {
         return Ok(());
     }
     graft(&source.join(next), &tree.join(next), below, ours)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::figure;
-
-    #[test]
-    fn a_figure_is_found_in_nested_diagnostics() {
-        assert_eq!(
-            figure("# # figure: images tried = 20000\n"),
-            Some(("images tried", "20000"))
-        );
-        assert_eq!(figure("# a figure: no = 1\n"), None);
-        assert_eq!(figure("ok 1 figure: no = 1\n"), None);
-    }
 }

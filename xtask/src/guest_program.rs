@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Programs of this workspace that run in the guest.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::context::Context;
+use crate::progress::Step;
+
+/// The guest's processor and system. Named, so that build scripts and macros,
+/// which run on the host, are built without [`FLAGS`].
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The guest's C library may be older than the host's.
+const FLAGS: &str = "-Ctarget-feature=+crt-static";
+
+/// Builds the package's program of the same name. Returns the directory that it
+/// is in, which holds nothing else that runs in the guest but such programs.
+///
+/// # Errors
+///
+/// When it does not compile, or the host has no static C library.
+pub fn build(context: &Context, package: &str) -> Result<PathBuf> {
+    let log = context.cache.log(&format!("guest-program-{package}"));
+    let step = Step::begin(format!("building {package}"), &log)?;
+    let target = context.cache.root().join("guest-programs");
+    step.run(
+        Command::new("cargo")
+            .current_dir(&context.repo)
+            .args(["build", "--release", "--package", package])
+            .args(["--target", TARGET])
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", FLAGS)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"),
+    )?;
+    drop(step);
+    Ok(target.join(TARGET).join("release"))
+}

@@ -12,6 +12,8 @@ use anyhow::Result;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::bench;
+use crate::bench::BenchArgs;
 use crate::context::Context;
 use crate::demo;
 use crate::guest;
@@ -89,6 +91,8 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
+    /// Measures composefs beside erofs and overlayfs
+    Bench(BenchArgs),
     /// Removes everything that was built or downloaded
     CleanCache,
 }
@@ -121,6 +125,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo { shell } => return demo::run(&context, shell),
         Task::Test { list: true, .. } => test::list(),
         Task::Test { names, .. } => return test::run(&context, &names),
+        Task::Bench(args) => return bench::run(&context, &args),
         Task::CleanCache => context.cache.clean()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@
 //! the clone.
 
 mod apt;
+mod bench;
 mod cache;
 mod cli;
 mod context;

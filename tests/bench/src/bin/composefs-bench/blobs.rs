@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows about the content of small files.
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+
+use anyhow::Result;
+use composefs_bench::Image;
+use composefs_bench::Plan;
+use composefs_bench::Stack;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::openat;
+use rustix::io::read;
+
+use crate::mounts::Mounted;
+use crate::mounts::Verity;
+use crate::objects;
+use crate::prepare::SMALL_DIR;
+use crate::recorder::Recorder;
+use crate::recorder::shuffled;
+use crate::walk::files;
+
+/// Opens, and opens and reads, with all in memory and verified before.
+pub fn small(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let paths = names(&plan.blobs, stack)?;
+    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+    let root = mounted.root();
+    let mut buffer = vec![0; 64 << 10];
+    read_all(root, &paths, &mut buffer)?;
+    recorder.time("open-read", || read_all(root, &paths, &mut buffer))?;
+    open_all(root, &paths)?;
+    recorder.time("open", || open_all(root, &paths))
+}
+
+fn read_all(root: impl AsFd, paths: &[CString], buffer: &mut [u8]) -> Result<()> {
+    for path in paths {
+        let file = openat(&root, path, OFlags::RDONLY, Mode::empty())?;
+        read(&file, &mut *buffer)?;
+    }
+    Ok(())
+}
+
+fn open_all(root: impl AsFd, paths: &[CString]) -> Result<()> {
+    for path in paths {
+        openat(&root, path, OFlags::RDONLY, Mode::empty())?;
+    }
+    Ok(())
+}
+
+/// The small files, by their names in the image or in the store.
+fn names(image: &Image, stack: Stack) -> Result<Vec<CString>> {
+    let mounted = Mounted::new(Stack::Erofs, image, Verity::Off)?;
+    let mut paths = shuffled(files(mounted.root())?);
+    paths.retain(|path| path.to_bytes().starts_with(SMALL_DIR.as_bytes()));
+    if stack == Stack::Ext4 {
+        for path in &mut paths {
+            *path = objects::name(mounted.path(), path)?;
+        }
+    }
+    Ok(paths)
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measures in the guest. `cargo xtask bench` starts it, with a plan; each
+//! measurement is a line of its standard output.
+
+mod blobs;
+mod caches;
+mod clock;
+mod disk;
+mod memory;
+mod mounts;
+mod objects;
+mod prepare;
+mod profile;
+mod recorder;
+mod tree;
+mod walk;
+
+use std::env;
+use std::path::Path;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use composefs_bench::Plan;
+use composefs_bench::Row;
+use composefs_bench::Stack;
+
+use recorder::Recorder;
+
+/// Some rows that are measured together.
+struct Measurement {
+    rows: &'static [&'static str],
+    run: fn(&Plan, Stack, &mut Recorder) -> Result<()>,
+}
+
+const MEASUREMENTS: &[Measurement] = &[
+    Measurement {
+        rows: &[
+            "cold-walk",
+            "warm-walk",
+            "readdir",
+            "cold-stat",
+            "slab",
+            "page-cache",
+            "free-memory",
+        ],
+        run: tree::walks,
+    },
+    Measurement {
+        rows: &["open-read", "open"],
+        run: blobs::small,
+    },
+    Measurement {
+        rows: &["requests"],
+        run: tree::requests,
+    },
+];
+
+fn main() -> Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", plan] => {
+            let plan = serde_json::from_str(plan).context("the plan is not understood")?;
+            run(&plan)
+        }
+        ["prepare", cfsctl, dir] => prepare::disk(Path::new(cfsctl), Path::new(dir)),
+        _ => bail!("usage: composefs-bench run PLAN | prepare CFSCTL DIR"),
+    }
+}
+
+fn run(plan: &Plan) -> Result<()> {
+    for name in &plan.rows {
+        if !MEASUREMENTS.iter().any(|m| m.rows.contains(&name.as_str())) {
+            bail!("nothing measures the row \"{name}\"");
+        }
+    }
+    for measurement in MEASUREMENTS {
+        for stack in Stack::ALL {
+            let wanted: Vec<&str> = measurement
+                .rows
+                .iter()
+                .copied()
+                .filter(|name| plan.rows.iter().any(|row| row == name))
+                .filter(|name| Row::named(name).is_some_and(|row| row.stacks.contains(&stack)))
+                .filter(|_| plan.profile.is_none_or(|only| only == stack))
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut recorder = Recorder::new(stack, wanted, plan)?;
+            for _ in 0..plan.repeat {
+                (measurement.run)(plan, stack, &mut recorder)?;
+            }
+            recorder.report()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much memory is used for what.
+
+use std::fs;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+/// KiB of memory in use at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// By slabs: inodes, dentries.
+    pub slab: u64,
+    /// By the page cache.
+    pub page_cache: u64,
+    /// By nothing.
+    pub free: u64,
+}
+
+impl Memory {
+    /// What is used now.
+    pub fn now() -> Result<Self> {
+        // Each processor counts for itself before it adds to the sums.
+        fs::write("/proc/sys/vm/stat_refresh", "1").context("/proc/sys/vm/stat_refresh")?;
+        let info = fs::read_to_string("/proc/meminfo")?;
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+                .with_context(|| format!("/proc/meminfo has no {name}"))
+        };
+        Ok(Self {
+            slab: field("Slab")?,
+            page_cache: field("Cached")?,
+            free: field("MemFree")? + set_aside()?,
+        })
+    }
+}
+
+/// Free pages that processors keep for themselves, which MemFree leaves out.
+fn set_aside() -> Result<u64> {
+    let zones = fs::read_to_string("/proc/zoneinfo")?;
+    let pages: u64 = zones
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("count:")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
+    Ok(pages * 4)
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was measured, on its way out.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use composefs_bench::Figure;
+use composefs_bench::Line;
+use composefs_bench::Plan;
+use composefs_bench::Profile;
+use composefs_bench::Random;
+use composefs_bench::Stack;
+
+use crate::clock;
+use crate::profile::Profiler;
+
+/// Keeps the values of the rows that were asked for.
+pub struct Recorder {
+    stack: Stack,
+    wanted: Vec<&'static str>,
+    runs: BTreeMap<&'static str, Vec<u64>>,
+    entries: Option<u64>,
+    profilers: BTreeMap<&'static str, Profiler>,
+}
+
+impl Recorder {
+    /// For these rows, none of which has values yet.
+    pub fn new(stack: Stack, wanted: Vec<&'static str>, plan: &Plan) -> Result<Self> {
+        let mut profilers = BTreeMap::new();
+        if plan.profile.is_some() {
+            for row in &wanted {
+                profilers.insert(*row, Profiler::new()?);
+            }
+        }
+        Ok(Self {
+            stack,
+            wanted,
+            runs: BTreeMap::new(),
+            entries: None,
+            profilers,
+        })
+    }
+
+    /// Does something and notes what it took.
+    pub fn time<T>(&mut self, row: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if let Some(profiler) = self.profilers.get_mut(row) {
+            return profiler.watch(work);
+        }
+        let before = clock::now();
+        let result = work();
+        let after = clock::now();
+        self.note(row, after - before);
+        result
+    }
+
+    /// Notes a value.
+    pub fn note(&mut self, row: &'static str, value: u64) {
+        if self.wanted.contains(&row) {
+            self.runs.entry(row).or_default().push(value);
+        }
+    }
+
+    /// Notes how many entries there are in the image.
+    pub fn entries(&mut self, entries: u64) {
+        self.entries = Some(entries);
+    }
+
+    /// Writes everything to standard output.
+    pub fn report(self) -> Result<()> {
+        for (row, runs) in self.runs {
+            say(&Line::Figure(Figure {
+                row: row.to_owned(),
+                stack: self.stack,
+                runs,
+                entries: self.entries,
+            }))?;
+        }
+        for (row, profiler) in self.profilers {
+            say(&Line::Profile(Profile {
+                row: row.to_owned(),
+                stack: self.stack,
+                period: Profiler::PERIOD,
+                repeat: profiler.runs(),
+                functions: profiler.functions()?,
+            }))?;
+        }
+        Ok(())
+    }
+}
+
+fn say(line: &Line) -> Result<()> {
+    println!("{}", serde_json::to_string(line)?);
+    Ok(())
+}
+
+/// The same, in an order that is always the same and nobody can foresee.
+pub fn shuffled<T>(mut list: Vec<T>) -> Vec<T> {
+    let mut random = Random::new(2);
+    for last in (1..list.len()).rev() {
+        list.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    list
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the instructions went, for people.
+
+use std::cmp::Reverse;
+
+use composefs_bench::Profile;
+
+/// Functions that are shown of each kind.
+const SHOWN: usize = 70;
+
+/// Prints the functions by their own weight, then by that of all they call.
+pub fn print(profiles: &[Profile]) {
+    for profile in profiles {
+        let all: u64 = profile.functions.iter().map(|sample| sample.own).sum();
+        // Millions of instructions in one repetition, for one sample.
+        let weight = profile.period as f64 / f64::from(profile.repeat.max(1)) / 1e6;
+        println!(
+            "{} on {}: {:.1} M instructions, from {all} samples",
+            profile.row,
+            profile.stack,
+            all as f64 * weight
+        );
+        let share = |samples: u64| samples as f64 * 100.0 / all.max(1) as f64;
+        let mut functions: Vec<_> = profile.functions.iter().collect();
+        for by_own in [true, false] {
+            let key = |sample: &composefs_bench::Sample| match by_own {
+                true => sample.own,
+                false => sample.total,
+            };
+            functions.sort_by_key(|sample| (Reverse(key(sample)), sample.function.clone()));
+            println!(
+                "\n  M instr       %  {}",
+                if by_own {
+                    "in the function itself"
+                } else {
+                    "with what it calls"
+                }
+            );
+            for sample in functions
+                .iter()
+                .take(SHOWN)
+                .filter(|sample| key(sample) > 0)
+            {
+                let samples = key(sample);
+                println!(
+                    "{:>9.2} {:>7.2}  {}",
+                    samples as f64 * weight,
+                    share(samples),
+                    sample.function
+                );
+            }
+        }
+        println!();
+    }
+}

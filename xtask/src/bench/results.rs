@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What one run has measured.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use composefs_bench::Figure;
+use composefs_bench::Profile;
+use composefs_bench::Stack;
+use serde::Serialize;
+
+/// All figures of a run, as they are kept in JSON.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// Name of the image that was walked.
+    pub tree: String,
+    /// The measurements.
+    pub figures: Vec<Figure>,
+    /// The profiles.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
+}
+
+impl Results {
+    /// Nothing yet.
+    pub fn of(tree: &str) -> Self {
+        Self {
+            tree: tree.to_owned(),
+            figures: Vec::new(),
+            profiles: Vec::new(),
+        }
+    }
+
+    /// The measurement of a row on something.
+    pub fn figure(&self, row: &str, stack: Stack) -> Option<&Figure> {
+        self.figures
+            .iter()
+            .find(|figure| figure.row == row && figure.stack == stack)
+    }
+
+    /// What a row costs, as a multiple of what it costs elsewhere.
+    pub fn ratio(&self, row: &str, to: Stack) -> Option<f64> {
+        let ours = self.figure(row, Stack::Composefs)?.value();
+        let theirs = self.figure(row, to)?.value();
+        (theirs > 0).then(|| ours as f64 / theirs as f64)
+    }
+
+    /// Writes them all.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(path, text).with_context(|| path.display().to_string())
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The results for people.
+
+use composefs_bench::ROWS;
+use composefs_bench::Row;
+use composefs_bench::Stack;
+use composefs_bench::Unit;
+
+use super::baseline::Baseline;
+use super::results::Results;
+
+/// Prints the table of everything that was measured.
+pub fn print(results: &Results, baseline: &Baseline) {
+    let entries = results.figures.iter().find_map(|figure| figure.entries);
+    println!(
+        "The tree is {}{}.",
+        results.tree,
+        match entries {
+            Some(entries) => format!(", of {entries} entries"),
+            None => String::new(),
+        }
+    );
+    println!("Ratios are those of composefs to the others: less is better.\n");
+    println!(
+        "{:<44} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}  {:>9} {:<6} {:>6} {:>7}",
+        "",
+        "",
+        "composefs",
+        "erofs",
+        "er.+ovl.",
+        "ext4",
+        "/erofs",
+        "/e.+o.",
+        "/ext4",
+        "goal",
+        "",
+        "spread",
+        "change"
+    );
+    for row in ROWS {
+        if let Some(line) = line(row, results, baseline) {
+            println!("{line}");
+        }
+    }
+}
+
+fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
+    let ours = results.figure(row.name, Stack::Composefs)?;
+    let mut text = format!("{:<44} {:>8}", row.title, row.unit);
+    for stack in Stack::ALL {
+        let shown = results
+            .figure(row.name, stack)
+            .map(|figure| amount(row.unit, figure.value()));
+        text += &format!(" {:>9}", shown.unwrap_or_default());
+    }
+    for stack in [Stack::Erofs, Stack::Overlay, Stack::Ext4] {
+        let shown = results
+            .ratio(row.name, stack)
+            .map(|ratio| format!("{ratio:.3}"));
+        text += &format!(" {:>7}", shown.unwrap_or_default());
+    }
+    let (goal, met) = match row.goal {
+        Some(goal) => {
+            let most = goal.of(ours.entries);
+            let met = if ours.value() <= most {
+                "met"
+            } else {
+                "MISSED"
+            };
+            (amount(row.unit, most), met)
+        }
+        None => (String::new(), ""),
+    };
+    text += &format!("  {goal:>9} {met:<6}");
+    let spread = Stack::ALL
+        .iter()
+        .filter_map(|&stack| results.figure(row.name, stack))
+        .map(|figure| figure.spread())
+        .fold(0.0, f64::max);
+    text += &format!(" {:>5.2}%", spread * 100.0);
+    if let Some(change) = baseline.change(&results.tree, ours) {
+        let mark = if Baseline::is_dearer(change) {
+            " DEARER"
+        } else {
+            ""
+        };
+        text += &format!(" {:>+6.2}%{mark}", change * 100.0);
+    }
+    Some(text)
+}
+
+/// A value as it is shown.
+pub fn amount(unit: Unit, value: u64) -> String {
+    match unit {
+        Unit::Instructions => format!("{:.2}", value as f64 / 1e6),
+        Unit::KiB | Unit::Requests => value.to_string(),
+    }
+}

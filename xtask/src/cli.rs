@@ -85,7 +85,8 @@ enum Task {
     },
     /// Runs the tests: those of the host, then those of the guest
     Test {
-        /// Only the suites of these names
+        /// Only the suites of these names; selftests:readdir is one program of
+        /// its suite, stress:plain one kernel
         names: Vec<String>,
         /// Names the suites
         #[arg(long)]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use anyhow::bail;
 
 use super::report::Report;
 use super::selftests;
@@ -14,16 +15,16 @@ use crate::kernel::Flavor;
 
 /// A choice among the programs of tests/selftests, named without their `.py`.
 #[derive(Clone, Copy, Debug)]
-pub enum Programs {
+pub enum Programs<'a> {
     /// All that are not named.
-    AllBut(&'static [&'static str]),
+    AllBut(&'a [&'a str]),
     /// Those that are named.
-    Only(&'static [&'static str]),
+    Only(&'a [&'a str]),
 }
 
 /// One boot of the guest.
 #[derive(Clone, Copy, Debug)]
-pub struct Boot {
+pub struct Boot<'a> {
     /// What its logs are called after.
     pub name: &'static str,
     /// Which kernel.
@@ -31,14 +32,14 @@ pub struct Boot {
     /// More for the kernel's command line.
     pub append: &'static [&'static str],
     /// What runs.
-    pub programs: Programs,
+    pub programs: Programs<'a>,
     /// All the time that the boot may take, under emulation.
     pub timeout: Duration,
     /// The time that one program may take, if not that of `settings`.
     pub program_timeout: Option<Duration>,
 }
 
-const PLAIN: Boot = Boot {
+const PLAIN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Plain,
     append: &[],
@@ -49,7 +50,7 @@ const PLAIN: Boot = Boot {
 
 /// What looks at memory, locks and lifetimes. Comparisons of whole trees would
 /// take too long: the debug kernel makes system calls thirty times slower.
-const DEBUG: Boot = Boot {
+const DEBUG: Boot<'_> = Boot {
     name: "debug",
     flavor: Flavor::Debug,
     append: &[],
@@ -78,4 +79,29 @@ pub fn plain(context: &Context, report: &mut Report) -> Result<()> {
 /// The debug kernel.
 pub fn debug(context: &Context, report: &mut Report) -> Result<()> {
     selftests::run(context, report, &DEBUG)
+}
+
+/// Some programs, with commas between their names, on the plain kernel.
+pub fn plain_part(context: &Context, report: &mut Report, names: &str) -> Result<()> {
+    part(context, report, &PLAIN, names)
+}
+
+/// The same on the debug kernel.
+pub fn debug_part(context: &Context, report: &mut Report, names: &str) -> Result<()> {
+    part(context, report, &DEBUG, names)
+}
+
+fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str) -> Result<()> {
+    let names: Vec<&str> = names.split(',').collect();
+    for name in &names {
+        let program = context.repo.join(format!("tests/selftests/{name}.py"));
+        if !program.exists() {
+            bail!("there is no program {}", program.display());
+        }
+    }
+    let boot = Boot {
+        programs: Programs::Only(&names),
+        ..*boot
+    };
+    selftests::run(context, report, &boot)
 }

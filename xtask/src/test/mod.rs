@@ -25,7 +25,11 @@ struct Suite {
     name: &'static str,
     about: &'static str,
     run: fn(&Context, &mut Report) -> Result<()>,
+    /// Runs a part of it, as `SUITE:PART`.
+    part: Option<Part>,
 }
+
+type Part = fn(&Context, &mut Report, &str) -> Result<()>;
 
 /// All suites, in the order in which they run: quick ones first.
 const SUITES: [Suite; 6] = [
@@ -33,31 +37,37 @@ const SUITES: [Suite; 6] = [
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
         run: host::run,
+        part: None,
     },
     Suite {
         name: "module",
         about: "formatting and lints of the module, and that it cannot panic",
         run: module::run,
+        part: None,
     },
     Suite {
         name: "harness",
         about: "that a guest which panics, hangs or lies does not pass",
         run: harness::run,
+        part: None,
     },
     Suite {
         name: "selftests",
         about: "tests/selftests in the guest, by run_kselftest.sh",
         run: boots::plain,
+        part: Some(boots::plain_part),
     },
     Suite {
         name: "debug",
         about: "some of them on a kernel with KASAN, lockdep and more",
         run: boots::debug,
+        part: Some(boots::debug_part),
     },
     Suite {
         name: "stress",
         about: "many threads at once on both kernels (COMPOSEFS_STRESS_SECONDS: how long)",
         run: stress::run,
+        part: Some(stress::part),
     },
 ];
 
@@ -68,37 +78,58 @@ pub fn list() {
     }
 }
 
-/// Runs the suites of these names, or all.
+/// Runs the suites of these names, or all. `SUITE:PART` is a part of one.
 ///
 /// # Errors
 ///
 /// When a name is unknown. A suite that cannot run counts as a failed test.
 pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !SUITES.iter().any(|suite| suite.name == name.as_str()))
-    {
-        let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-        bail!(
-            "no test suite \"{unknown}\"; there are: {}",
-            known.join(" ")
-        );
+    let wanted: Vec<(&str, Option<&str>)> = names.iter().map(|name| split(name)).collect();
+    for (name, part) in &wanted {
+        let Some(suite) = SUITES.iter().find(|suite| suite.name == *name) else {
+            let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+            bail!("no test suite \"{name}\"; there are: {}", known.join(" "));
+        };
+        if part.is_some() && suite.part.is_none() {
+            bail!("the suite \"{name}\" runs as a whole only");
+        }
     }
     let mut report = Report::default();
     for suite in &SUITES {
-        if !names.is_empty() && !names.iter().any(|name| name == suite.name) {
-            continue;
+        if names.is_empty() {
+            suite.run(context, &mut report, None)?;
         }
+        for (_, part) in wanted.iter().filter(|(name, _)| *name == suite.name) {
+            suite.run(context, &mut report, *part)?;
+        }
+    }
+    Ok(report.summary())
+}
+
+/// Splits `SUITE:PART`.
+fn split(name: &str) -> (&str, Option<&str>) {
+    match name.split_once(':') {
+        Some((name, part)) => (name, Some(part)),
+        None => (name, None),
+    }
+}
+
+impl Suite {
+    fn run(&self, context: &Context, report: &mut Report, part: Option<&str>) -> Result<()> {
         if signals::interrupted() {
             bail!("interrupted");
         }
-        report.begin(suite.name);
-        if let Err(error) = (suite.run)(context, &mut report) {
+        report.begin(self.name);
+        let result = match (part, self.part) {
+            (Some(part), Some(run)) => run(context, report, part),
+            _ => (self.run)(context, report),
+        };
+        if let Err(error) = result {
             if signals::interrupted() {
                 return Err(error);
             }
             report.fail("the suite could not run", &format!("{error:#}"));
         }
+        Ok(())
     }
-    Ok(report.summary())
 }

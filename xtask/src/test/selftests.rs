@@ -37,7 +37,7 @@ const COLLECTION: &str = "filesystems/composefs";
 /// # Errors
 ///
 /// When the tests cannot be built or the guest not be made.
-pub fn run(context: &Context, report: &mut Report, boot: &Boot) -> Result<()> {
+pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
     let ours = context.repo.join("tests/selftests");
     if !ours.join("Makefile").exists() {
         bail!("{} has no Makefile", ours.display());
@@ -81,7 +81,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot) -> Result<()> {
 }
 
 /// What run_kselftest.sh is told.
-fn arguments(boot: &Boot) -> String {
+fn arguments(boot: &Boot<'_>) -> String {
     let (option, names) = match boot.programs {
         Programs::AllBut(names) => ("--skip", names),
         Programs::Only(names) => ("--test", names),

@@ -5,6 +5,7 @@
 //! then on the debug kernel, which sees more.
 
 use std::env;
+use std::slice;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -67,11 +68,26 @@ const BOOTS: [Boot; 2] = [
 /// When the program cannot be built or a guest not be made, or did not end
 /// well.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    boots(context, report, &BOOTS)
+}
+
+/// Runs it on one of the kernels.
+///
+/// # Errors
+///
+/// As [`run`], and when there is no such kernel.
+pub fn part(context: &Context, report: &mut Report, flavor: &str) -> Result<()> {
+    let boot = BOOTS.iter().find(|boot| boot.flavor.name() == flavor);
+    let boot = boot.with_context(|| format!("there is no kernel \"{flavor}\""))?;
+    boots(context, report, slice::from_ref(boot))
+}
+
+fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
     let seconds = number(SECONDS)?;
     let seed = number(SEED)?.unwrap_or(1);
     let programs = guest_program::build(context, "composefs-stress")?;
     let disk = fixtures::make(context)?;
-    for boot in BOOTS {
+    for boot in boots {
         let seconds = seconds.unwrap_or(boot.seconds);
         let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
         config.job = Job::Command(vec![format!(

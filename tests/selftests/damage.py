@@ -12,114 +12,20 @@ memory; blocks that are whole can be read; and what is put right works again.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import mmap
 import os
 import signal
 import struct
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import disk, fixtures, ktap, mounts, objects, special, uring
+from lib import disk, fixtures, ktap, mounts, objects, special
+from lib.blocks import WAYS, outcome, read, refusal
 from lib.disk import BLOCK, Disk, forget
 from lib.special import opened
 
 suite = ktap.Suite()
-
-# The kernel's own threads for io_uring are no harm to a child.
-warnings.filterwarnings("ignore", ".*multi-threaded.*", DeprecationWarning)
-
-# Reads a block of an open file.
-Way = Callable[[int, int], bytes]
-
-# What the child that touches a mapping ends with.
-UNTOUCHED = 99
-
-
-def read(fd: int, block: int) -> bytes:
-    return os.pread(fd, BLOCK, block * BLOCK)
-
-
-def read_direct(fd: int, block: int) -> bytes:
-    path = f"/proc/self/fd/{fd}"
-    with opened(path, os.O_RDONLY | os.O_DIRECT) as direct, \
-            mmap.mmap(-1, BLOCK) as room:
-        count = os.preadv(direct, [room], block * BLOCK)
-        return room[:count]
-
-
-def read_at_once(fd: int, block: int) -> bytes:
-    """By readahead(2) and io_uring(7)."""
-    os.posix_fadvise(fd, block * BLOCK, BLOCK, os.POSIX_FADV_WILLNEED)
-    ring = uring.Ring(1)
-    try:
-        found = ring.read(fd, [(block * BLOCK, BLOCK)])[0]
-    finally:
-        ring.close()
-    if isinstance(found, int):
-        raise OSError(found, "io_uring")
-    return found
-
-
-def splice(fd: int, block: int) -> bytes:
-    reader, writer = os.pipe()
-    try:
-        count = os.splice(fd, writer, BLOCK, offset_src=block * BLOCK)
-        return os.read(reader, count) if count else b""
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def sendfile(fd: int, block: int) -> bytes:
-    out = os.memfd_create("out")
-    try:
-        os.sendfile(out, fd, block * BLOCK, BLOCK)
-        return os.pread(out, BLOCK, 0)
-    finally:
-        os.close(out)
-
-
-def mapped(fd: int, block: int, kind: int, protection: int) -> bytes:
-    """In a child, as the fault is the end of it. SIGBUS becomes EFAULT."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGBUS, signal.SIG_DFL)
-            view = mmap.mmap(fd, 0, kind, protection)
-            at = block * BLOCK
-            if protection & mmap.PROT_WRITE:
-                view[at] = view[at]
-            os.write(writer, view[at:at + BLOCK])
-            os._exit(0)
-        finally:
-            os._exit(UNTOUCHED)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        found = answer.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status == -signal.SIGBUS:
-        raise OSError(errno.EFAULT, "SIGBUS")
-    if status:
-        raise AssertionError(f"the child ended with {status}")
-    return found
-
-
-def map_shared(fd: int, block: int) -> bytes:
-    return mapped(fd, block, mmap.MAP_SHARED, mmap.PROT_READ)
-
-
-def map_private(fd: int, block: int) -> bytes:
-    return mapped(fd, block, mmap.MAP_PRIVATE,
-                  mmap.PROT_READ | mmap.PROT_WRITE)
-
-
-WAYS: tuple[Way, ...] = (read, read_direct, read_at_once, splice, sendfile,
-                         map_shared, map_private)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,25 +62,6 @@ PLACES = (
           lambda where, path: where.fill_hole(path, 5), 5,
           can_be_undone=False),
 )
-
-
-def outcome(way: Way, fd: int, block: int, data: bytes) -> str:
-    """What reading a block gives: the content, other content, an error."""
-    try:
-        found = way(fd, block)
-    except OSError as error:
-        if error.errno == errno.EFAULT:
-            return "SIGBUS"
-        return ktap.errno_name(error.errno)
-    right = data[block * BLOCK:(block + 1) * BLOCK]
-    # A mapping shows zeros to the end of the page.
-    if found.rstrip(b"\0") == right.rstrip(b"\0"):
-        return "the content"
-    return f"other content ({len(found)} bytes)"
-
-
-def refusal(way: Way) -> str:
-    return "SIGBUS" if way in (map_shared, map_private) else "EIO"
 
 
 @contextmanager

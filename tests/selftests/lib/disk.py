@@ -69,15 +69,22 @@ class Disk:
             file.seek(at)
             file.write(bytes([byte[0] ^ 0x01]))
 
+    def inode_at(self, path: str | Path) -> int:
+        """Where the inode of a file is."""
+        number = os.stat(path).st_ino
+        found = re.search(r"block (\d+), offset (0x[0-9a-f]+)",
+                          self.debugfs(f"imap <{number}>"))
+        if not found:
+            raise AssertionError(f"debugfs tells nothing about {path}")
+        return int(found[1]) * BLOCK + int(found[2], 16)
+
     def fill_hole(self, path: str | Path, block: int) -> None:
         """Makes the file system believe that a hole before all content has a
         block, with something in it."""
-        found = re.search(r"block (\d+), offset (0x[0-9a-f]+)",
-                          self.debugfs(f"imap <{os.stat(path).st_ino}>"))
         free = re.search(r"found: (\d+)", self.debugfs("ffb 1"))
-        if not found or not free:
-            raise AssertionError(f"debugfs tells nothing about {path}")
-        at = int(found[1]) * BLOCK + int(found[2], 16) + _EXTENTS_AT
+        if not free:
+            raise AssertionError("debugfs finds no free block")
+        at = self.inode_at(path) + _EXTENTS_AT
         with open(self.image, "r+b") as file:
             file.seek(at)
             magic, count, most, depth, generation = _HEADER.unpack(

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""A disk that fails when it is told to: device-mapper over a loop device."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import disk, fixtures, ktap, mounts
+from .disk import BLOCK, Disk
+
+SECTOR = 512
+PER_BLOCK = BLOCK // SECTOR
+
+_numbers = itertools.count()
+
+
+def dmsetup(*arguments: str, table: str | None = None) -> str:
+    done = subprocess.run(["dmsetup", "--noudevsync", *arguments],
+                          input=table, capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        raise AssertionError(f"dmsetup {' '.join(arguments)}: "
+                             f"{done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+class Device:
+    """A device as large as the one below."""
+
+    def __init__(self, below: str, size: int) -> None:
+        self.below = below
+        self.sectors = size // SECTOR
+        self.name = f"composefs-{os.getpid()}-{next(_numbers)}"
+        dmsetup("create", self.name, table=self._good(0, self.sectors))
+        # The other names of it are made by udev, if there is one.
+        self.node = dmsetup("info", "--columns", "--noheadings",
+                            "-o", "blkdevname", self.name)
+        self.path = f"/dev/{self.node}"
+
+    def _good(self, first: int, count: int) -> str:
+        return f"{first} {count} linear {self.below} {first}\n"
+
+    def _load(self, table: str) -> None:
+        # What waits is not waited for, and the file system not asked.
+        dmsetup("suspend", "--noflush", "--nolockfs", self.name)
+        dmsetup("load", self.name, table=table)
+        dmsetup("resume", self.name)
+
+    def work(self) -> None:
+        """Works as it should."""
+        self._load(self._good(0, self.sectors))
+
+    def fail(self) -> None:
+        """Fails altogether."""
+        self._load(f"0 {self.sectors} error\n")
+
+    def replace(self, blocks: Iterable[int], target: str) -> None:
+        """Gives some blocks another target: a line of a table without the
+        first two numbers, with @ for the block's sector."""
+        table, at = "", 0
+        for block in sorted(set(blocks)):
+            first = block * PER_BLOCK
+            if first > at:
+                table += self._good(at, first - at)
+            table += f"{first} {PER_BLOCK} " + \
+                target.replace("@", str(first)) + "\n"
+            at = first + PER_BLOCK
+        if at < self.sectors:
+            table += self._good(at, self.sectors - at)
+        self._load(table)
+
+    def fail_at(self, *blocks: int) -> None:
+        """Fails where these blocks are read."""
+        self.replace(blocks, "error")
+
+    def corrupt_at(self, *blocks: int) -> None:
+        """Changes a byte of what is read of these blocks."""
+        self.replace(blocks, f"flakey {self.below} @ 0 1 "
+                             "5 corrupt_bio_byte 100 r 165 0")
+
+    def vanish(self) -> None:
+        """Is taken away by force: all that is left of it fails."""
+        subprocess.run(["dmsetup", "--noudevsync", "remove", "--force",
+                        "--noflush", "--nolockfs", self.name],
+                       capture_output=True, check=False)
+
+    def remove(self) -> None:
+        if os.path.exists(f"/sys/block/{self.node}"):
+            dmsetup("remove", "--retry", self.name)
+
+
+class Shaky(Disk):
+    """A read-only ext4 on such a device."""
+
+    def __init__(self, image: Path, top: Path, device: Device,
+                 loop: str) -> None:
+        super().__init__(image, top)
+        self.device = device
+        self.loop = loop
+
+    def blocks(self, path: str | Path) -> list[int]:
+        """Where a file without holes is on the device, block by block, with
+        what fs-verity adds to it."""
+        said = self.debugfs(f"blocks <{os.stat(path).st_ino}>")
+        return [int(word) for word in said.split()]
+
+    def inode_block(self, path: str | Path) -> int:
+        """The block of the device that a file's inode is in."""
+        return int(self.inode_at(path) // BLOCK)
+
+
+@contextmanager
+def _prepared(fill_from: list[tuple[Path, str, bool]]) -> Iterator[Path]:
+    """A file with an ext4 that has copies of some files: each with its name,
+    and whether it has fs-verity."""
+    from . import objects  # pylint: disable=import-outside-toplevel
+
+    image = fixtures.SCRATCH / f"shaky-{next(_numbers)}.img"
+    disk.make(image, 64 << 20)
+    try:
+        with mounts.directory() as top:
+            subprocess.run(["mount", "-o", "loop", image, top], check=True)
+            try:
+                store = objects.Store(Path(top))
+                for source, name, verity in fill_from:
+                    path = store.plain(name, source.read_bytes())
+                    if verity:
+                        objects.enable_verity(path)
+            finally:
+                subprocess.run(["umount", top], check=True)
+        yield image
+    finally:
+        image.unlink()
+
+
+@contextmanager
+def mounted(*files: tuple[Path, str, bool]) -> Iterator[Shaky]:
+    """A disk with copies of these files: source, name, whether fs-verity is
+    enabled."""
+    with _prepared(list(files)) as image, mounts.directory() as top:
+        loop = subprocess.run(
+            ["losetup", "--find", "--show", image],
+            capture_output=True, text=True, check=True).stdout.strip()
+        try:
+            device = Device(loop, image.stat().st_size)
+            try:
+                subprocess.run(
+                    ["mount", "-t", "ext4", "-o",
+                     "ro,noload,errors=continue", device.path, top],
+                    check=True)
+                try:
+                    yield Shaky(image, Path(top), device, loop)
+                finally:
+                    if os.path.ismount(top):
+                        mounts.umount(top, mounts.MNT_DETACH)
+            finally:
+                device.remove()
+        finally:
+            subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+def require() -> None:
+    """Ends the program where there is no device-mapper."""
+    if subprocess.run(["which", "dmsetup"], capture_output=True,
+                      check=False).returncode:
+        ktap.skip_all("no dmsetup: install it")
+    done = subprocess.run(["dmsetup", "targets"], capture_output=True,
+                          text=True, check=False)
+    missing = [name for name in ("linear", "error", "flakey")
+               if name not in done.stdout]
+    if missing:
+        ktap.skip_all(f"device-mapper has no {', '.join(missing)} target")

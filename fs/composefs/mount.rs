@@ -380,10 +380,17 @@ fn open_basedir(
         return Err(EINVAL);
     }
     let mount = ours.add(&path).inspect_err(|e| {
-        fc.error(fmt!(
-            "basedir {name}: its mount cannot be cloned: {}",
-            Reason(*e)
-        ));
+        if *e == EINVAL {
+            fc.error(fmt!(
+                "basedir {name}: its mount cannot be cloned: it is unbindable, not of this mount \
+                 namespace, or hides what this user namespace may not uncover"
+            ));
+        } else {
+            fc.error(fmt!(
+                "basedir {name}: its mount cannot be cloned: {}",
+                Reason(*e)
+            ));
+        }
     })?;
     Ok(mount.root())
 }

@@ -19,8 +19,10 @@ use crate::{
             Parsed,
             Value, //
         },
+        cred,
         path::Path,
-        super_block::SuperBlock, //
+        super_block::SuperBlock,
+        FileSystem, //
     },
     Composefs, //
 };
@@ -88,6 +90,13 @@ impl context::Operations for Composefs {
         options: &mut Options,
         param: &Parameter<'_>,
     ) -> Result<Parsed> {
+        // The VFS would refuse it as well, without a word.
+        if !Self::allows_user_namespaces() && !cred::is_admin() {
+            fc.error(fmt!(
+                "only root may mount, unless the module is loaded with userns_mount=1"
+            ));
+            return Err(EPERM);
+        }
         match (param.key.to_bytes(), &param.value) {
             (b"source", Value::Path(path)) => {
                 fc.set_source(path.name()?).inspect_err(|_| {

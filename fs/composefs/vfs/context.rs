@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    cred,
     path::Path,
     super_block::{
         self,
@@ -107,8 +108,14 @@ impl FsContext<'_> {
     }
 
     /// Tells the user what is wrong: a line to read from the context's file descriptor, or in the
-    /// kernel log if the mount was asked for by mount(2).
+    /// kernel log if the mount was asked for by mount(2). The root of a user namespace writes
+    /// nothing there.
     pub fn error(&self, args: fmt::Arguments<'_>) {
+        // SAFETY: The context is valid and locked.
+        let has_own_log = unsafe { !(*self.fc.as_ptr()).log.log.is_null() };
+        if !has_own_log && !cred::is_admin() {
+            return;
+        }
         if let Ok(message) = CString::try_from_fmt(args) {
             // SAFETY: The context is valid, and the message a C string that is copied.
             unsafe { bindings::fc_error(self.fc.as_ptr(), message.as_char_ptr()) };

@@ -44,7 +44,7 @@ impl<T: FileSystem> InternalMount<T> {
             // It has no owner: a module cannot go as long as something counts as using it, and
             // this is there until the module goes.
             fs_type: Opaque::new(bindings::file_system_type {
-                name: T::NAME.as_char_ptr(),
+                name: T::INTERNAL_NAME.as_char_ptr(),
                 init_fs_context: Some(init_fs_context::<T>),
                 kill_sb: Some(bindings::kill_anon_super),
                 ..pin_init::zeroed()

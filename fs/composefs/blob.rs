@@ -64,7 +64,13 @@ pub(crate) struct Blob {
     /// Whether it has passed. That is once and for all: the path keeps its inode in memory, and the
     /// digest of an inode does not change.
     verified: Flag,
+    /// The object, opened for all who read it: see [`shared`].
+    shared: OnceBackingFile,
 }
+
+/// Largest object that is opened once for all who read it, in bytes: what one readahead brings in.
+/// The readahead of larger ones is a matter of each open file.
+const SHARED_MAX: u64 = 128 << 10;
 
 /// Longest path of an object in bytes, with a NUL.
 const PATH_MAX: usize = 4096;
@@ -170,6 +176,38 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
     open.file.get_or_set(backing)
 }
 
+/// Returns the object that `file` reads from, opened for all who read it. Most files are small and
+/// opened again and again, and to open a second file for each time would cost more than the reading.
+///
+/// `None` where that is not to be: the object was not verified yet, is not small, may be replaced,
+/// or each open of it is somebody's business.
+pub(crate) fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
+    // What has an object of its own goes on with it.
+    if file.private().get().is_some() || file.is_nonotify() {
+        return None;
+    }
+    let inode = file.inode();
+    let blob = known(inode).filter(|blob| blob.verified.get() && !blob.path.is_unlinked())?;
+    if inode.size() > SHARED_MAX || blob.path.open_may_wait() {
+        return None;
+    }
+    if let Some(shared) = blob.shared.get() {
+        return Some(shared);
+    }
+    if access != Access::Read {
+        return None;
+    }
+    let mounted = inode.super_block().data();
+    let owner = mounted.image().source().file();
+    let backing = BackingFile::open_shared(owner, &blob.path, mounted.credential()).ok()?;
+    // Who opens it alone will be told.
+    if backing.size() != inode.size() {
+        return None;
+    }
+    trace::blob_open(inode, &Ok(()));
+    blob.shared.get_or_set(backing).ok()
+}
+
 /// What was found at open(2), or else what the inode knows.
 fn found(file: &File<Composefs>) -> Option<&Blob> {
     let open = file.private().get().and_then(|open| open.found.as_deref());
@@ -264,6 +302,7 @@ fn find(inode: &Inode<Composefs>, report: Report) -> Result<Blob> {
                     path,
                     digest,
                     verified: Flag::default(),
+                    shared: OnceBackingFile::default(),
                 })
             }
             Ok(_) => return fail(fmt!("is not a regular file")),

@@ -20,6 +20,13 @@ use kernel::prelude::*;
 /// The bytes of an image.
 pub(crate) struct Cache(pub(crate) PrivateMapping<PrivateFile>);
 
+impl Cache {
+    /// The image's file.
+    pub(crate) fn file(&self) -> &PrivateFile {
+        self.0.reader()
+    }
+}
+
 impl Source for Cache {
     type Error = Error;
     type Run<'a> = Bytes<'a>;

@@ -63,6 +63,10 @@ impl file::Operations for Composefs {
         blob::get(file, access)
     }
 
+    fn shared_backing(file: &File<Self>, access: Access) -> Option<&BackingFile> {
+        blob::shared(file, access)
+    }
+
     fn backing_path(inode: &Inode<Self>) -> Result<Path> {
         blob::path(inode)
     }

@@ -10,6 +10,7 @@ use super::{
     errno_to_isize,
     file::File,
     path::Path,
+    private_file::PrivateFile,
     verity::{
         self,
         Digest, //
@@ -87,6 +88,37 @@ impl BackingFile {
         })
     }
 
+    /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of everybody who
+    /// reads a file of ours. `owner` stands in for the user's file; it is kept from going away.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_shared(owner: &PrivateFile, path: &Path, cred: &Credential) -> Result<Self> {
+        let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
+        let file = cred::with(cred, || {
+            path.may_read()?;
+            if path.is_owned() {
+                flags |= bindings::O_NOATIME;
+            }
+            // SAFETY: As in `open`.
+            from_err_ptr(unsafe {
+                bindings::backing_file_open(
+                    owner.as_ptr(),
+                    flags as c_int,
+                    path.as_ptr(),
+                    cred.as_ptr(),
+                )
+            })
+        })?;
+        let file = NonNull::new(file).ok_or(EINVAL)?;
+        // It has taken over from the owner that nobody is told of what is done with it.
+        // SAFETY: The file is open, and ours alone so far.
+        unsafe { bindings::file_set_no_permission_events(file.as_ptr()) };
+        // INVARIANT: `backing_file_open` gave us the reference.
+        Ok(Self { file })
+    }
+
     fn inode(&self) -> *mut bindings::inode {
         // SAFETY: An open file has an inode.
         unsafe { (*self.file.as_ptr()).f_inode }
@@ -129,6 +161,24 @@ impl BackingFile {
         iter: *mut bindings::iov_iter,
         cred: &Credential,
     ) -> isize {
+        // SAFETY: The caller promises it.
+        unsafe {
+            self.sync_flags((*kiocb).ki_filp);
+            self.read_shared(kiocb, iter, cred)
+        }
+    }
+
+    /// As [`Self::read_iter`], but leaves the flags of this file alone.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::read_iter`].
+    pub(super) unsafe fn read_shared(
+        &self,
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+        cred: &Credential,
+    ) -> isize {
         let mut ctx = context(cred);
         // SAFETY: The caller promises it.
         unsafe {
@@ -136,7 +186,6 @@ impl BackingFile {
             if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
                 return errno_to_isize(EAGAIN);
             }
-            self.sync_flags((*kiocb).ki_filp);
             bindings::backing_file_read_iter(self.file.as_ptr(), iter, kiocb, flags, &raw mut ctx)
         }
     }
@@ -152,10 +201,29 @@ impl BackingFile {
         flags: c_uint,
         cred: &Credential,
     ) -> isize {
-        let mut ctx = context(cred);
         // SAFETY: The caller promises it.
         unsafe {
             self.sync_flags((*kiocb).ki_filp);
+            self.splice_shared(kiocb, pipe, len, flags, cred)
+        }
+    }
+
+    /// As [`Self::splice_read`], but leaves the flags of this file alone.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::splice_read`].
+    pub(super) unsafe fn splice_shared(
+        &self,
+        kiocb: *mut bindings::kiocb,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+        cred: &Credential,
+    ) -> isize {
+        let mut ctx = context(cred);
+        // SAFETY: The caller promises it.
+        unsafe {
             bindings::backing_file_splice_read(
                 self.file.as_ptr(),
                 kiocb,

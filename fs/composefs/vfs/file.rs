@@ -64,6 +64,10 @@ pub trait Operations: FileSystem {
     /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
 
+    /// Returns a file that has the data of `file`, too, and is read by whoever has the same inode
+    /// open, so that nothing about it may be changed. `None` leads to [`Self::backing`].
+    fn shared_backing(file: &File<Self>, access: Access) -> Option<&BackingFile>;
+
     /// Returns where the file with the data of `inode` is.
     ///
     /// # Errors
@@ -120,6 +124,13 @@ impl<T: FileSystem> File<T> {
     /// Whether it was opened to be read without the page cache.
     pub fn is_direct(&self) -> bool {
         self.flags() & bindings::O_DIRECT != 0
+    }
+
+    /// Whether nobody is told of what is done with it: fanotify(7) gives such files to those that
+    /// it asks for permission.
+    pub fn is_nonotify(&self) -> bool {
+        // SAFETY: The file is valid.
+        unsafe { bindings::file_is_nonotify(self.0.get()) }
     }
 
     /// What the file system keeps with the open file.
@@ -283,9 +294,16 @@ impl<T: Operations> Table<T> {
         } else {
             Access::Read
         };
+        let cred = Self::credential(file);
+        if flags & bindings::IOCB_DIRECT == 0 {
+            if let Some(shared) = T::shared_backing(file, access) {
+                // SAFETY: The file is backed by this one.
+                return unsafe { shared.read_shared(kiocb, iter, cred) };
+            }
+        }
         match T::backing(file, access) {
             // SAFETY: The file is backed by this one.
-            Ok(backing) => unsafe { backing.read_iter(kiocb, iter, Self::credential(file)) },
+            Ok(backing) => unsafe { backing.read_iter(kiocb, iter, cred) },
             Err(e) => errno_to_isize(e),
         }
     }
@@ -302,16 +320,24 @@ impl<T: Operations> Table<T> {
     ) -> isize {
         // SAFETY: The caller holds a reference to the file for the call.
         let file = unsafe { File::<T>::from_raw(raw) };
-        let backing = match T::backing(file, Access::Read) {
-            Ok(backing) => backing,
-            Err(e) => return errno_to_isize(e),
-        };
+        let cred = Self::credential(file);
         let mut kiocb: bindings::kiocb = pin_init::zeroed();
-        // SAFETY: The file is open and backed by this one; position, pipe and length are valid.
+        // SAFETY: The file is open.
+        unsafe { bindings::init_sync_kiocb(&raw mut kiocb, raw) };
+        let shared = match kiocb.ki_flags & bindings::IOCB_DIRECT {
+            0 => T::shared_backing(file, Access::Read),
+            _ => None,
+        };
+        // SAFETY: The file is open and backed by either; position, pipe and length are valid.
         unsafe {
-            bindings::init_sync_kiocb(&raw mut kiocb, raw);
             kiocb.ki_pos = *pos;
-            let n = backing.splice_read(&raw mut kiocb, pipe, len, flags, Self::credential(file));
+            let n = match shared {
+                Some(shared) => shared.splice_shared(&raw mut kiocb, pipe, len, flags, cred),
+                None => match T::backing(file, Access::Read) {
+                    Ok(backing) => backing.splice_read(&raw mut kiocb, pipe, len, flags, cred),
+                    Err(e) => return errno_to_isize(e),
+                },
+            };
             *pos = kiocb.ki_pos;
             n
         }

@@ -278,6 +278,16 @@ void composefs_helper_file_set_nonotify(struct file *file)
 	file_set_fsnotify_mode(file, FMODE_NONOTIFY);
 }
 
+void composefs_helper_file_set_no_permission_events(struct file *file)
+{
+	file_set_fsnotify_mode(file, FMODE_NONOTIFY_PERM);
+}
+
+bool composefs_helper_file_is_nonotify(const struct file *file)
+{
+	return FMODE_FSNOTIFY_NONE(file->f_mode);
+}
+
 /* What fcntl(2) may have changed since the file was opened. */
 void composefs_helper_file_sync_flags(struct file *file, unsigned int flags)
 {

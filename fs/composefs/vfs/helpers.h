@@ -88,6 +88,8 @@ bool composefs_helper_path_is_unlinked(const struct path *path);
 bool composefs_helper_path_open_may_wait(const struct path *path);
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
+void composefs_helper_file_set_no_permission_events(struct file *file);
+bool composefs_helper_file_is_nonotify(const struct file *file);
 void composefs_helper_file_sync_flags(struct file *file, unsigned int flags);
 long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 				 unsigned long arg);

@@ -88,6 +88,11 @@ impl<R: Reader> PrivateMapping<R> {
         })
     }
 
+    /// Where the bytes come from.
+    pub fn reader(&self) -> &R {
+        &self.reader
+    }
+
     /// Number of bytes.
     pub fn size(&self) -> u64 {
         self.size

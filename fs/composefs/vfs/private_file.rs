@@ -71,6 +71,10 @@ impl PrivateFile {
         })
     }
 
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.file.as_ptr()
+    }
+
     /// Size in bytes when it was opened.
     pub fn size(&self) -> u64 {
         self.size

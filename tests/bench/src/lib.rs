@@ -119,10 +119,8 @@ pub struct Profile {
     pub row: String,
     /// On what.
     pub stack: Stack,
-    /// Nanoseconds, that is instructions, between two samples.
-    pub period: u64,
-    /// Repetitions that the samples come from.
-    pub repeat: u32,
+    /// What the row took while no samples were taken.
+    pub instructions: u64,
     /// All functions that were seen.
     pub functions: Vec<Sample>,
 }

@@ -169,7 +169,12 @@ fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Res
     };
     let plan = Plan {
         rows,
-        repeat: if args.quick { 1 } else { args.repeat.max(1) },
+        repeat: match args {
+            // The first one takes no samples.
+            BenchArgs { profile: true, .. } => args.repeat + 1,
+            BenchArgs { quick: true, .. } => 1,
+            _ => args.repeat.max(1),
+        },
         tree: image("/run/bench/tree.cfs", "/run/bench/none"),
         stored_tree: image("/scratch/tree.cfs", "/run/bench/none"),
         blobs: image("/run/bench/blobs.cfs", "/run/blobs/objects"),

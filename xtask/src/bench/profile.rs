@@ -13,13 +13,11 @@ const SHOWN: usize = 70;
 pub fn print(profiles: &[Profile]) {
     for profile in profiles {
         let all: u64 = profile.functions.iter().map(|sample| sample.own).sum();
-        // Millions of instructions in one repetition, for one sample.
-        let weight = profile.period as f64 / f64::from(profile.repeat.max(1)) / 1e6;
         println!(
-            "{} on {}: {:.1} M instructions, from {all} samples",
+            "{} on {}: {:.1} M instructions, {all} samples",
             profile.row,
             profile.stack,
-            all as f64 * weight
+            profile.instructions as f64 / 1e6
         );
         let share = |samples: u64| samples as f64 * 100.0 / all.max(1) as f64;
         let mut functions: Vec<_> = profile.functions.iter().collect();
@@ -45,7 +43,7 @@ pub fn print(profiles: &[Profile]) {
                 let samples = key(sample);
                 println!(
                     "{:>9.2} {:>7.2}  {}",
-                    samples as f64 * weight,
+                    share(samples) * profile.instructions as f64 / 1e8,
                     share(samples),
                     sample.function
                 );

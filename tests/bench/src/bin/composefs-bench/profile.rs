@@ -12,36 +12,37 @@ use std::fs;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use composefs_bench::Sample;
 use perf_event::Builder;
 use perf_event::SampleFlag;
 use perf_event::Sampler;
-use perf_event::data::Record;
 use perf_event::events::Software;
 
-/// Room for samples, in pages.
-const PAGES: usize = 4096;
+/// Bytes of room for samples.
+const ROOM: usize = 16 << 20;
 
-/// Samples in a program, not in the kernel.
+/// The type of records that are samples.
+const SAMPLE: u32 = 9;
+
+/// What samples are in that are not in the kernel.
 const PROGRAM: &str = "[program]";
 
 /// Takes samples while something runs.
 pub struct Profiler {
     sampler: Sampler,
-    runs: u32,
     chains: Vec<Vec<u64>>,
     symbols: Symbols,
 }
 
 impl Profiler {
-    /// Instructions between two samples: the least that the kernel allows.
-    pub const PERIOD: u64 = 10_000;
+    /// Instructions between two samples. Taking one costs some thousands, which
+    /// count as well.
+    const PERIOD: u64 = 50_000;
 
     /// A profiler that is not running.
     pub fn new() -> Result<Self> {
-        // Or it lowers the rate, and none may be lost.
-        fs::write("/proc/sys/kernel/perf_cpu_time_max_percent", "0")?;
-        fs::write("/proc/sys/kernel/perf_event_max_sample_rate", "100000")?;
+        allow_rate()?;
         let sampler = Builder::new(Software::CPU_CLOCK)
             .any_pid()
             .one_cpu(0)
@@ -51,11 +52,10 @@ impl Profiler {
             .exclude_callchain_user(true)
             .build()
             .context("perf_event_open")?
-            .sampled(PAGES)
+            .sampled(ROOM)
             .context("the buffer of perf events")?;
         Ok(Self {
             sampler,
-            runs: 0,
             chains: Vec::new(),
             symbols: Symbols::load()?,
         })
@@ -66,25 +66,25 @@ impl Profiler {
         self.sampler.enable()?;
         let result = work();
         self.sampler.disable()?;
-        self.runs += 1;
         while let Some(record) = self.sampler.next_record() {
-            if let Record::Sample(sample) = record.parse_record()? {
-                let chain = sample.callchain().context("a sample without its callers")?;
+            // A word for where it was, one for the number of callers, and they.
+            let mut words = record.to_vec();
+            let callers = match record.ty() {
+                SAMPLE => words.split_off(16),
+                kind => bail!("samples were lost: a record of type {kind}"),
+            };
+            let callers = callers
+                .chunks_exact(8)
+                .filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)))
                 // Markers of kernel and program are the topmost values.
-                let chain = chain.iter().copied().filter(|&ip| ip < u64::MAX - 4096);
-                self.chains.push(chain.collect());
-            }
+                .filter(|&ip| ip < u64::MAX - 4096);
+            self.chains.push(callers.collect());
         }
         result
     }
 
-    /// How often something was done.
-    pub fn runs(&self) -> u32 {
-        self.runs
-    }
-
     /// All functions that were seen.
-    pub fn functions(&self) -> Result<Vec<Sample>> {
+    pub fn functions(&self) -> Vec<Sample> {
         let mut own: HashMap<&str, u64> = HashMap::new();
         let mut total: HashMap<&str, u64> = HashMap::new();
         for chain in &self.chains {
@@ -97,15 +97,28 @@ impl Profiler {
                 *total.entry(name).or_default() += 1;
             }
         }
-        Ok(total
+        total
             .into_iter()
             .map(|(name, total)| Sample {
                 function: name.to_owned(),
                 own: own.get(name).copied().unwrap_or_default(),
                 total,
             })
-            .collect())
+            .collect()
     }
+}
+
+/// Lets the kernel take as many samples as we ask for, and keep at it.
+fn allow_rate() -> Result<()> {
+    // The rate can be set only while the kernel may lower it.
+    for (name, value) in [
+        ("perf_cpu_time_max_percent", "25"),
+        ("perf_event_max_sample_rate", "1000000"),
+        ("perf_cpu_time_max_percent", "0"),
+    ] {
+        fs::write(format!("/proc/sys/kernel/{name}"), value).context(name)?;
+    }
+    Ok(())
 }
 
 /// The kernel's functions by their addresses.

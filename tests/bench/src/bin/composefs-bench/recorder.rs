@@ -44,8 +44,11 @@ impl Recorder {
 
     /// Does something and notes what it took.
     pub fn time<T>(&mut self, row: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        if let Some(profiler) = self.profilers.get_mut(row) {
-            return profiler.watch(work);
+        // The first run only counts: samples would count as well.
+        if self.runs.contains_key(row) {
+            if let Some(profiler) = self.profilers.get_mut(row) {
+                return profiler.watch(work);
+            }
         }
         let before = clock::now();
         let result = work();
@@ -68,21 +71,20 @@ impl Recorder {
 
     /// Writes everything to standard output.
     pub fn report(self) -> Result<()> {
+        for (row, profiler) in self.profilers {
+            say(&Line::Profile(Profile {
+                row: row.to_owned(),
+                stack: self.stack,
+                instructions: self.runs.get(row).map_or(0, |runs| runs.iter().sum()),
+                functions: profiler.functions(),
+            }))?;
+        }
         for (row, runs) in self.runs {
             say(&Line::Figure(Figure {
                 row: row.to_owned(),
                 stack: self.stack,
                 runs,
                 entries: self.entries,
-            }))?;
-        }
-        for (row, profiler) in self.profilers {
-            say(&Line::Profile(Profile {
-                row: row.to_owned(),
-                stack: self.stack,
-                period: Profiler::PERIOD,
-                repeat: profiler.runs(),
-                functions: profiler.functions()?,
             }))?;
         }
         Ok(())

@@ -15,22 +15,13 @@ from pathlib import Path
 
 from lib import access, fixtures, ktap, mounts, objects
 from lib.fixtures import Image
+from lib.modes import EIO, GOOD, MODES, OTHER, options, other, outcome
 from lib.objects import Store
 
 suite = ktap.Suite()
 
-MODES = ("noverity", "default", "tryverity", "verity", "digest=")
-
-# What a reader gets: the content that the image means, other content, an
-# error.
-GOOD, OTHER, EIO = "the content", "other content", "EIO"
-
 # Makes an object of a name, given the content that it should have.
 Make = Callable[[Store, str, bytes], object]
-
-
-def other(data: bytes) -> bytes:
-    return bytes(byte ^ 0x55 for byte in data)
 
 
 def symlink(store: Store, name: str, data: bytes) -> None:
@@ -70,25 +61,6 @@ KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
     "below a file": (lambda s, n, d: s.plain(n.partition("/")[0], b""),
                      (EIO, EIO)),
 }
-
-
-def options(mode: str, image: Image) -> list[tuple[str, mounts.Value]]:
-    if mode == "default":
-        return []
-    if mode == "digest=":
-        return [("digest", image.digest)]
-    return [(mode, None)]
-
-
-def outcome(path: str, way: access.Way, data: bytes) -> str:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        found = way(fd, len(data))
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-    finally:
-        os.close(fd)
-    return {data: GOOD, other(data): OTHER}.get(found, "bytes from nowhere")
 
 
 def check_ways(test: ktap.Test, image: Image, basedirs: list[str], mode: str,

@@ -104,12 +104,6 @@ class Shaky(Disk):
         self.device = device
         self.loop = loop
 
-    def blocks(self, path: str | Path) -> list[int]:
-        """Where a file without holes is on the device, block by block, with
-        what fs-verity adds to it."""
-        said = self.debugfs(f"blocks <{os.stat(path).st_ino}>")
-        return [int(word) for word in said.split()]
-
     def inode_block(self, path: str | Path) -> int:
         """The block of the device that a file's inode is in."""
         return int(self.inode_at(path) // BLOCK)

@@ -38,6 +38,7 @@ Environment:
   COMPOSEFS_JOBS           how many compilers make runs at once
   COMPOSEFS_STRESS_SECONDS how long each boot of the suite stress goes on
   COMPOSEFS_STRESS_SEED    where chance starts from in it
+  COMPOSEFS_HOSTILE_SEED   which images the suite hostile makes
   COMPOSEFS_ACCEL          kvm, tcg or auto (as vm --accel)";
 
 /// Builds, runs and tests composefs for Linux

@@ -5,6 +5,7 @@
 mod boots;
 mod harness;
 mod host;
+mod hostile;
 mod module;
 mod report;
 mod selftests;
@@ -32,7 +33,7 @@ struct Suite {
 type Part = fn(&Context, &mut Report, &str) -> Result<()>;
 
 /// All suites, in the order in which they run: quick ones first.
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     Suite {
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
@@ -68,6 +69,12 @@ const SUITES: [Suite; 6] = [
         about: "many threads at once on both kernels (COMPOSEFS_STRESS_SECONDS: how long)",
         run: stress::run,
         part: Some(stress::part),
+    },
+    Suite {
+        name: "hostile",
+        about: "images made to do harm on both kernels (COMPOSEFS_HOSTILE_SEED: which)",
+        run: hostile::run,
+        part: Some(hostile::part),
     },
 ];
 

@@ -121,7 +121,7 @@ fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
 }
 
 /// A number from the environment.
-fn number(variable: &str) -> Result<Option<u64>> {
+pub(super) fn number(variable: &str) -> Result<Option<u64>> {
     match env::var(variable) {
         Ok(value) if !value.is_empty() => {
             let number = value.parse();

@@ -18,6 +18,7 @@ mod relocate;
 mod shape;
 mod superblock;
 mod survey;
+mod touched;
 mod xattr;
 
 use rand::seq::IndexedRandom as _;
@@ -25,6 +26,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 pub use kind::Kind;
+pub use touched::Touched;
 
 use draft::Draft;
 use survey::Survey;
@@ -63,6 +65,11 @@ impl Base {
     /// Returns the image.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Finds out what is not in `bytes`, which was made of this image, as it was.
+    pub fn touched(&self, bytes: &[u8]) -> Touched {
+        Touched::new(&self.survey, &self.bytes, bytes)
     }
 
     /// Changes one thing or a few. `others` are images to take parts from.

@@ -19,7 +19,13 @@ pub(crate) fn data(draft: &mut Draft<'_>) -> bool {
 pub(crate) fn truncated(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
     let len = draft.bytes.len();
-    let at = match draft.below(5) {
+    // Without its data, the root keeps an image from being mounted.
+    let root = survey.inodes.first().map_or(0, |inode| {
+        let (at, _) = inode.data();
+        at.saturating_add(inode.size as usize).min(len)
+    });
+    let at = match draft.below(8) {
+        5.. => root + draft.below(len - root),
         0 => draft.inode().map_or(0, |inode| inode.at + 32),
         1 => draft.inode().map_or(0, |inode| inode.tail()),
         2 => draft.pick(&survey.blocks).map_or(0, |block| block.at),

@@ -27,8 +27,18 @@ pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete:
             .iter()
             .any(|entry| entry.0 == name && entry.1 == nid)
     };
-    for (name, _, _) in entries.iter().step_by(step) {
-        if let Ok(Some(found)) = image.lookup(dir, name) {
+    for (name, _, cookie) in entries.iter().step_by(step) {
+        // Wherever the search begins.
+        for near in [
+            None,
+            Some(*cookie),
+            Some(0),
+            Some(cookie + 12),
+            Some(u64::MAX),
+        ] {
+            let Ok(Some(found)) = image.lookup_near(dir, name, near) else {
+                continue;
+            };
             let whiteout = || {
                 image
                     .inode(found.nid)
@@ -94,7 +104,7 @@ pub fn data(image: &Image<Memory>, node: &Node) {
     let mut whole = vec![0xaa; size + 1];
     assert_eq!(image.read(node, 0, &mut whole), Ok(size));
     assert_eq!(whole.pop(), Some(0xaa));
-    let mut pieces = vec![];
+    let mut pieces: Vec<u8> = vec![];
     while pieces.len() < size {
         let mut piece = vec![0; 1 + size / 7];
         let len = image.read(node, pieces.len() as u64, &mut piece).unwrap();

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel has to say of an image, by the parser.
+
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use anyhow::bail;
+use composefs_image::Content;
+use composefs_image::Corrupt;
+use composefs_image::FileType;
+use composefs_image::Image;
+use composefs_image::Inode;
+use composefs_image::NAME_LEN;
+use composefs_image::Node;
+use composefs_image::overlay;
+use composefs_image_mutate::Touched;
+use rustix::fs::Statx;
+use rustix::io::Errno;
+
+use crate::parser::Memory;
+use crate::parser::sure;
+
+/// What is shown in place of an owner that is no owner: -1.
+const OVERFLOW_ID: u32 = 65534;
+
+/// Most bytes that a list of xattrs has. The kernel's `XATTR_LIST_MAX`.
+const LIST_MAX: usize = 65536;
+
+/// An entry of a directory: its name and inode number.
+pub type Entry = (Vec<u8>, u64);
+
+/// An image, as the kernel has to show it.
+pub struct Expected<'a> {
+    /// The image.
+    pub image: Image<Memory<'a>>,
+    /// What of it was changed.
+    pub touched: Touched,
+    /// Decides what else is looked at.
+    pub number: usize,
+}
+
+impl Expected<'_> {
+    /// The root directory.
+    pub fn root(&self) -> Result<Inode, Corrupt> {
+        sure(self.image.inode(self.image.superblock().root_nid))
+    }
+
+    /// What a name leads to. None if there is nothing, or a whiteout.
+    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Inode>, Corrupt> {
+        let Some(found) = sure(self.image.lookup(dir, name))? else {
+            return Ok(None);
+        };
+        self.inode(found.nid)
+    }
+
+    /// The inode of this number. None if it is a whiteout.
+    pub fn inode(&self, nid: u64) -> Result<Option<Inode>, Corrupt> {
+        let inode = sure(self.image.inode(nid))?;
+        if inode.is_whiteout() {
+            return Ok(None);
+        }
+        if inode.file_type() == FileType::Symlink && self.data(&inode)?.contains(&0) {
+            let what = "symlink target has a NUL";
+            return Err(Corrupt { what, at: 0 });
+        }
+        Ok(Some(inode))
+    }
+
+    /// The entries of a directory, at most `most`, and whether there is damage
+    /// behind them.
+    pub fn entries(&self, dir: &Node, most: usize) -> (Vec<Entry>, Result<(), Corrupt>) {
+        let mut entries = Vec::new();
+        let mut pos = 0;
+        let end = self.image.read_dir(dir, &mut pos, |dirent| {
+            if entries.len() == most {
+                return ControlFlow::Break(());
+            }
+            entries.push((dirent.name.to_vec(), dirent.nid));
+            ControlFlow::Continue(())
+        });
+        (entries, sure(end))
+    }
+
+    /// Where a regular file's content is.
+    pub fn content(&self, node: &Node) -> Result<Content, Corrupt> {
+        sure(self.image.content(node))
+    }
+
+    /// All data of an inode that has them in the image.
+    pub fn data(&self, inode: &Inode) -> Result<Vec<u8>, Corrupt> {
+        let mut data = vec![0; inode.size as usize];
+        let len = sure(self.image.read(&inode.node, 0, &mut data))?;
+        data.truncate(len);
+        Ok(data)
+    }
+
+    /// The list of xattrs as listxattr(2) has it, or its error.
+    pub fn xattr_list(&self, node: &Node) -> Result<Vec<u8>, Errno> {
+        let superblock = self.image.superblock();
+        let acl = superblock.has_acl || superblock.composefs_version == 2;
+        let mut list = Vec::new();
+        let result = self.image.xattrs(node, |xattr| {
+            let hidden = !acl
+                && matches!(
+                    xattr.index,
+                    overlay::INDEX_POSIX_ACL_ACCESS | overlay::INDEX_POSIX_ACL_DEFAULT
+                );
+            if let Some(name) = overlay::visible(xattr.index, xattr.name).filter(|_| !hidden) {
+                list.extend(name.prefix.as_bytes());
+                list.extend(name.name);
+                list.push(0);
+            }
+            if list.len() > LIST_MAX {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        match sure(result) {
+            Ok(()) if list.len() > LIST_MAX => Err(Errno::TOOBIG),
+            Ok(()) => Ok(list),
+            Err(_) => Err(Errno::UCLEAN),
+        }
+    }
+
+    /// The value of an xattr, or the error of getxattr(2). None where the
+    /// kernel itself makes something of the value.
+    pub fn xattr(&self, inode: &Inode, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {
+        // An image may have names that are too long with their prefix.
+        if name.len() > NAME_LEN {
+            return Some(Err(Errno::RANGE));
+        }
+        let mut buffer = [0; NAME_LEN];
+        let (index, stored) = if let Some(name) = name.strip_prefix(b"user.") {
+            // The kernel does not look for those of others.
+            if !matches!(inode.file_type(), FileType::Regular | FileType::Directory) {
+                return Some(Err(Errno::NODATA));
+            }
+            (overlay::INDEX_USER, name)
+        } else if let Some(name) = name.strip_prefix(b"trusted.") {
+            match overlay::stored_trusted(name, &mut buffer) {
+                Some(name) => (overlay::INDEX_TRUSTED, name),
+                None => return Some(Err(Errno::NODATA)),
+            }
+        } else {
+            match name.strip_prefix(b"security.") {
+                Some(b"capability") | None => return None,
+                Some(name) => (overlay::INDEX_SECURITY, name),
+            }
+        };
+        let mut value = vec![0; LIST_MAX];
+        Some(
+            match sure(self.image.xattr(&inode.node, index, stored, &mut value)) {
+                Ok(Some(len)) => {
+                    value.truncate(len);
+                    Ok(value)
+                }
+                Ok(None) => Err(Errno::NODATA),
+                Err(_) => Err(Errno::UCLEAN),
+            },
+        )
+    }
+}
+
+/// Whether an inode belongs to nobody at all: root has no rights to it then.
+pub fn is_unowned(inode: &Inode) -> bool {
+    inode.uid == u32::MAX || inode.gid == u32::MAX
+}
+
+/// Compares what statx(2) says with an inode.
+///
+/// # Errors
+///
+/// When they differ.
+pub fn compare(inode: &Inode, stat: &Statx) -> Result<()> {
+    let shown = |id| if id == u32::MAX { OVERFLOW_ID } else { id };
+    let device = inode.rdev;
+    let major = device >> 8 & 0xfff;
+    let minor = device & 0xff | device >> 12 & 0xfff00;
+    let expected = (
+        inode.node.nid(),
+        u32::from(inode.mode),
+        inode.nlink,
+        (shown(inode.uid), shown(inode.gid)),
+        inode.size,
+        (inode.mtime, inode.mtime_nsec),
+        (major, minor),
+    );
+    let seen = (
+        stat.stx_ino,
+        u32::from(stat.stx_mode),
+        stat.stx_nlink,
+        (stat.stx_uid, stat.stx_gid),
+        stat.stx_size,
+        (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        (stat.stx_rdev_major, stat.stx_rdev_minor),
+    );
+    if expected != seen {
+        bail!("statx gives {seen:?}, the image has {expected:?}");
+    }
+    Ok(())
+}

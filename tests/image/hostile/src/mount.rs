@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting images that are in memory.
+
+use std::fs;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rustix::fs::CWD;
+use rustix::fs::MemfdFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::memfd_create;
+use rustix::fs::openat;
+use rustix::io::Errno;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use rustix::mount::MoveMountFlags;
+use rustix::mount::UnmountFlags;
+use rustix::mount::fsconfig_create;
+use rustix::mount::fsconfig_set_fd;
+use rustix::mount::fsconfig_set_flag;
+use rustix::mount::fsconfig_set_string;
+use rustix::mount::fsmount;
+use rustix::mount::fsopen;
+use rustix::mount::move_mount;
+use rustix::mount::unmount;
+
+use crate::operation::Operation;
+use crate::operation::perform;
+
+/// Where images are mounted that are mounted somewhere.
+const TARGET: &str = "/run/hostile";
+
+/// What images are mounted with.
+pub struct Mounter {
+    basedirs: Vec<PathBuf>,
+}
+
+/// A mounted image. It is gone when this is dropped.
+pub struct Mounted {
+    root: Option<OwnedFd>,
+    attached: bool,
+}
+
+impl Mounter {
+    /// Prepares to mount with these object directories.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no mount point.
+    pub fn new(basedirs: &[PathBuf]) -> Result<Self> {
+        fs::create_dir_all(TARGET)?;
+        Ok(Self {
+            basedirs: basedirs.to_vec(),
+        })
+    }
+
+    /// Mounts an image: in one of four ways, by its number.
+    ///
+    /// # Errors
+    ///
+    /// That of the kernel.
+    pub fn mount(&self, bytes: &[u8], way: u64) -> Result<Mounted, Errno> {
+        let image = File::from(memfd_create("image", MemfdFlags::CLOEXEC)?);
+        image
+            .write_all_at(bytes, 0)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let mut mounted = Mounted {
+            root: Some(perform(Operation::Mount, || {
+                self.detached(&image, way & 1 != 0)
+            })?),
+            attached: false,
+        };
+        if way & 2 != 0 {
+            mounted.attach()?;
+        }
+        Ok(mounted)
+    }
+
+    fn detached(&self, image: &File, verity: bool) -> Result<OwnedFd, Errno> {
+        let context = fsopen("composefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_fd(&context, "source", image)?;
+        for dir in &self.basedirs {
+            fsconfig_set_string(&context, "basedir", dir)?;
+        }
+        if !verity {
+            fsconfig_set_flag(&context, "noverity")?;
+        }
+        fsconfig_create(&context)?;
+        let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+        fsmount(&context, flags, MountAttrFlags::empty())
+    }
+}
+
+impl Mounted {
+    /// Opens the root.
+    ///
+    /// # Errors
+    ///
+    /// That of the kernel.
+    pub fn root(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match &self.root {
+            Some(root) => openat(root, ".", flags, Mode::empty()),
+            None => openat(CWD, TARGET, flags, Mode::empty()),
+        }
+    }
+
+    fn attach(&mut self) -> Result<(), Errno> {
+        if let Some(root) = self.root.take() {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            perform(Operation::Attach, || {
+                move_mount(&root, "", CWD, TARGET, flags)
+            })?;
+            self.attached = true;
+        }
+        Ok(())
+    }
+
+    /// Unmounts: fails if anything still uses it.
+    ///
+    /// # Errors
+    ///
+    /// That of the kernel.
+    pub fn unmount(mut self) -> Result<(), Errno> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Errno> {
+        let attached = std::mem::take(&mut self.attached);
+        let root = self.root.take();
+        if !attached && root.is_none() {
+            return Ok(());
+        }
+        perform(Operation::Unmount, || {
+            drop(root);
+            if attached {
+                unmount(TARGET, UnmountFlags::empty())?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Whoever wants to know has unmounted it.
+        let _ = self.end();
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Images that are made to do harm, by tests/image/hostile in the guest. First
+//! on the plain kernel, which gets through more of them, then on the debug
+//! kernel, which sees more of what they do.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::slice;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+
+use super::report::Report;
+use super::stress::number;
+use super::watch::Program;
+use super::watch::watch;
+use crate::context::Context;
+use crate::fixtures;
+use crate::guest_program;
+use crate::kernel::Flavor;
+use crate::progress::Step;
+use crate::progress::output;
+use crate::vm::Disk;
+use crate::vm::Job;
+use crate::vm::VmConfig;
+
+/// What decides how images are changed: the same seed makes the same images.
+const SEED: &str = "COMPOSEFS_HOSTILE_SEED";
+
+/// The package and its program.
+const PROGRAM: &str = "composefs-hostile";
+
+/// One boot.
+struct Boot {
+    flavor: Flavor,
+    about: &'static str,
+    suffix: &'static str,
+    /// No more images than these, and no longer than this.
+    count: u32,
+    seconds: u32,
+    /// How many seconds one system call may take.
+    patience: u32,
+}
+
+const BOOTS: [Boot; 2] = [
+    Boot {
+        flavor: Flavor::Plain,
+        about: "mounting hostile images on the plain kernel",
+        suffix: " (plain kernel)",
+        count: 20_000,
+        seconds: 280,
+        patience: 60,
+    },
+    Boot {
+        flavor: Flavor::Debug,
+        about: "mounting hostile images on the debug kernel",
+        suffix: " (debug kernel)",
+        count: 5_000,
+        seconds: 330,
+        patience: 600,
+    },
+];
+
+/// Runs the suite.
+///
+/// # Errors
+///
+/// When the program or its images cannot be made or a guest did not end well.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    boots(context, report, &BOOTS)
+}
+
+/// Runs it on one of the kernels.
+///
+/// # Errors
+///
+/// As [`run`], and when there is no such kernel.
+pub fn part(context: &Context, report: &mut Report, flavor: &str) -> Result<()> {
+    let boot = BOOTS.iter().find(|boot| boot.flavor.name() == flavor);
+    let boot = boot.with_context(|| format!("there is no kernel \"{flavor}\""))?;
+    boots(context, report, slice::from_ref(boot))
+}
+
+fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
+    let programs = guest_program::build(context, PROGRAM)?;
+    let disk = fixtures::make(context)?;
+    for boot in boots {
+        one(context, report, boot, &programs, &disk)?;
+    }
+    Ok(())
+}
+
+fn one(
+    context: &Context,
+    report: &mut Report,
+    boot: &Boot,
+    programs: &Path,
+    disk: &Disk,
+) -> Result<()> {
+    let run = context.cache.run_dir()?;
+    let share = run.path().join("share");
+    let images = share.join("images");
+    corpus(context, &images)?;
+    let seed = number(SEED)?.unwrap_or(1);
+    let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
+    // Unmounting waits for RCU, and under emulation that is most of the time.
+    // Of the fixtures, the small images: most of a large one is not looked at.
+    config.job = Job::Command(vec![format!(
+        "set -e\n{}\n\
+         echo 1 >/sys/kernel/rcu_expedited\n\
+         find {fixtures}/images -name '*.cfs' -size -64k -exec cp {{}} images/ ';'\n\
+         cp /mnt/programs/{PROGRAM} /run/\n\
+         exec /run/{PROGRAM} --keep . --basedir {fixtures}/objects --seed {seed} \
+         --count {} --seconds {} --patience {} images/*.cfs\n",
+        fixtures::mount_command(),
+        boot.count,
+        boot.seconds,
+        boot.patience,
+        fixtures = fixtures::MOUNT_POINT,
+    )]);
+    config.share = Some(share.clone());
+    config.mounts = vec![("programs".to_owned(), programs.to_path_buf())];
+    config.disks = vec![disk.clone()];
+    config.timeout = Some(Duration::from_secs(
+        (boot.seconds + 2 * boot.patience).into(),
+    ));
+    config.log_name = "hostile-console".to_owned();
+    let program = Program {
+        name: "hostile",
+        about: boot.about,
+        prefix: "",
+        suffix: boot.suffix,
+    };
+    let result = watch(context, &config, report, program);
+    let kept = context.cache.root().join("hostile");
+    if let Err(error) = result {
+        // The guest could not keep it any more.
+        let how = again(&programs.join(PROGRAM), &share, &kept)
+            .unwrap_or_else(|error| format!("which image it was is not known: {error:#}"));
+        return Err(anyhow!("{error:#}\nThe image in use: {how}"));
+    }
+    keep(&share, &kept)
+}
+
+/// Makes the images to start from.
+fn corpus(context: &Context, dir: &Path) -> Result<()> {
+    let log = context.cache.log("hostile-corpus");
+    let step = Step::begin("making images to be damaged", &log)?;
+    step.run(
+        Command::new("cargo")
+            .current_dir(&context.repo)
+            .args(["run", "--package", "composefs-image-writers"])
+            .args(["--example", "corpus", "--"])
+            .arg(dir),
+    )
+}
+
+/// Makes the image that was in use when the guest ended, from what the guest has
+/// noted. Says which it is.
+fn again(program: &Path, share: &Path, kept: &Path) -> Result<String> {
+    let note = fs::read_to_string(share.join("current")).context("the guest has noted none")?;
+    let mut words = note.split_whitespace();
+    let (Some(seed), Some(index)) = (words.next(), words.next()) else {
+        bail!("the guest's note says nothing: {note:?}");
+    };
+    fs::create_dir_all(kept)?;
+    let path = kept.join(format!("seed-{seed}-index-{index}.cfs"));
+    output(
+        Command::new(program)
+            .args(["--seed", seed, "--index", index, "--write"])
+            .arg(path)
+            .args(images(share)?),
+    )
+}
+
+/// The images of a share in the order in which the guest's shell names them.
+fn images(share: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = files(&share.join("images"))?;
+    images.sort();
+    Ok(images)
+}
+
+/// Keeps the images with which something was wrong.
+fn keep(share: &Path, kept: &Path) -> Result<()> {
+    for file in files(share)? {
+        if let Some(name) = file.file_name() {
+            fs::create_dir_all(kept)?;
+            let copy = kept.join(name);
+            fs::copy(&file, &copy)?;
+            eprintln!("The image is kept as {}", copy.display());
+        }
+    }
+    Ok(())
+}
+
+/// The images in a directory.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cfs"))
+        .collect())
+}

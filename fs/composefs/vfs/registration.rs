@@ -9,7 +9,8 @@ use super::{
     context,
     inode,
     internal::InternalMount,
-    super_block, //
+    super_block,
+    FileSystem, //
 };
 use core::{
     marker::PhantomData,
@@ -60,11 +61,7 @@ impl<T: super_block::Operations> Registration<T> {
                 unsafe {
                     slot.write(bindings::file_system_type {
                         name: T::NAME.as_char_ptr(),
-                        fs_flags: if T::allows_user_namespaces() {
-                            bindings::FS_USERNS_MOUNT as c_int
-                        } else {
-                            0
-                        },
+                        fs_flags: fs_flags::<T>(),
                         owner: kernel::module::this_module::<T::Module>().as_ptr(),
                         init_fs_context: Some(context::init_fs_context::<T>),
                         kill_sb: Some(super_block::kill_sb::<T>),
@@ -75,6 +72,17 @@ impl<T: super_block::Operations> Registration<T> {
             }),
         })
     }
+}
+
+/// Its mounts may be idmapped: ids are those of the super block everywhere, and what depends on the
+/// mount is left to the VFS.
+fn fs_flags<T: FileSystem>() -> c_int {
+    let userns = if T::allows_user_namespaces() {
+        bindings::FS_USERNS_MOUNT
+    } else {
+        0
+    };
+    (bindings::FS_ALLOW_IDMAP | userns) as c_int
 }
 
 #[pinned_drop]

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from . import ktap, mounts
@@ -28,9 +28,12 @@ SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
 
 
 class Server:
-    """Serves files that are known by their paths."""
+    """Serves files that are known by their paths. `asked` is told of the
+    process that wants something looked up or opened."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes],
+                 asked: Callable[[int], object] = lambda pid: None) -> None:
+        self.asked = asked
         # By inode number: a directory's names, or a file's content.
         self.nodes: dict[int, dict[bytes, int] | bytes] = {ROOT: {}}
         for path, data in files.items():
@@ -94,9 +97,12 @@ class Server:
                 if error.errno in (errno.EINTR, errno.ENOENT):
                     continue
                 raise
-            _, code, unique, number, *_ = _IN.unpack_from(request)
+            _, code, unique, number, _, _, pid, _, _ = _IN.unpack_from(
+                request)
             if code in SILENT:
                 continue
+            if code in (LOOKUP, OPEN):
+                self.asked(pid)
             answer = self._answer(code, number, request[_IN.size:])
             if isinstance(answer, int):
                 reply = _OUT.pack(_OUT.size, -answer, unique)
@@ -111,7 +117,9 @@ class Server:
 
 
 @contextmanager
-def mounted(files: dict[str, bytes]) -> Iterator[str]:
+def mounted(files: dict[str, bytes],
+            asked: Callable[[int], object] = lambda pid: None
+            ) -> Iterator[str]:
     """Mounts the files, served by a child. Gives the path."""
     try:
         fd = os.open("/dev/fuse", os.O_RDWR)
@@ -123,7 +131,7 @@ def mounted(files: dict[str, bytes]) -> Iterator[str]:
         child = os.fork()
         if child == 0:
             try:
-                Server(files).serve(fd)
+                Server(files, asked).serve(fd)
                 os._exit(0)
             finally:
                 os._exit(1)

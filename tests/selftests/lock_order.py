@@ -1,0 +1,252 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""Who waits for whom: images and objects on file systems of all kinds.
+
+Programs that fault in the files of a mount while the kernel holds locks of the
+same mount, or the other way round, and somebody who, when asked, looks at the
+memory map of who asks. Nothing may hang; in a kernel with lockdep, which judges
+each order of locks that it has seen once, nothing be said.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lib import (curious, fixtures, ktap, mounts, objects, patience, places,
+                 slab, special, uring)
+from lib.dirents import SYS_GETDENTS64
+from lib.mounts import libc
+from lib.special import opened
+
+suite = ktap.Suite()
+
+FILES = (special.LARGE, "sizes/131072", "sizes/4097", "hardlinks/a/file")
+SHARED, PRIVATE = mmap.MAP_SHARED, mmap.MAP_PRIVATE
+READ, WRITE = mmap.PROT_READ, mmap.PROT_WRITE
+PAGE = mmap.PAGESIZE
+MAPPERS, TIMES = 3, 4
+
+DATA: dict[str, bytes] = {}
+
+
+def load() -> None:
+    """What files hold, before any child."""
+    for name in FILES:
+        DATA[name] = special.data(name)
+
+
+def map_and_touch(top: str, seed: int) -> None:
+    """Each first access is one through a mapping."""
+    names = list(FILES)
+    random.Random(seed).shuffle(names)
+    for name in names:
+        data = DATA[name]
+        for kind, protection in ((SHARED, READ), (PRIVATE, READ | WRITE)):
+            with opened(f"{top}/{name}") as fd, \
+                    mmap.mmap(fd, 0, kind, protection) as view:
+                assert view[:PAGE] == data[:PAGE], name
+                assert view[-PAGE:] == data[-PAGE:], name
+                if protection & WRITE:
+                    view[0:1] = b"x"
+
+
+def together(*functions: Callable[[], object]) -> None:
+    """Runs functions in threads of one memory map."""
+    failures: list[BaseException] = []
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            function()
+        except BaseException as error:  # pylint: disable=broad-except
+            failures.append(error)
+    threads = [threading.Thread(target=run, args=(function,))
+               for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def mapped_first(top: str) -> None:
+    """Threads map files, look at the map, and drop the caches."""
+    def look() -> None:
+        for _ in range(TIMES):
+            curious.look_at(os.getpid())
+            slab.drop_caches()
+    together(look, *(lambda seed=seed: map_and_touch(top, seed)
+                     for seed in range(MAPPERS)))
+
+
+def into_mappings(top: str) -> None:
+    """System calls that write to a mapping of a file that nobody touched:
+    the fault comes while they hold their locks."""
+    links = os.readlink(f"{top}/links/4095")
+    value = os.getxattr(f"{top}/xattrs/long", "user.long-20000")
+
+    def fresh(call: Callable[[int], int], expected: bytes | None) -> None:
+        slab.drop_caches()
+        with opened(f"{top}/{special.LARGE}") as fd, \
+                mmap.mmap(fd, 0, PRIVATE, READ | WRITE) as view:
+            # An address of its own, which reads nothing.
+            room = ctypes.c_char.from_buffer(view, 16 * PAGE)
+            count = call(ctypes.addressof(room))
+            del room
+            assert count > 0, os.strerror(ctypes.get_errno())
+            if expected is not None:
+                found = view[16 * PAGE:16 * PAGE + count]
+                assert found == expected[:count], "another answer"
+
+    with opened(f"{top}/directories/big", os.O_RDONLY) as directory, \
+            opened(f"{top}/sizes/131072") as other, \
+            opened(f"{top}/sizes/64") as inline:
+        fresh(lambda at: libc.syscall(SYS_GETDENTS64, directory,
+                                      ctypes.c_void_p(at), 100_000), None)
+        fresh(lambda at: libc.getxattr(
+            f"{top}/xattrs/long".encode(), b"user.long-20000",
+            ctypes.c_void_p(at), ctypes.c_size_t(20000)), value)
+        fresh(lambda at: libc.readlink(
+            f"{top}/links/4095".encode(), ctypes.c_void_p(at),
+            ctypes.c_size_t(4095)), links.encode())
+        fresh(lambda at: libc.read(other, ctypes.c_void_p(at),
+                                   ctypes.c_size_t(131072)),
+              DATA["sizes/131072"])
+        fresh(lambda at: libc.read(inline, ctypes.c_void_p(at),
+                                   ctypes.c_size_t(64)), None)
+        # Into a mapping of itself.
+        with opened(f"{top}/{special.LARGE}") as same:
+            fresh(lambda at: libc.read(same, ctypes.c_void_p(at),
+                                       ctypes.c_size_t(300_000)),
+                  DATA[special.LARGE])
+
+
+def out_of_mappings(top: str) -> None:
+    """Arguments of system calls that are in a mapping."""
+    reader, writer = os.pipe()
+    try:
+        for name in FILES:
+            slab.drop_caches()
+            with opened(f"{top}/{name}") as fd, \
+                    mmap.mmap(fd, 0, SHARED, READ) as view:
+                os.write(writer, memoryview(view)[:PAGE])
+                assert os.read(reader, PAGE) == DATA[name][:PAGE], name
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def by_uring(top: str) -> None:
+    """Reads through io_uring(7), the first ones and some at once."""
+    ring = uring.Ring(8)
+    try:
+        for name in FILES:
+            slab.drop_caches()
+            with opened(f"{top}/{name}") as fd:
+                pieces = [(at, 8192) for at in range(
+                    0, min(len(DATA[name]), 8 * 8192), 8192)]
+                for (at, size), found in zip(pieces, ring.read(fd, pieces),
+                                             strict=True):
+                    assert found == DATA[name][at:at + size], (name, found)
+    finally:
+        ring.close()
+
+
+PROGRAMS: tuple[Callable[[str], None], ...] = (
+    mapped_first, into_mappings, out_of_mappings, by_uring)
+
+
+def object_files() -> dict[str, bytes]:
+    return {objects.object_name(objects.digest_of(data)): data
+            for data in DATA.values()}
+
+
+def options(image: str, store: str) -> mounts.Options:
+    return mounts.composefs_options(f"{image}/image", [store],
+                                    ("noverity", None))
+
+
+@contextmanager
+def on(image: str, store: str) -> Iterator[tuple[str, str]]:
+    """Image and objects on file systems of two kinds. Gives where the image
+    is mounted, and the objects' file system. The one of a process looks at
+    who wants something."""
+    content = {"image": Path(special.image().path).read_bytes()}
+    with places.of_kind(image, content, curious.look_at) as image_top, \
+            places.of_kind(store, object_files(),
+                           curious.look_at) as store_top, \
+            mounts.mounted("composefs", options(image_top, store_top)) as top:
+        yield top, store_top
+
+
+def check(test: ktap.Test, image: str, store: str) -> None:
+    with on(image, store) as (top, _):
+        for program in PROGRAMS:
+            patience.ends(test, program.__name__, lambda: program(top))
+
+
+for a_kind in places.KINDS:
+    suite.add(f"image and objects on {a_kind}",
+              lambda test, kind=a_kind: check(test, kind, kind))
+    if a_kind != "ext4":
+        suite.add(f"an image on {a_kind}, its objects on ext4",
+                  lambda test, kind=a_kind: check(test, kind, "ext4"))
+        suite.add(f"an image on ext4, its objects on {a_kind}",
+                  lambda test, kind=a_kind: check(test, "ext4", kind))
+
+
+@suite.test("a listener on the store who looks at the opener's memory map")
+def watched(test: ktap.Test) -> None:
+    with on("ext4", "ext4") as (top, store), \
+            curious.listener(store) as asked:
+        for program in PROGRAMS:
+            patience.ends(test, program.__name__, lambda: program(top))
+        test.check(asked() > 0, "nobody was asked")
+
+
+@suite.test("a listener who comes between open and mmap: EIO, and no hang")
+def watched_late(test: ktap.Test) -> None:
+    def late() -> None:
+        with on("ext4", "ext4") as (top, store):
+            with opened(f"{top}/{special.LARGE}") as fd:
+                with curious.listener(store):
+                    test.fails(errno.EIO, "mmap", mmap.mmap, fd, 0, SHARED,
+                               READ)
+                    test.equal(os.pread(fd, 10, 0), DATA[special.LARGE][:10],
+                               "a read")
+                    with mmap.mmap(fd, 0, SHARED, READ) as view:
+                        test.check(view[:] == DATA[special.LARGE],
+                                   "mmap then: another content")
+            map_and_touch(top, 1)
+        if test.failures:
+            raise AssertionError("see above")
+    patience.ends(test, "a late listener", late)
+
+
+@suite.test("a listener on the mount, and one on the image's file system")
+def watched_above(test: ktap.Test) -> None:
+    content = {"image": Path(special.image().path).read_bytes()}
+    with places.of_kind("ext4", content) as image, places.of_kind(
+            "ext4", object_files()) as store, mounts.mounted(
+            "composefs", options(image, store)) as top, \
+            curious.listener(top) as asked, curious.listener(image):
+        for program in PROGRAMS:
+            patience.ends(test, program.__name__, lambda: program(top))
+        test.check(asked() > 0, "nobody was asked")
+
+
+fixtures.require()
+objects.require_verity()
+if os.geteuid() != 0:
+    ktap.skip_all("only root can mount")
+load()
+suite.run()

@@ -219,7 +219,13 @@ fn found(file: &File<Composefs>) -> Option<&Blob> {
 fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
     match found(file) {
         Some(blob) if !blob.path.open_may_wait() => open_verified(file, blob),
-        _ => Err(EIO),
+        Some(_) => Err(EIO),
+        // Its name is in the image. What was wrong at open(2) was not said then.
+        None => Err(fault::of_object(
+            file.inode(),
+            c"?",
+            fmt!("was not found when the file was opened"),
+        )),
     }
 }
 

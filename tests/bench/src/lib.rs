@@ -17,6 +17,7 @@ pub use random::Random;
 pub use rows::Goal;
 pub use rows::ROWS;
 pub use rows::Row;
+pub use rows::Set;
 pub use rows::Unit;
 
 /// A way to see the files of an image.
@@ -58,6 +59,12 @@ pub struct Image {
     pub objects: PathBuf,
 }
 
+/// A directory of [`Plan::wide`], with so many files.
+pub const TEN_THOUSAND: &str = "ten-thousand";
+
+/// A directory of [`Plan::wide`], with so many files.
+pub const HUNDRED_THOUSAND: &str = "hundred-thousand";
+
 /// What the guest's program is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -69,8 +76,16 @@ pub struct Plan {
     pub tree: Image,
     /// The same tree on a disk.
     pub stored_tree: Image,
-    /// An image with 2000 small files and a large one, and its objects.
+    /// An image with small files, a large one and a program, and its objects.
     pub blobs: Image,
+    /// The same image on a disk, with fs-verity.
+    pub stored_blobs: Image,
+    /// What that image was made from.
+    pub unpacked: PathBuf,
+    /// An image with large directories.
+    pub wide: Image,
+    /// Two images of one shape, one a hundred times as large as the other.
+    pub shape: Option<[Image; 2]>,
     /// Says also in which functions the kernel was, for this one.
     pub profile: Option<Stack>,
 }

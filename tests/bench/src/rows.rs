@@ -15,6 +15,8 @@ pub enum Unit {
     KiB,
     /// Requests to a disk.
     Requests,
+    /// Nanoseconds.
+    Time,
 }
 
 impl fmt::Display for Unit {
@@ -23,6 +25,7 @@ impl fmt::Display for Unit {
             Self::Instructions => "M instr",
             Self::KiB => "KiB",
             Self::Requests => "requests",
+            Self::Time => "ms",
         })
     }
 }
@@ -35,19 +38,35 @@ pub enum Goal {
     Tree(u64),
     /// At most this much.
     Most(u64),
+    /// At most this part of what another one takes.
+    Part(f64, Stack),
 }
 
 impl Goal {
     /// Entries of the tree that goals were set for.
     pub const ENTRIES: u64 = 64_246;
 
-    /// The goal for a tree of so many entries.
-    pub fn of(self, entries: Option<u64>) -> u64 {
-        match (self, entries) {
-            (Self::Tree(most), Some(entries)) => most * entries / Self::ENTRIES,
-            (Self::Tree(most) | Self::Most(most), _) => most,
-        }
+    /// The goal for a tree of so many entries, where the others take this much.
+    pub fn of(self, entries: Option<u64>, other: impl Fn(Stack) -> Option<u64>) -> Option<u64> {
+        Some(match self {
+            Self::Tree(most) => most * entries? / Self::ENTRIES,
+            Self::Most(most) => most,
+            Self::Part(part, stack) => (other(stack)? as f64 * part) as u64,
+        })
     }
+}
+
+/// When a row is measured, if it is not asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// Always.
+    Quick,
+    /// Without `--quick`.
+    Usual,
+    /// With `--large`: it takes minutes.
+    Large,
+    /// With `--wall`: in a guest of its own, with several processors.
+    Wall,
 }
 
 /// One measurement.
@@ -63,8 +82,8 @@ pub struct Row {
     pub stacks: &'static [Stack],
     /// What is to be reached.
     pub goal: Option<Goal>,
-    /// Whether `--quick` measures it, too.
-    pub quick: bool,
+    /// When it is measured.
+    pub set: Set,
 }
 
 impl Row {
@@ -86,7 +105,7 @@ const fn tree(name: &'static str, title: &'static str, unit: Unit, goal: u64) ->
         unit,
         stacks: METADATA,
         goal: Some(Goal::Tree(goal)),
-        quick: true,
+        set: Set::Quick,
     }
 }
 
@@ -98,7 +117,37 @@ const fn blobs(name: &'static str, title: &'static str, goal: u64) -> Row {
         unit: Unit::Instructions,
         stacks: CONTENT,
         goal: Some(Goal::Most(goal)),
-        quick: true,
+        set: Set::Quick,
+    }
+}
+
+/// A row that is to be better than erofs + overlayfs.
+const fn more(name: &'static str, title: &'static str, stacks: &'static [Stack]) -> Row {
+    Row {
+        name,
+        title,
+        unit: Unit::Instructions,
+        stacks,
+        goal: Some(Goal::Part(1.0, Stack::Overlay)),
+        set: Set::Usual,
+    }
+}
+
+/// A row about reading a large file, which is to be as good as reading the
+/// object itself.
+const fn large(name: &'static str, title: &'static str) -> Row {
+    Row {
+        goal: Some(Goal::Part(1.0 / 0.99, Stack::Ext4)),
+        ..more(name, title, CONTENT)
+    }
+}
+
+/// A row in time.
+const fn time(name: &'static str, title: &'static str) -> Row {
+    Row {
+        unit: Unit::Time,
+        set: Set::Wall,
+        ..more(name, title, METADATA)
     }
 }
 
@@ -151,4 +200,54 @@ pub const ROWS: &[Row] = &[
         Unit::Requests,
         40,
     ),
+    more("ls", "ls -lR, cold", METADATA),
+    more("find", "find -type f, cold", METADATA),
+    more("xattrs", "two xattrs of each file, warm", METADATA),
+    large("read", "read of 64 MiB in order"),
+    large("random-read", "16384 random reads of 4 KiB"),
+    large("io-uring", "16384 random reads by io_uring"),
+    more("mmap", "faulting in 64 MiB by mmap", CONTENT),
+    more("exec", "exec of fio --version, 60 libraries", CONTENT),
+    more(
+        "absent",
+        "10,000 absent names in a large directory",
+        METADATA,
+    ),
+    more("wide-readdir", "readdir of 100,000 entries, cold", METADATA),
+    more("20-mounts", "20 mounts of one image", METADATA),
+    Row {
+        unit: Unit::KiB,
+        ..more(
+            "20-mounts-memory",
+            "memory taken by walks of 20 mounts",
+            METADATA,
+        )
+    },
+    more("mount-small", "mounting an image of 2,000 files", METADATA),
+    more("mount-middle", "mounting the tree", METADATA),
+    more(
+        "mount-large",
+        "mounting an image of 110,000 files",
+        METADATA,
+    ),
+    Row {
+        set: Set::Large,
+        ..more(
+            "per-file-10k",
+            "cold walk of 10,000 files, for 1000",
+            METADATA,
+        )
+    },
+    Row {
+        set: Set::Large,
+        ..more(
+            "per-file-1m",
+            "cold walk of 1,000,000 files, for 1000",
+            METADATA,
+        )
+    },
+    time("cold-walk-time", "cold walk, from a disk"),
+    time("warm-walk-time", "warm walk"),
+    time("4-warm-walks-time", "four threads, each a warm walk"),
+    time("4-cold-walks-time", "four threads, each a cold walk"),
 ];

@@ -3,39 +3,31 @@
 //! `cargo xtask bench`: what composefs costs, beside erofs and overlayfs.
 //!
 //! One boot of one guest measures everything, with its instructions counted
-//! instead of timed. What is measured, and how, is in tests/bench.
+//! instead of timed; a second one measures time, if asked. What is measured, and
+//! how, is in tests/bench.
 
 mod baseline;
+mod boot;
 mod disks;
+mod images;
 mod profile;
 mod results;
 mod table;
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
-use composefs_bench::Image;
-use composefs_bench::Line;
-use composefs_bench::Plan;
 use composefs_bench::ROWS;
 use composefs_bench::Row;
+use composefs_bench::Set;
 use composefs_bench::Stack;
 
 use crate::context::Context;
-use crate::fixtures;
-use crate::guest_program;
-use crate::kernel::Flavor;
-use crate::progress::Step;
-use crate::vm;
-use crate::vm::Job;
-use crate::vm::Stream;
-use crate::vm::VmConfig;
+use boot::Boot;
 use results::Results;
 
 /// Options of `cargo xtask bench`.
@@ -52,6 +44,14 @@ pub struct BenchArgs {
     /// Measures once, and only the most important rows
     #[arg(long)]
     quick: bool,
+
+    /// Measures trees of a million entries, too, which takes some minutes more
+    #[arg(long)]
+    large: bool,
+
+    /// Measures time, too, in a guest with several processors
+    #[arg(long)]
+    wall: bool,
 
     /// How often each row is measured
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -76,12 +76,6 @@ pub struct BenchArgs {
 
 /// The program in the guest.
 const PROGRAM: &str = "composefs-bench";
-
-/// The image to walk, if COMPOSEFS_IMAGES has it.
-const PREFERRED_TREE: &str = "cs9-minimal";
-
-/// Else the guest's own tree, from the fixtures.
-const USUAL_TREE: &str = "debian-v0";
 
 fn stack(name: &str) -> Result<Stack, String> {
     let names = || Stack::ALL.map(|stack| stack.to_string());
@@ -133,97 +127,35 @@ fn chosen(args: &BenchArgs) -> Result<Vec<String>> {
     if !args.rows.is_empty() {
         return Ok(args.rows.clone());
     }
-    let wanted = ROWS.iter().filter(|row| row.quick || !args.quick);
+    let wanted = ROWS.iter().filter(|row| match row.set {
+        Set::Quick => true,
+        Set::Usual => !args.quick,
+        Set::Large => args.large,
+        Set::Wall => args.wall,
+    });
     Ok(wanted.map(|row| row.name.to_owned()).collect())
 }
 
 fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Results> {
-    let blobs = disks::blobs(context)?;
-    let program = guest_program::build(context, PROGRAM)?;
-    let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
-    config.mounts = vec![("bench".to_owned(), program)];
-    config.disks = vec![blobs];
-    config.icount = true;
-    config.timeout = Some(Duration::from_secs(3600));
-    config.log_name = "bench-console".to_owned();
-
-    let (tree, unpack) = match env::var_os("COMPOSEFS_IMAGES").map(PathBuf::from) {
-        Some(images) if images.join(format!("{PREFERRED_TREE}.cfs.gz")).exists() => {
-            let images = images.canonicalize()?;
-            config.mounts.push(("images".to_owned(), images));
-            let from = format!("gzip -dc /mnt/images/{PREFERRED_TREE}.cfs.gz");
-            (PREFERRED_TREE, from)
+    let (timed, counted): (Vec<String>, Vec<String>) = rows
+        .into_iter()
+        .partition(|name| Row::named(name).is_some_and(|row| row.set == Set::Wall));
+    let mut results = Results::default();
+    for (rows, clock) in [(counted, Clock::Instructions), (timed, Clock::Time)] {
+        if !rows.is_empty() {
+            let mut boot = Boot::new(context, args, rows)?;
+            boot.config.icount = clock == Clock::Instructions;
+            // As many as threads that walk at once.
+            boot.config.smp = 4;
+            boot.run(context, &mut results)?;
         }
-        _ => {
-            config.disks.push(fixtures::make(context)?);
-            let from = format!(
-                "mkdir /run/fixtures\nmount -o ro /dev/vdd /run/fixtures\n\
-                 cat /run/fixtures/images/{USUAL_TREE}.cfs"
-            );
-            (USUAL_TREE, from)
-        }
-    };
-    let image = |path: &str, objects: &str| Image {
-        path: path.into(),
-        objects: objects.into(),
-    };
-    let plan = Plan {
-        rows,
-        repeat: match args {
-            // The first one takes no samples.
-            BenchArgs { profile: true, .. } => args.repeat + 1,
-            BenchArgs { quick: true, .. } => 1,
-            _ => args.repeat.max(1),
-        },
-        tree: image("/run/bench/tree.cfs", "/run/bench/none"),
-        stored_tree: image("/scratch/tree.cfs", "/run/bench/none"),
-        blobs: image("/run/bench/blobs.cfs", "/run/blobs/objects"),
-        profile: args.profile.then_some(args.of),
-    };
-    // erofs takes images on ramfs, not on tmpfs.
-    config.job = Job::Command(vec![format!(
-        "set -e\n\
-         mkdir /run/blobs /run/bench\n\
-         mount -o ro /dev/vdc /run/blobs\n\
-         mount -t ramfs bench /run/bench\n\
-         mkdir /run/bench/none\n\
-         {unpack} >/run/bench/tree.cfs\n\
-         cp /run/bench/tree.cfs /scratch\n\
-         cp /run/blobs/blobs.cfs /mnt/bench/{PROGRAM} /run/bench\n\
-         exec /run/bench/{PROGRAM} run {}\n",
-        shell_words::quote(&serde_json::to_string(&plan)?),
-    )]);
-    let mut results = Results::of(tree);
-    watch(context, &config, &mut results)?;
+    }
     Ok(results)
 }
 
-/// Runs the guest and collects what it says.
-fn watch(context: &Context, config: &VmConfig, results: &mut Results) -> Result<()> {
-    let log = context.cache.numbered_log("bench")?;
-    let step = Step::begin("measuring in the guest", &log)?;
-    let mut output = Vec::new();
-    let outcome = vm::run(context, config, &mut |stream, bytes| {
-        step.note(bytes);
-        if stream == Stream::Stdout {
-            output.extend_from_slice(bytes);
-        }
-    })?;
-    drop(step);
-    match &outcome.result {
-        Ok(0) => {}
-        Ok(status) => bail!(
-            "{PROGRAM} ended with status {status}:\n{}\nIts output: {}",
-            crate::progress::tail(&log, 10),
-            log.display()
-        ),
-        Err(failure) => bail!("{}", outcome.explain(failure)),
-    }
-    for line in String::from_utf8(output)?.lines() {
-        match serde_json::from_str(line).with_context(|| format!("not understood: {line}"))? {
-            Line::Figure(figure) => results.figures.push(figure),
-            Line::Profile(profile) => results.profiles.push(profile),
-        }
-    }
-    Ok(())
+/// What the guest's clock counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    Instructions,
+    Time,
 }

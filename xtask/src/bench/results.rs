@@ -13,7 +13,7 @@ use composefs_bench::Stack;
 use serde::Serialize;
 
 /// All figures of a run, as they are kept in JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Results {
     /// Name of the image that was walked.
     pub tree: String,
@@ -25,15 +25,6 @@ pub struct Results {
 }
 
 impl Results {
-    /// Nothing yet.
-    pub fn of(tree: &str) -> Self {
-        Self {
-            tree: tree.to_owned(),
-            figures: Vec::new(),
-            profiles: Vec::new(),
-        }
-    }
-
     /// The measurement of a row on something.
     pub fn figure(&self, row: &str, stack: Stack) -> Option<&Figure> {
         self.figures

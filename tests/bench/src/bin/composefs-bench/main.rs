@@ -7,14 +7,20 @@ mod blobs;
 mod caches;
 mod clock;
 mod disk;
+mod large;
+mod many;
 mod memory;
 mod mounts;
 mod objects;
 mod prepare;
 mod profile;
+mod programs;
 mod recorder;
+mod timed;
 mod tree;
 mod walk;
+mod wide;
+mod xattrs;
 
 use std::env;
 use std::path::Path;
@@ -54,6 +60,47 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         rows: &["requests"],
         run: tree::requests,
+    },
+    Measurement {
+        rows: &["ls", "find"],
+        run: programs::listings,
+    },
+    Measurement {
+        rows: &["xattrs"],
+        run: xattrs::gets,
+    },
+    Measurement {
+        rows: &["read", "random-read", "mmap", "io-uring"],
+        run: large::reads,
+    },
+    Measurement {
+        rows: &["exec"],
+        run: programs::exec,
+    },
+    Measurement {
+        rows: &["absent", "wide-readdir"],
+        run: wide::directories,
+    },
+    Measurement {
+        rows: &["20-mounts", "20-mounts-memory"],
+        run: many::same_image,
+    },
+    Measurement {
+        rows: &["mount-small", "mount-middle", "mount-large"],
+        run: many::sizes,
+    },
+    Measurement {
+        rows: &["per-file-10k", "per-file-1m"],
+        run: wide::million,
+    },
+    Measurement {
+        rows: &[
+            "cold-walk-time",
+            "warm-walk-time",
+            "4-warm-walks-time",
+            "4-cold-walks-time",
+        ],
+        run: timed::walks,
     },
 ];
 

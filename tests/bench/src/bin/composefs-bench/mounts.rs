@@ -8,6 +8,8 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -130,7 +132,10 @@ impl Mounted {
         }
         let flags = FsMountFlags::FSMOUNT_CLOEXEC;
         let mount = fsmount(&context, flags, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-        let point = Path::new(TOP).join(self.points.len().to_string());
+        // Several images may be mounted at once.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let point = Path::new(TOP).join(number.to_string());
         fs::create_dir_all(&point)?;
         let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&mount, "", CWD, &point, from_fd)?;

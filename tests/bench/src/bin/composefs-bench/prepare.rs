@@ -21,6 +21,9 @@ pub const SMALL_DIR: &str = "small";
 /// The large file.
 pub const LARGE: &str = "large";
 
+/// A program with many libraries, also in the image.
+pub const PROGRAM: &str = "usr/bin/fio";
+
 /// How many small files there are, and in how many directories.
 const FILES: usize = 2000;
 const DIRS: usize = 20;
@@ -44,17 +47,17 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     }
     write(&tree.join(LARGE), LARGE_SIZE, &mut random)?;
 
+    copy_program(tree)?;
+    // The same files, for those who read them without an image.
+    run(Command::new("cp").arg("-a").args([tree, &top.join("tree")]))?;
+
     let objects = top.join("objects");
     let image = top.join("blobs.cfs");
-    let status = Command::new(cfsctl)
+    run(Command::new(cfsctl)
         .arg("mkcomposefs")
         .arg(format!("--digest-store={}", objects.display()))
-        .args([tree, &image])
-        .status()
-        .with_context(|| cfsctl.display().to_string())?;
-    if !status.success() {
-        bail!("{} mkcomposefs: {status}", cfsctl.display());
-    }
+        .args([tree, &image]))?;
+    run(Command::new("fsverity").arg("enable").arg(&image))?;
     rustix::fs::sync();
     Ok(())
 }
@@ -66,5 +69,30 @@ fn write(path: &Path, size: usize, random: &mut Random) -> Result<()> {
         file.write_all(&random.next().to_le_bytes())?;
     }
     file.flush()?;
+    Ok(())
+}
+
+/// Copies a program with all libraries that it is linked with.
+fn copy_program(tree: &Path) -> Result<()> {
+    let program = format!("/{PROGRAM}");
+    let said = Command::new("ldd").arg(&program).output().context("ldd")?;
+    // "libc.so.6 => /lib/libc.so.6 (0x...)", and the loader without an arrow.
+    let libraries = String::from_utf8(said.stdout)?;
+    let libraries = libraries
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program.as_str()]) {
+        let target = tree.join(file.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().unwrap_or(tree))?;
+        fs::copy(file, target).with_context(|| file.to_owned())?;
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
     Ok(())
 }

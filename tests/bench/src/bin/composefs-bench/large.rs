@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows about the content of a large file, all of it in memory.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use composefs_bench::Plan;
+use composefs_bench::Random;
+use composefs_bench::Stack;
+use filebuffer::FileBuffer;
+use rustix::fs::CWD;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::openat;
+use rustix::io::pread;
+use rustix::io::read;
+
+use crate::mounts::Mounted;
+use crate::mounts::Verity;
+use crate::objects;
+use crate::prepare::LARGE;
+use crate::recorder::Recorder;
+
+const PAGE: u64 = 4096;
+/// What cp(1) reads at once.
+const PIECE: usize = 256 << 10;
+/// Random reads in a row.
+const READS: u64 = 16_384;
+/// Reads that are under way at once through io_uring.
+const DEPTH: u64 = 32;
+
+/// Reads in order, at random, through a mapping and through io_uring.
+pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+    let path = match stack {
+        Stack::Ext4 => object(plan)?,
+        _ => mounted.path().join(LARGE),
+    };
+    let mut buffer = vec![0; PIECE];
+    let file = openat(CWD, &path, OFlags::RDONLY, Mode::empty())?;
+    let mut pages = 0;
+    let mut in_order = || {
+        let file = openat(CWD, &path, OFlags::RDONLY, Mode::empty())?;
+        let mut size = 0;
+        loop {
+            match read(&file, &mut *buffer)? as u64 {
+                0 => break,
+                length => size += length,
+            }
+        }
+        pages = size / PAGE;
+        Ok(())
+    };
+    in_order()?;
+    recorder.time("read", in_order)?;
+
+    let mut page = vec![0; PAGE as usize];
+    recorder.time("random-read", || {
+        let mut random = Random::new(3);
+        for _ in 0..READS {
+            pread(&file, &mut *page, random.below(pages) * PAGE)?;
+        }
+        Ok(())
+    })?;
+
+    recorder.time("mmap", || {
+        let map = FileBuffer::open(&path)?;
+        let sum = map
+            .iter()
+            .step_by(PAGE as usize)
+            .fold(0_u64, |sum, &byte| sum + u64::from(byte));
+        std::hint::black_box(sum);
+        Ok(())
+    })?;
+
+    tokio_uring::start(async {
+        let file = Rc::new(tokio_uring::fs::File::open(&path).await?);
+        // Threads that the kernel needs are there then.
+        read_ring(&file, DEPTH, pages).await?;
+        let before = crate::clock::now();
+        read_ring(&file, READS, pages).await?;
+        recorder.note("io-uring", crate::clock::now() - before);
+        Ok(())
+    })
+}
+
+/// Reads pages at random, so many at once.
+async fn read_ring(file: &Rc<tokio_uring::fs::File>, reads: u64, pages: u64) -> Result<()> {
+    let tasks: Vec<_> = (0..DEPTH)
+        .map(|task| {
+            let file = file.clone();
+            tokio_uring::spawn(async move {
+                let mut random = Random::new(task);
+                let mut page = vec![0; PAGE as usize];
+                for _ in 0..reads / DEPTH {
+                    let (result, buffer) = file.read_at(page, random.below(pages) * PAGE).await;
+                    page = buffer;
+                    if result? as u64 != PAGE {
+                        bail!("a short read");
+                    }
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.context("a reader")??;
+    }
+    Ok(())
+}
+
+/// The large file in the store.
+fn object(plan: &Plan) -> Result<PathBuf> {
+    let mounted = Mounted::new(Stack::Erofs, &plan.blobs, Verity::Off)?;
+    let name = objects::name(mounted.path(), &std::ffi::CString::new(LARGE)?)?;
+    Ok(plan.blobs.objects.join(name.to_str()?))
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows about mounting.
+
+use anyhow::Result;
+use composefs_bench::Image;
+use composefs_bench::Plan;
+use composefs_bench::Stack;
+
+use crate::caches;
+use crate::memory::Memory;
+use crate::mounts::Mounted;
+use crate::mounts::Verity;
+use crate::recorder::Recorder;
+use crate::walk::Visit;
+use crate::walk::walk;
+
+/// How often one image is mounted at once.
+const MOUNTS: usize = 20;
+
+/// One image, mounted again and again and each of them walked.
+pub fn same_image(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let image = &plan.stored_blobs;
+    let mount = || Mounted::new(stack, image, Verity::Required);
+    // The image's own pages are there.
+    drop(mount()?);
+    let mounts: Vec<Mounted> =
+        recorder.time("20-mounts", || (0..MOUNTS).map(|_| mount()).collect())?;
+    caches::drop_all()?;
+    let before = Memory::now()?;
+    for mounted in &mounts {
+        walk(mounted.root(), Visit::Attributes)?;
+    }
+    let after = Memory::now()?;
+    recorder.note("20-mounts-memory", before.free.saturating_sub(after.free));
+    Ok(())
+}
+
+/// Mounting images of different sizes.
+pub fn sizes(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    mount(&plan.blobs, "mount-small", stack, recorder)?;
+    mount(&plan.tree, "mount-middle", stack, recorder)?;
+    mount(&plan.wide, "mount-large", stack, recorder)
+}
+
+fn mount(image: &Image, row: &'static str, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let mounted = recorder.time(row, || Mounted::new(stack, image, Verity::Off))?;
+    drop(mounted);
+    caches::settle();
+    Ok(())
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows about programs that people use.
+
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use composefs_bench::Plan;
+use composefs_bench::Stack;
+
+use crate::caches;
+use crate::mounts::Mounted;
+use crate::mounts::Verity;
+use crate::prepare::PROGRAM;
+use crate::recorder::Recorder;
+
+/// `ls -lR` and `find -type f`, with nothing of the tree in memory.
+pub fn listings(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let mounted = Mounted::new(stack, &plan.tree, Verity::Off)?;
+    let ls = |dir: &Path| run(Command::new("ls").arg("-lR").arg(dir));
+    let find = |dir: &Path| run(Command::new("find").arg(dir).args(["-type", "f"]));
+    let empty = &plan.tree.objects;
+
+    // The program itself is in memory.
+    caches::drop_all()?;
+    ls(empty)?;
+    recorder.time("ls", || ls(mounted.path()))?;
+
+    caches::drop_all()?;
+    find(empty)?;
+    recorder.time("find", || find(mounted.path()))
+}
+
+/// Starting a program that is in the image, with its libraries.
+pub fn exec(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+    let root = match stack {
+        Stack::Ext4 => &plan.unpacked,
+        _ => mounted.path(),
+    };
+    let start = || {
+        run(Command::new("chroot")
+            .arg(root)
+            .arg(format!("/{PROGRAM}"))
+            .arg("--version"))
+    };
+    start()?;
+    recorder.time("exec", start)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("{command:?}"))?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(())
+}

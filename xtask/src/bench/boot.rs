@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One boot of the guest that measures.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use composefs_bench::Image;
+use composefs_bench::Line;
+use composefs_bench::Plan;
+use composefs_bench::Row;
+use composefs_bench::Set;
+
+use super::BenchArgs;
+use super::PROGRAM;
+use super::disks;
+use super::images;
+use super::results::Results;
+use crate::context::Context;
+use crate::fixtures;
+use crate::guest_program;
+use crate::kernel::Flavor;
+use crate::progress::Step;
+use crate::progress::tail;
+use crate::vm;
+use crate::vm::Job;
+use crate::vm::Stream;
+use crate::vm::VmConfig;
+
+/// The image to walk, if COMPOSEFS_IMAGES has it.
+const PREFERRED_TREE: &str = "cs9-minimal";
+
+/// Else the guest's own tree, from the fixtures.
+const USUAL_TREE: &str = "debian-v0";
+
+/// Where images are in the guest: in memory. erofs takes them from ramfs, not
+/// from tmpfs.
+const TOP: &str = "/run/bench";
+
+/// A boot under construction.
+pub struct Boot {
+    /// The guest.
+    pub config: VmConfig,
+    plan: Plan,
+    tree: String,
+    script: String,
+}
+
+impl Boot {
+    /// A guest that measures these rows.
+    ///
+    /// # Errors
+    ///
+    /// When a part of it cannot be made.
+    pub fn new(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Self> {
+        let blobs = disks::blobs(context)?;
+        let program = guest_program::build(context, PROGRAM)?;
+        let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
+        config.mounts = vec![("bench".to_owned(), program)];
+        config.disks = vec![blobs];
+        config.timeout = Some(Duration::from_secs(3600));
+        config.log_name = "bench-console".to_owned();
+        let script = format!(
+            "set -e\n\
+             mkdir /run/blobs {TOP}\n\
+             mount -o ro /dev/vdc /run/blobs\n\
+             mount -t ramfs bench {TOP}\n\
+             mkdir {TOP}/none\n\
+             cp /run/blobs/blobs.cfs /mnt/bench/{PROGRAM} {TOP}\n"
+        );
+        let plan = Plan {
+            rows,
+            repeat: match args {
+                // The first one takes no samples.
+                BenchArgs { profile: true, .. } => args.repeat + 1,
+                BenchArgs { quick: true, .. } => 1,
+                _ => args.repeat.max(1),
+            },
+            tree: bare(&format!("{TOP}/tree.cfs")),
+            stored_tree: bare("/scratch/tree.cfs"),
+            blobs: Image {
+                path: format!("{TOP}/blobs.cfs").into(),
+                objects: "/run/blobs/objects".into(),
+            },
+            stored_blobs: Image {
+                path: "/run/blobs/blobs.cfs".into(),
+                objects: "/run/blobs/objects".into(),
+            },
+            unpacked: "/run/blobs/tree".into(),
+            wide: bare(&format!("{TOP}/{}.cfs", images::WIDE)),
+            shape: None,
+            profile: args.profile.then_some(args.of),
+        };
+        let mut boot = Self {
+            config,
+            plan,
+            tree: String::new(),
+            script,
+        };
+        boot.add_tree(context)?;
+        boot.add_made(images::wide(context)?, "wide");
+        let large = |name: &String| Row::named(name).is_some_and(|row| row.set == Set::Large);
+        if boot.plan.rows.iter().any(large) {
+            boot.add_made(images::shape(context)?, "shape");
+            boot.plan.shape = Some(images::SHAPE.map(|name| bare(&format!("{TOP}/{name}.cfs"))));
+            // For two file systems' inodes and dentries of a million files.
+            boot.config.memory = "6G".to_owned();
+        }
+        Ok(boot)
+    }
+
+    /// Adds the tree that is walked.
+    fn add_tree(&mut self, context: &Context) -> Result<()> {
+        let images = env::var_os("COMPOSEFS_IMAGES").map(PathBuf::from);
+        let preferred =
+            images.filter(|images| images.join(format!("{PREFERRED_TREE}.cfs.gz")).exists());
+        if let Some(images) = preferred {
+            let mount = ("images".to_owned(), images.canonicalize()?);
+            self.config.mounts.push(mount);
+            self.tree = PREFERRED_TREE.to_owned();
+            self.script +=
+                &format!("gzip -dc /mnt/images/{PREFERRED_TREE}.cfs.gz >{TOP}/tree.cfs\n");
+        } else {
+            self.config.disks.push(fixtures::make(context)?);
+            self.tree = USUAL_TREE.to_owned();
+            self.script += &format!(
+                "mkdir /run/fixtures\n\
+                 mount -o ro /dev/vdd /run/fixtures\n\
+                 cp /run/fixtures/images/{USUAL_TREE}.cfs {TOP}/tree.cfs\n"
+            );
+        }
+        self.script += &format!("cp {TOP}/tree.cfs /scratch\n");
+        Ok(())
+    }
+
+    /// Adds images that the host has made.
+    fn add_made(&mut self, dir: PathBuf, name: &str) {
+        self.config.mounts.push((name.to_owned(), dir));
+        self.script += &format!("cp /mnt/{name}/*.cfs {TOP}\n");
+    }
+
+    /// Boots it and collects what it says.
+    ///
+    /// # Errors
+    ///
+    /// When the guest fails.
+    pub fn run(mut self, context: &Context, results: &mut Results) -> Result<()> {
+        results.tree = self.tree;
+        let plan = serde_json::to_string(&self.plan)?;
+        self.script += &format!("exec {TOP}/{PROGRAM} run {}\n", shell_words::quote(&plan));
+        self.config.job = Job::Command(vec![self.script]);
+        let log = context.cache.numbered_log("bench")?;
+        let step = Step::begin("measuring in the guest", &log)?;
+        let mut output = Vec::new();
+        let outcome = vm::run(context, &self.config, &mut |stream, bytes| {
+            step.note(bytes);
+            if stream == Stream::Stdout {
+                output.extend_from_slice(bytes);
+            }
+        })?;
+        drop(step);
+        match &outcome.result {
+            Ok(0) => {}
+            Ok(status) => bail!(
+                "{PROGRAM} ended with status {status}:\n{}\nIts output: {}",
+                tail(&log, 10),
+                log.display()
+            ),
+            Err(failure) => bail!("{}", outcome.explain(failure)),
+        }
+        for line in String::from_utf8(output)?.lines() {
+            match serde_json::from_str(line).with_context(|| format!("not understood: {line}"))? {
+                Line::Figure(figure) => results.figures.push(figure),
+                Line::Profile(profile) => results.profiles.push(profile),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An image whose objects nobody has.
+fn bare(path: &str) -> Image {
+    Image {
+        path: path.into(),
+        objects: format!("{TOP}/none").into(),
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Images without objects, made from descriptions in the format of
+//! composefs-dump(5).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use composefs_bench::HUNDRED_THOUSAND;
+use composefs_bench::Random;
+use composefs_bench::TEN_THOUSAND;
+
+use crate::cache::Key;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::tools;
+
+/// Changes with the images.
+const VERSION: &str = "1";
+
+/// Files in each directory of the trees that differ in size only.
+const FILES: usize = 1000;
+
+/// The name of the image with large directories.
+pub const WIDE: &str = "wide";
+
+/// The names of the images that differ in size only.
+pub const SHAPE: [&str; 2] = ["shape-10k", "shape-1m"];
+
+/// The directory with [`WIDE`], made unless it is there.
+///
+/// # Errors
+///
+/// When cfsctl cannot be built or fails.
+pub fn wide(context: &Context) -> Result<PathBuf> {
+    make(context, WIDE, || {
+        let mut dump = Dump::default();
+        dump.directory("/", 2);
+        for (name, files) in [(HUNDRED_THOUSAND, 100_000), (TEN_THOUSAND, 10_000)] {
+            dump.directory(&format!("/{name}"), 0);
+            dump.files(&format!("/{name}"), files);
+        }
+        vec![(WIDE, dump.text)]
+    })
+}
+
+/// The directory with those of [`SHAPE`], made unless it is there.
+///
+/// # Errors
+///
+/// When cfsctl cannot be built or fails.
+pub fn shape(context: &Context) -> Result<PathBuf> {
+    make(context, "shape", || {
+        let trees = SHAPE.into_iter().zip([10, 1000]);
+        let describe = |(name, dirs)| {
+            let mut dump = Dump::default();
+            dump.directory("/", dirs);
+            for number in 0..dirs {
+                let dir = format!("/dir-{number:04}");
+                dump.directory(&dir, 0);
+                dump.files(&dir, FILES);
+            }
+            (name, dump.text)
+        };
+        trees.map(describe).collect()
+    })
+}
+
+/// Makes the images that `describe` gives the names and descriptions of.
+fn make(
+    context: &Context,
+    kind: &str,
+    describe: impl FnOnce() -> Vec<(&'static str, String)>,
+) -> Result<PathBuf> {
+    let cfsctl = tools::cfsctl(context)?;
+    let key = Key::default()
+        .with("cfsctl", cfsctl.as_os_str().as_encoded_bytes())
+        .with("kind", kind)
+        .with("version", VERSION);
+    let entry = context.cache.entry("bench-images", &key.finish());
+    if entry.is_complete() {
+        return Ok(entry.path().to_path_buf());
+    }
+    let _lock = context.cache.lock("bench-images")?;
+    if entry.is_complete() {
+        return Ok(entry.path().to_path_buf());
+    }
+    entry.start_over()?;
+    let log = context.cache.log("bench-images");
+    let step = Step::begin("making images to measure", &log)?;
+    for (name, text) in describe() {
+        image(&step, &cfsctl, entry.path(), name, &text)?;
+    }
+    entry.complete()?;
+    step.done();
+    Ok(entry.path().to_path_buf())
+}
+
+fn image(step: &Step, cfsctl: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
+    let description = dir.join("description");
+    fs::write(&description, text).with_context(|| description.display().to_string())?;
+    step.run(
+        Command::new(cfsctl)
+            .args(["mkcomposefs", "--from-file"])
+            .args([&description, &dir.join(format!("{name}.cfs"))]),
+    )?;
+    fs::remove_file(&description)?;
+    Ok(())
+}
+
+/// A description under construction.
+struct Dump {
+    text: String,
+    random: Random,
+}
+
+impl Default for Dump {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            random: Random::new(4),
+        }
+    }
+}
+
+impl Dump {
+    fn directory(&mut self, path: &str, subdirectories: usize) {
+        let links = subdirectories + 2;
+        let _ = writeln!(self.text, "{path} 4096 40755 {links} 0 0 0 0.0 - - -");
+    }
+
+    /// Files whose content is in objects that nobody has.
+    fn files(&mut self, dir: &str, count: usize) {
+        for number in 0..count {
+            let digest: String = (0..4)
+                .map(|_| format!("{:016x}", self.random.next()))
+                .collect();
+            let (first, rest) = digest.split_at(2);
+            let _ = writeln!(
+                self.text,
+                "{dir}/file-{number:06} 5000 100644 1 0 0 0 0.0 {first}/{rest} - {digest}"
+            );
+        }
+    }
+}

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, layers, matrix, mounts, objects, tree
+from lib import (fixtures, ktap, layers, matrix, mounts, objects, reference,
+                 tree)
 from lib.mounts import Options, Value
 from lib.refused import refused
 
@@ -192,7 +193,7 @@ def container(test: ktap.Test, start: Callable[[str], str],
     given = dict(more)
     if "userxattr" in given or given.get("metacopy") == "off":
         return
-    with layers.erofs_on_device(image()) as metadata, layers.overlay(
+    with reference.erofs(image()) as metadata, layers.overlay(
             reference_of(metadata), *more, *(
                 (name, "on") for name in ("metacopy", "redirect_dir")
                 if name not in given)) as merged:
@@ -267,7 +268,7 @@ def marks(test: ktap.Test) -> None:
         base.plain("whiteouts/gone", b"below")
         base.plain("whiteouts/only/gone", b"below")
         with mounts.composefs(special.path, special.objects) as ours, \
-                layers.erofs_on_device(special) as metadata, \
+                reference.erofs(special) as metadata, \
                 mounts.mounted("overlay", [
                     ("source", "reference"), ("metacopy", "on"),
                     ("redirect_dir", "on"), ("ro", None),

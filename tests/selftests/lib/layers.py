@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,18 +32,3 @@ def overlay(lower: Options, *more: tuple[str, Value]) -> Iterator[Merged]:
                 ("source", "layers"), *lower, ("upperdir", f"{work}/upper"),
                 ("workdir", f"{work}/work"), *more]) as top:
             yield Merged(top, Path(work, "upper"))
-
-
-@contextmanager
-def erofs_on_device(image: fixtures.Image) -> Iterator[str]:
-    """The image by erofs, on a device: two more file systems may stand on it.
-    """
-    device = subprocess.run(
-        ["losetup", "--find", "--show", "--read-only", image.path],
-        capture_output=True, text=True, check=True).stdout.strip()
-    try:
-        with mounts.mounted("erofs", [("source", device),
-                                      ("ro", None)]) as top:
-            yield top
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)

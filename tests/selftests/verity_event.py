@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""FAN_FS_ERROR for each object that is refused: whose watches a file system
+hears of the file, by its handle, and of nothing else."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Callable
+
+from lib import fixtures, handles, ktap, matrix, mounts, notify, objects
+from lib.objects import Store
+from lib.special import opened
+
+suite = ktap.Suite()
+
+Make = Callable[[Store, str, bytes], object]
+# What is wrong with an object: given the store, its name and its content.
+WRONG: dict[str, Make] = {
+    "is missing": lambda store, name, data: None,
+    "has no fs-verity": lambda store, name, data: store.plain(name, data),
+    "has another digest": lambda store, name, data: store.verified(
+        name, data[::-1]),
+    "has another algorithm": lambda store, name, data: store.verified(
+        name, data, "sha512"),
+    "has another salt": lambda store, name, data: store.verified(
+        name, data, salt=b"salt"),
+    "is too long": lambda store, name, data: store.verified(
+        name, data + b"more"),
+    "is empty": lambda store, name, data: store.verified(name, b""),
+    "is a directory": lambda store, name, data: store.at(name).mkdir(),
+}
+
+
+def read(fd: int) -> None:
+    os.pread(fd, 1, 0)
+
+
+def map_it(fd: int) -> None:
+    mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ).close()
+
+
+def measure(fd: int) -> None:
+    objects.measure_verity(f"/proc/self/fd/{fd}")
+
+
+def refused(test: ktap.Test, what: str) -> None:
+    image = matrix.image()
+    for use in (read, map_it, measure):
+        with objects.store() as store:
+            WRONG[what](store, matrix.object_name(), matrix.data())
+            matrix.add_to(store, "file-01")
+            with mounts.composefs(image.path, [store.path]) as top, \
+                    opened(top) as mount, \
+                    notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
+                path = f"{top}/{matrix.FILE}"
+                with opened(path) as fd:
+                    test.equal(notify.events(listener), [],
+                               "events of open(2)")
+                    test.fails(errno.EIO, use.__name__, use, fd)
+                if not test.check(notify.ready(listener),
+                                  f"{use.__name__}: no event"):
+                    continue
+                for event in notify.events(listener):
+                    test.equal(event.mask, notify.FAN_FS_ERROR, "mask")
+                    test.equal(ktap.errno_name(event.error), "EIO", "error")
+                    test.check(event.count > 0, "count")
+                    test.equal(event.file, handles.of(path, flags=0),
+                               f"{use.__name__}: handle")
+                    if event.file:
+                        found = handles.open_by(mount, event.file)
+                        try:
+                            test.equal(os.fstat(found).st_ino,
+                                       os.stat(path).st_ino, "inode")
+                        finally:
+                            os.close(found)
+                with opened(f"{top}/file-01") as fd:
+                    use(fd)
+                test.equal(notify.events(listener), [],
+                           f"{use.__name__}: events of a good file")
+
+
+for _what in WRONG:
+    suite.add(f"an object that {_what}: EIO, and an event with its handle",
+              lambda test, what=_what: refused(test, what))
+
+
+@suite.test("errors that nobody has read yet are counted")
+def counted(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as store, mounts.composefs(
+            image.path, [store.path]) as top, \
+            notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
+        for number in range(matrix.FILES):
+            with opened(f"{top}/file-{number:02}") as fd:
+                test.fails(errno.EIO, "read", read, fd)
+        total = 0
+        while total < matrix.FILES and notify.ready(listener, 5):
+            total += sum(event.count for event in notify.events(listener))
+        test.check(total >= matrix.FILES, f"{total} for {matrix.FILES} files")
+
+
+@suite.test("who watches another mount hears nothing")
+def apart(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as store, mounts.composefs(
+            image.path, [store.path]) as top, mounts.composefs(
+                image.path, image.objects) as other, \
+            notify.fanotify(other, notify.FAN_FS_ERROR) as elsewhere, \
+            notify.fanotify(top, notify.FAN_FS_ERROR) as here:
+        with opened(f"{top}/{matrix.FILE}") as fd:
+            test.fails(errno.EIO, "read", read, fd)
+        test.check(notify.ready(here), "no event")
+        test.equal(notify.events(elsewhere), [], "events elsewhere")
+
+
+@suite.test("who has opened a file by its handle hears of it as well")
+def by_handle(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as store, mounts.composefs(
+            image.path, [store.path]) as top, opened(top) as mount, \
+            notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
+        fd = handles.open_by(mount, handles.of(f"{top}/{matrix.FILE}"),
+                             os.O_RDONLY)
+        try:
+            test.fails(errno.EIO, "read", read, fd)
+        finally:
+            os.close(fd)
+        test.check(notify.ready(listener), "no event")
+
+
+fixtures.require()
+objects.require_verity()
+suite.run()

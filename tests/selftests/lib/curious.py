@@ -2,8 +2,8 @@
 
 """Somebody who is asked for permission, and looks at who asks first.
 
-What is looked at, /proc/PID/maps, needs the lock of the memory map: who asks
-while holding it waits for ever.
+What is looked at needs the lock of the memory map: who asks while holding it
+waits for ever. /proc/PID/maps does so in some kernels only, the rest always.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ FAN_ALLOW = 1
 
 def look_at(pid: int) -> None:
     """Reads the memory map of a process."""
-    try:
-        with open(f"/proc/{pid}/maps", "rb", buffering=0) as file:
-            while file.read(65536):
-                pass
-    except (FileNotFoundError, ProcessLookupError):
-        pass
+    for name in ("maps", "smaps_rollup", "cmdline"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+                while file.read(65536):
+                    pass
+        except (FileNotFoundError, ProcessLookupError):
+            pass
 
 
 def _answer(fd: int, count: mmap.mmap) -> None:

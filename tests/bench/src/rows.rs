@@ -214,7 +214,7 @@ pub const ROWS: &[Row] = &[
         METADATA,
     ),
     more("wide-readdir", "readdir of 100,000 entries, cold", METADATA),
-    more("20-mounts", "20 mounts of one image", METADATA),
+    more("20-mounts", "20 more mounts of a mounted image", METADATA),
     Row {
         unit: Unit::KiB,
         ..more(

@@ -10,6 +10,7 @@ mod baseline;
 mod boot;
 mod disks;
 mod images;
+mod plot;
 mod profile;
 mod results;
 mod table;
@@ -69,10 +70,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Makes these figures the ones that later ones are compared with
+    /// Makes these figures the ones that later ones are compared with, and their
+    /// plot, if it is of all rows, that of the documentation
     #[arg(long)]
     save_baseline: bool,
 }
+
+/// The plot in the documentation.
+const PLOT: &str = "Documentation/filesystems/composefs-performance.svg";
 
 /// The program in the guest.
 const PROGRAM: &str = "composefs-bench";
@@ -112,10 +117,17 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
     let stored = baseline::load(context)?;
     table::print(&results, &stored);
     results.save(&directory.join("results.json"))?;
+    plot::draw(&results, &directory.join("bench.svg"))?;
     if args.save_baseline {
         baseline::save(context, stored, &results)?;
+        if args.rows.is_empty() && !args.quick {
+            plot::draw(&results, &context.repo.join(PLOT))?;
+        }
     }
-    println!("\nresults: {}", directory.join("results.json").display());
+    println!(
+        "\nresults.json and bench.svg are in {}",
+        directory.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

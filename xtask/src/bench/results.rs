@@ -32,11 +32,16 @@ impl Results {
             .find(|figure| figure.row == row && figure.stack == stack)
     }
 
-    /// What a row costs, as a multiple of what it costs elsewhere.
+    /// What a row costs us, as a multiple of what it costs elsewhere.
     pub fn ratio(&self, row: &str, to: Stack) -> Option<f64> {
-        let ours = self.figure(row, Stack::Composefs)?.value();
-        let theirs = self.figure(row, to)?.value();
-        (theirs > 0).then(|| ours as f64 / theirs as f64)
+        self.quotient(row, Stack::Composefs, to)
+    }
+
+    /// What a row costs on one stack, as a multiple of what it costs on another.
+    pub fn quotient(&self, row: &str, of: Stack, to: Stack) -> Option<f64> {
+        let of = self.figure(row, of)?.value();
+        let to = self.figure(row, to)?.value();
+        (to > 0).then(|| of as f64 / to as f64)
     }
 
     /// Writes them all.

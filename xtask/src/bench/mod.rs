@@ -9,6 +9,7 @@
 mod baseline;
 mod boot;
 mod disks;
+mod document;
 mod images;
 mod plot;
 mod profile;
@@ -70,8 +71,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Makes these figures the ones that later ones are compared with, and their
-    /// plot, if it is of all rows, that of the documentation
+    /// Makes these figures the ones that later ones are compared with; if all
+    /// rows were measured, their table and plot become those of the documentation
     #[arg(long)]
     save_baseline: bool,
 }
@@ -122,6 +123,7 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
         baseline::save(context, stored, &results)?;
         if args.rows.is_empty() && !args.quick {
             plot::draw(&results, &context.repo.join(PLOT))?;
+            document::update(context, &results)?;
         }
     }
     println!(

@@ -62,28 +62,28 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
     canvas.text(
         "Cost of composefs, where erofs + overlayfs cost 1 (less is better)",
         (LEFT, 18),
-        15,
+        19,
         HPos::Left,
     )?;
     canvas.bar((LEFT, 36), 14, OURS)?;
-    canvas.text("composefs", (LEFT + 20, 40), 12, HPos::Left)?;
+    canvas.text("composefs", (LEFT + 20, 40), 15, HPos::Left)?;
     canvas.bar((LEFT + 110, 36), 14, EROFS)?;
     canvas.text(
         "erofs alone, without content",
         (LEFT + 130, 40),
-        12,
+        15,
         HPos::Left,
     )?;
 
     for (number, (row, ratio)) in (0..).zip(rows) {
         let y = TOP + PITCH * number;
-        canvas.text(row.title, (LEFT - 10, y + BAR), 12, HPos::Right)?;
+        canvas.text(row.title, (LEFT - 10, y + BAR), 15, HPos::Right)?;
         let width = length(ratio);
         canvas.bar((LEFT, y), width, OURS)?;
         canvas.text(
             &format!("{ratio:.2}"),
             (LEFT + width + 6, y + 5),
-            11,
+            14,
             HPos::Left,
         )?;
         if let Some(erofs) = results.quotient(row.name, Stack::Erofs, Stack::Overlay) {

@@ -61,11 +61,7 @@ fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
             .map(|ratio| format!("{ratio:.3}"));
         text += &format!(" {:>7}", shown.unwrap_or_default());
     }
-    let most = row.goal.and_then(|goal| {
-        let other = |stack| results.figure(row.name, stack).map(Figure::value);
-        goal.of(ours.entries, other)
-    });
-    let (goal, met) = match most {
+    let (goal, met) = match goal(row, results) {
         Some(most) if ours.value() <= most => (amount(row.unit, most), "met"),
         Some(most) => (amount(row.unit, most), "MISSED"),
         None => (String::new(), ""),
@@ -86,6 +82,13 @@ fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
         text += &format!(" {:>+6.2}%{mark}", change * 100.0);
     }
     Some(text)
+}
+
+/// What composefs is to reach in a row.
+pub fn goal(row: &Row, results: &Results) -> Option<u64> {
+    let entries = results.figure(row.name, Stack::Composefs)?.entries;
+    let other = |stack| results.figure(row.name, stack).map(Figure::value);
+    row.goal?.of(entries, other)
 }
 
 /// A value as it is shown.

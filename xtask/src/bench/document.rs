@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of results in the documentation, in reStructuredText.
+
+use std::fs;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use composefs_bench::ROWS;
+use composefs_bench::Row;
+use composefs_bench::Stack;
+
+use super::results::Results;
+use super::table::amount;
+use super::table::goal;
+use crate::context::Context;
+
+/// The page, and the comments around its table.
+const PAGE: &str = "Documentation/filesystems/composefs-performance.rst";
+const BEGIN: &str = ".. The table is written by cargo xtask bench --save-baseline.\n";
+const END: &str = "\n.. The end of the table.\n";
+
+/// Widths of the columns.
+const TITLE: usize = 44;
+const NUMBER: usize = 9;
+
+/// Puts the results in the place of those that are there.
+///
+/// # Errors
+///
+/// When the page has no place for them, or cannot be written.
+pub fn update(context: &Context, results: &Results) -> Result<()> {
+    let path = context.repo.join(PAGE);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let replaced = text
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)))
+        .map(|(before, after)| format!("{before}{BEGIN}\n{}{END}{after}", table(results)))
+        .with_context(|| format!("{} has no place for the table", path.display()))?;
+    fs::write(&path, replaced).with_context(|| path.display().to_string())
+}
+
+fn table(results: &Results) -> String {
+    let rule = line(["="; 7].map(|mark| mark.repeat(TITLE)));
+    let head = ["", "unit", "composefs", "erofs", "er.+ovl.", "ext4", "goal"];
+    let body: String = ROWS.iter().filter_map(|row| row_of(row, results)).collect();
+    format!("{rule}{}{rule}{body}{rule}", line(head.map(str::to_owned)))
+}
+
+fn row_of(row: &Row, results: &Results) -> Option<String> {
+    let figure = |stack| {
+        let figure = results.figure(row.name, stack)?;
+        Some(amount(row.unit, figure.value()))
+    };
+    let goal = goal(row, results).map(|most| amount(row.unit, most));
+    Some(line([
+        row.title.to_owned(),
+        row.unit.to_string(),
+        figure(Stack::Composefs)?,
+        figure(Stack::Erofs).unwrap_or_default(),
+        figure(Stack::Overlay).unwrap_or_default(),
+        figure(Stack::Ext4).unwrap_or_default(),
+        goal.unwrap_or_default(),
+    ]))
+}
+
+fn line(cells: [String; 7]) -> String {
+    let mut text = String::new();
+    for (number, cell) in cells.iter().enumerate() {
+        text += &match number {
+            // An empty first cell would continue the row above.
+            0 if cell.is_empty() => format!("{:<TITLE$}", "\\"),
+            0 => format!("{cell:<TITLE$.TITLE$}"),
+            1 => format!(" {cell:<NUMBER$.NUMBER$}"),
+            _ => format!(" {cell:>NUMBER$.NUMBER$}"),
+        };
+    }
+    text.trim_end().to_owned() + "\n"
+}

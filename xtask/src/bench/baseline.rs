@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Figure;
+use composefs_bench::Row;
 use composefs_bench::Stack;
+use composefs_bench::Unit;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -75,7 +77,9 @@ pub fn load(context: &Context) -> Result<Baseline> {
 pub fn save(context: &Context, mut baseline: Baseline, results: &Results) -> Result<()> {
     let rows = baseline.0.entry(results.tree.clone()).or_default();
     for figure in &results.figures {
-        if figure.stack == Stack::Composefs {
+        // Times are those of one machine.
+        let lasting = Row::named(&figure.row).is_some_and(|row| row.unit != Unit::Time);
+        if figure.stack == Stack::Composefs && lasting {
             let cost = Cost {
                 value: figure.value(),
                 entries: figure.entries,

@@ -61,9 +61,9 @@ pub(crate) struct Blob {
     path: Path,
     /// The digest that it must have, if the image names one.
     digest: Option<Digest>,
-    /// Whether it has passed. That is once and for all: the path keeps its inode in memory, and the
-    /// digest of an inode does not change.
-    verified: Flag,
+    /// Whether it has passed all checks of the mount. Its digest has done so once and for all: the
+    /// path keeps its inode in memory, and the digest of an inode does not change.
+    passed: Flag,
     /// The object, opened for all who read it: see [`shared`].
     shared: OnceBackingFile,
 }
@@ -138,7 +138,7 @@ fn keep(file: &File<Composefs>, blob: Blob) -> Result {
 /// `EOPNOTSUPP` if its content is in no object, `EIO` if there is none that could be verified.
 pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
     match inode.pinned().get() {
-        Some(Pinned::Blob(blob)) if blob.verified.get() => return Ok(blob.path.clone()),
+        Some(Pinned::Blob(blob)) if blob.passed.get() => return Ok(blob.path.clone()),
         Some(Pinned::Content(_) | Pinned::Zeros) => return Err(EOPNOTSUPP),
         _ => (),
     }
@@ -179,20 +179,22 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
 /// Returns the object that `file` reads from, opened for all who read it. Most files are small and
 /// opened again and again, and to open a second file for each time would cost more than the reading.
 ///
-/// `None` where that is not to be: the object was not verified yet, is not small, may be replaced,
-/// or each open of it is somebody's business.
+/// `None` where that is not to be: the object has not passed yet, is not small, has another size
+/// now, its name is gone, or each open of it is somebody's business.
 pub(crate) fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
     // What has an object of its own goes on with it.
     if file.private().get().is_some() || file.is_nonotify() {
         return None;
     }
     let inode = file.inode();
-    let blob = known(inode).filter(|blob| blob.verified.get() && !blob.path.is_unlinked())?;
+    let blob = known(inode).filter(|blob| blob.passed.get() && !blob.path.is_unlinked())?;
     if inode.size() > SHARED_MAX || blob.path.open_may_wait() {
         return None;
     }
+    // Who opens it alone will be told of a wrong size.
+    let is_right = |shared: &&BackingFile| shared.size() == inode.size();
     if let Some(shared) = blob.shared.get() {
-        return Some(shared);
+        return Some(shared).filter(is_right);
     }
     if access != Access::Read {
         return None;
@@ -200,12 +202,8 @@ pub(crate) fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingF
     let mounted = inode.super_block().data();
     let owner = mounted.image().source().file();
     let backing = BackingFile::open_shared(owner, &blob.path, mounted.credential()).ok()?;
-    // Who opens it alone will be told.
-    if backing.size() != inode.size() {
-        return None;
-    }
     trace::blob_open(inode, &Ok(()));
-    blob.shared.get_or_set(backing).ok()
+    blob.shared.get_or_set(backing).ok().filter(is_right)
 }
 
 /// What was found at open(2), or else what the inode knows.
@@ -307,7 +305,7 @@ fn find(inode: &Inode<Composefs>, report: Report) -> Result<Blob> {
                 return Ok(Blob {
                     path,
                     digest,
-                    verified: Flag::default(),
+                    passed: Flag::default(),
                     shared: OnceBackingFile::default(),
                 })
             }
@@ -356,12 +354,26 @@ fn check(
     size: u64,
     digest: impl FnOnce() -> Result<Option<verity::Digest>>,
 ) -> Result {
+    if size != inode.size() {
+        let what = fmt!("has {} bytes, expected {}", size, inode.size());
+        return Err(fail(inode, blob, what));
+    }
+    if !blob.passed.get() {
+        check_digest(inode, blob, digest)?;
+        blob.passed.set();
+    }
+    Ok(())
+}
+
+/// Checks the digest of an object, as far as the mount asks for it.
+fn check_digest(
+    inode: &Inode<Composefs>,
+    blob: &Blob,
+    digest: impl FnOnce() -> Result<Option<verity::Digest>>,
+) -> Result {
     let required = inode.super_block().data().verity();
     let fail = |what: fmt::Arguments<'_>| Err(fail(inode, blob, what));
-    if size != inode.size() {
-        return fail(fmt!("has {} bytes, expected {}", size, inode.size()));
-    }
-    if blob.verified.get() || required == Verity::Off {
+    if required == Verity::Off {
         return Ok(());
     }
     let Some(expected) = &blob.digest else {
@@ -392,6 +404,5 @@ fn check(
             "has the wrong fs-verity digest: expected {expected}, found {found}"
         ));
     }
-    blob.verified.set();
     Ok(())
 }

@@ -265,6 +265,14 @@ impl super_block::Operations for Composefs {
         Ok(answer)
     }
 
+    fn cached_objects(sb: &SuperBlock<Self>) -> usize {
+        sb.data().image().source().0.pages_at_hand()
+    }
+
+    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize {
+        sb.data().image().source().0.free_pages_at_hand()
+    }
+
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {
         let mounted = sb.data();
         for basedir in &mounted.options.basedirs {

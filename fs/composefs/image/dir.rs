@@ -113,9 +113,20 @@ impl<'b> Block<'b> {
     }
 
     /// Returns the name of entry `index`, which is `dirent`: 1 to 255 bytes, of any value.
+    #[inline]
     fn name(&self, index: usize, dirent: &RawDirent) -> Result<&'b [u8], Corrupt> {
+        self.name_before(dirent, self.dirents.get(index.saturating_add(1)))
+    }
+
+    /// As [`Self::name`], for the entry `dirent` and the one behind it.
+    #[inline]
+    fn name_before(
+        &self,
+        dirent: &RawDirent,
+        next: Option<&RawDirent>,
+    ) -> Result<&'b [u8], Corrupt> {
         let start = usize::from(dirent.nameoff.get());
-        let name = match self.dirents.get(index.saturating_add(1)) {
+        let name = match next {
             Some(next) => self.bytes.get(start..usize::from(next.nameoff.get())),
             // Only the last one may be followed by padding.
             None => self.bytes.get(start..).map(until_nul),
@@ -291,30 +302,31 @@ impl<S: Source> Image<S> {
             let start = block_start(*pos);
             let (at, run, len) = self.dir_block(dir, start / BLOCK_SIZE)?;
             let block = Block::new(slice(&run, len, at)?, at)?;
-            let mut index = to_usize(block_offset(*pos).div_ceil(DIRENT_SIZE));
+            let index = block_offset(*pos).div_ceil(DIRENT_SIZE);
+            *pos = start.saturating_add(index.saturating_mul(DIRENT_SIZE));
+            let mut rest = block.dirents.get(to_usize(index)..).unwrap_or_default();
             // Each step takes the next entry, and a block has 341 at most.
-            while let Some(dirent) = block.dirents.get(index) {
-                *pos = start.saturating_add(to_u64(index).saturating_mul(DIRENT_SIZE));
-                let name = block.name(index, dirent)?;
-                index = index.saturating_add(1);
+            while let Some((dirent, behind)) = rest.split_first() {
+                let name = block.name_before(dirent, behind.first())?;
                 if !name::is_clean(name) {
                     return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
                 }
                 let nid = dirent.nid.get();
                 let file_type = FileType::of_raw(dirent.file_type);
                 // Only a character device may be one, and only those cost a look at the inode.
-                if file_type == FileType::CharDevice && Self::is_whiteout(&mut inodes, nid)? {
-                    continue;
+                if file_type != FileType::CharDevice || !Self::is_whiteout(&mut inodes, nid)? {
+                    let entry = Dirent {
+                        name,
+                        nid,
+                        file_type,
+                        pos: *pos,
+                    };
+                    if emit(entry).is_break() {
+                        return Ok(());
+                    }
                 }
-                let entry = Dirent {
-                    name,
-                    nid,
-                    file_type,
-                    pos: *pos,
-                };
-                if emit(entry).is_break() {
-                    return Ok(());
-                }
+                rest = behind;
+                *pos = pos.saturating_add(DIRENT_SIZE);
             }
             *pos = start.saturating_add(to_u64(len));
         }

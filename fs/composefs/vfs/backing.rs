@@ -164,16 +164,39 @@ impl BackingFile {
         // SAFETY: The caller promises it.
         unsafe {
             self.sync_flags((*kiocb).ki_filp);
-            self.read_shared(kiocb, iter, cred)
+            self.read(kiocb, iter, cred)
         }
     }
 
-    /// As [`Self::read_iter`], but leaves the flags of this file alone.
+    /// Reads from a file that many read from, of whose flags none is changed.
     ///
     /// # Safety
     ///
     /// As [`Self::read_iter`].
     pub(super) unsafe fn read_shared(
+        &self,
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+        cred: &Credential,
+    ) -> isize {
+        // SAFETY: The file is open, and the caller promises the rest.
+        unsafe {
+            let pos = u64::try_from((*kiocb).ki_pos).unwrap_or(0);
+            // Most programs read until the end, and see it by a second read.
+            if pos >= self.size() {
+                return 0;
+            }
+            if pos == 0 {
+                bindings::file_read_afresh(self.file.as_ptr());
+            }
+            self.read(kiocb, iter, cred)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::read_iter`].
+    unsafe fn read(
         &self,
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,

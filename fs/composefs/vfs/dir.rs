@@ -72,21 +72,37 @@ impl DirEmitter<'_> {
     /// own.
     ///
     /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`; any other means unknown.
+    #[inline]
     pub fn emit(&mut self, name: &[u8], ino: u64, file_type: u8) -> bool {
         let Ok(len) = c_int::try_from(name.len()) else {
             return false;
         };
         // SAFETY: The context is valid and ours by the type invariants; the name is as long as
-        // said. `fs_ftype_to_dtype` takes any number.
+        // said.
         unsafe {
             bindings::dir_emit(
                 self.ctx.as_ptr(),
                 name.as_ptr().cast(),
                 len,
                 ino,
-                bindings::fs_ftype_to_dtype(file_type.into()).into(),
+                dtype(file_type),
             )
         }
+    }
+}
+
+/// As `fs_ftype_to_dtype()`, without a call for each entry.
+#[inline]
+fn dtype(file_type: u8) -> c_uint {
+    match c_uint::from(file_type) {
+        bindings::FT_REG_FILE => bindings::DT_REG,
+        bindings::FT_DIR => bindings::DT_DIR,
+        bindings::FT_CHRDEV => bindings::DT_CHR,
+        bindings::FT_BLKDEV => bindings::DT_BLK,
+        bindings::FT_FIFO => bindings::DT_FIFO,
+        bindings::FT_SOCK => bindings::DT_SOCK,
+        bindings::FT_SYMLINK => bindings::DT_LNK,
+        _ => bindings::DT_UNKNOWN,
     }
 }
 

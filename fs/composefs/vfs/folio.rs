@@ -87,13 +87,10 @@ impl Bytes<'_> {
     /// The caller owns a reference to `folio`, which is up to date, in the low memory and in a
     /// page cache that fills each folio once and lets nobody else write to it.
     pub(super) unsafe fn new(folio: NonNull<bindings::folio>, pos: u64, max: u64) -> Result<Self> {
+        let (mut folio_pos, mut size) = (0, 0);
         // SAFETY: The caller owns a reference.
-        let (folio_pos, size, address) = unsafe {
-            (
-                bindings::folio_pos(folio.as_ptr()),
-                bindings::folio_size(folio.as_ptr()),
-                bindings::folio_address(folio.as_ptr()).cast::<u8>(),
-            )
+        let address = unsafe {
+            bindings::folio_place(folio.as_ptr(), &raw mut folio_pos, &raw mut size).cast::<u8>()
         };
         // The folio may be large, and then starts before the page that was asked for.
         let offset = u64::try_from(folio_pos)

@@ -155,13 +155,103 @@ composefs_helper_mapping_max_order(const struct address_space *mapping)
 	return mapping_max_folio_order(mapping);
 }
 
+/* Where @folio is in its file, and in memory. */
+void *composefs_helper_folio_place(const struct folio *folio, loff_t *pos,
+				   size_t *size)
+{
+	*pos = folio_pos(folio);
+	*size = folio_size(folio);
+	return folio_address(folio);
+}
+
+/*
+ * One of @recent, with a reference of the caller's own. Like a folio in the page
+ * cache, one in @recent may go away until the reference is taken, and is then
+ * some other folio, or none.
+ */
+static struct folio *get_recent_folio(struct folio **recent,
+				      struct address_space *mapping,
+				      pgoff_t index)
+{
+	struct folio *folio;
+	int i;
+
+	guard(rcu)();
+	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+		folio = READ_ONCE(recent[i]);
+		if (!folio || index - folio->index >= folio_nr_pages(folio) ||
+		    !folio_try_get(folio))
+			continue;
+		if (folio == READ_ONCE(recent[i]) && folio->mapping == mapping &&
+		    index - folio->index < folio_nr_pages(folio))
+			return folio;
+		folio_put(folio);
+	}
+	return NULL;
+}
+
+/* Puts @folio in front, and forgets the last one. */
+static void set_recent_folio(struct folio **recent, struct folio *folio)
+{
+	int i;
+
+	folio_get(folio);
+	for (i = 0; folio && i < COMPOSEFS_RECENT_FOLIOS; i++)
+		folio = xchg(&recent[i], folio);
+	if (folio)
+		folio_put(folio);
+}
+
+/* How many pages @recent keeps in memory. */
+unsigned long composefs_helper_count_recent_pages(struct folio **recent)
+{
+	unsigned long pages = 0;
+	struct folio *folio;
+	int i;
+
+	guard(rcu)();
+	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+		folio = READ_ONCE(recent[i]);
+		if (folio)
+			pages += folio_nr_pages(folio);
+	}
+	return pages;
+}
+
+/* Forgets @recent, and drops from the page cache what nobody else uses. */
+unsigned long composefs_helper_free_recent_pages(struct folio **recent,
+						 struct address_space *mapping)
+{
+	unsigned long pages = 0;
+	struct folio *folio;
+	pgoff_t first, last;
+	int i;
+
+	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+		folio = xchg(&recent[i], NULL);
+		if (!folio)
+			continue;
+		first = folio->index;
+		last = first + folio_nr_pages(folio) - 1;
+		folio_put(folio);
+		pages += invalidate_mapping_pages(mapping, first, last);
+	}
+	return pages;
+}
+
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
+						struct folio **recent,
 						pgoff_t index)
 {
-	struct folio *folio = __filemap_get_folio(mapping, index, FGP_ACCESSED,
-						  0);
+	struct folio *folio = get_recent_folio(recent, mapping, index);
 
-	return IS_ERR(folio) ? NULL : folio;
+	if (folio)
+		return folio;
+	folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
+	if (IS_ERR(folio))
+		return NULL;
+	set_recent_folio(recent, folio);
+	return folio;
 }
 
 struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
@@ -286,6 +376,15 @@ void composefs_helper_file_set_no_permission_events(struct file *file)
 bool composefs_helper_file_is_nonotify(const struct file *file)
 {
 	return FMODE_FSNOTIFY_NONE(file->f_mode);
+}
+
+/*
+ * For a @file that many read from: one that begins to read a page is not one that
+ * goes on with it, and lets the page count as used again.
+ */
+void composefs_helper_file_read_afresh(struct file *file)
+{
+	WRITE_ONCE(file->f_ra.prev_pos, -1);
 }
 
 /* What fcntl(2) may have changed since the file was opened. */

@@ -63,7 +63,19 @@ struct inode *composefs_helper_folio_inode(const struct folio *folio);
 void composefs_helper_mapping_set_large_folios(struct address_space *mapping);
 unsigned int
 composefs_helper_mapping_max_order(const struct address_space *mapping);
+/*
+ * How many folios of a private mapping are kept at hand: inodes and the names
+ * that lead to them are apart in an image.
+ */
+#define COMPOSEFS_RECENT_FOLIOS 2
+
+void *composefs_helper_folio_place(const struct folio *folio, loff_t *pos,
+				   size_t *size);
+unsigned long composefs_helper_count_recent_pages(struct folio **recent);
+unsigned long composefs_helper_free_recent_pages(struct folio **recent,
+						 struct address_space *mapping);
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
+						struct folio **recent,
 						pgoff_t index);
 struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 						 unsigned int order);
@@ -90,6 +102,7 @@ void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
 void composefs_helper_file_set_no_permission_events(struct file *file);
 bool composefs_helper_file_is_nonotify(const struct file *file);
+void composefs_helper_file_read_afresh(struct file *file);
 void composefs_helper_file_sync_flags(struct file *file, unsigned int flags);
 long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 				 unsigned long arg);

@@ -26,7 +26,8 @@ use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     page::PAGE_SHIFT,
-    prelude::*, //
+    prelude::*,
+    types::Opaque, //
 };
 
 /// Where a [`PrivateMapping`] has its bytes from.
@@ -49,6 +50,32 @@ pub struct PrivateMapping<R: Reader> {
     inode: NonNull<bindings::inode>,
     reader: R,
     size: u64,
+    recent: RecentFolios,
+}
+
+/// The folios that were used last, which are found without a search of the page cache: whoever
+/// walks a directory goes to and fro between its names and their inodes. They are kept in memory as
+/// long as they are here, half a megabyte at the most, so they are to be freed when memory is short.
+///
+/// # Invariants
+///
+/// Each pointer is null, or that of a folio to which we own a reference. Only the C functions that
+/// take them all change them, atomically.
+#[repr(transparent)]
+struct RecentFolios(Opaque<[*mut bindings::folio; RECENT_FOLIOS]>);
+
+/// As the C functions expect.
+const RECENT_FOLIOS: usize = bindings::RECENT_FOLIOS;
+
+impl RecentFolios {
+    fn new() -> Self {
+        // INVARIANT: All are null.
+        Self(Opaque::new([core::ptr::null_mut(); RECENT_FOLIOS]))
+    }
+
+    fn as_ptr(&self) -> *mut *mut bindings::folio {
+        self.0.get().cast()
+    }
 }
 
 // SAFETY: The page cache may be used and given up from any thread; `R` is `Send` and `Sync`.
@@ -85,6 +112,7 @@ impl<R: Reader> PrivateMapping<R> {
             inode,
             reader,
             size,
+            recent: RecentFolios::new(),
         })
     }
 
@@ -96,6 +124,18 @@ impl<R: Reader> PrivateMapping<R> {
     /// Number of bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// How many pages are kept in memory to be at hand.
+    pub fn pages_at_hand(&self) -> usize {
+        // SAFETY: `recent` holds folios.
+        unsafe { bindings::count_recent_pages(self.recent.as_ptr()) }
+    }
+
+    /// Frees the pages that are kept to be at hand; returns how many.
+    pub fn free_pages_at_hand(&self) -> usize {
+        // SAFETY: `recent` holds folios of the mapping.
+        unsafe { bindings::free_recent_pages(self.recent.as_ptr(), self.mapping()) }
     }
 
     /// The bytes from `pos` to the end of the 4 KiB block that `pos` is in, or to the end of the
@@ -123,8 +163,10 @@ impl<R: Reader> PrivateMapping<R> {
 
     /// Returns the folio that has page `index`, with a reference, if it is in the page cache.
     fn find(&self, index: c_ulong) -> Option<NonNull<bindings::folio>> {
-        // SAFETY: The mapping is valid.
-        NonNull::new(unsafe { bindings::find_cache_folio(self.mapping(), index) })
+        // SAFETY: The mapping is valid, and `recent` holds folios.
+        NonNull::new(unsafe {
+            bindings::find_cache_folio(self.mapping(), self.recent.as_ptr(), index)
+        })
     }
 
     /// Reads page `index` and what is around it, and returns the folio that has it, with a
@@ -225,6 +267,7 @@ impl Drop for UnsharedFolio {
 
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
+        self.free_pages_at_hand();
         // SAFETY: By the type invariants we hold the last reference; the inode is not hashed, so
         // it is evicted here with all its folios.
         unsafe { bindings::iput(self.inode.as_ptr()) };

@@ -64,6 +64,13 @@ pub trait Operations:
     /// What a file system below gives.
     fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs>;
 
+    /// How much the file system keeps that it could do without, besides inodes and dentries. Asked
+    /// when memory is short; the unit is its own.
+    fn cached_objects(sb: &SuperBlock<Self>) -> usize;
+
+    /// Frees what [`Self::cached_objects`] has counted. Returns how much it was.
+    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize;
+
     /// Shows the options that would mount the same thing again, each with [`show_option`].
     ///
     /// # Errors
@@ -354,6 +361,8 @@ impl<T: Operations> Tables<T> {
         put_super: Some(Self::put_super),
         statfs: Some(Self::statfs),
         show_options: Some(Self::show_options),
+        nr_cached_objects: Some(Self::nr_cached_objects),
+        free_cached_objects: Some(Self::free_cached_objects),
         ..pin_init::zeroed()
     };
 
@@ -364,6 +373,31 @@ impl<T: Operations> Tables<T> {
         // SAFETY: The super block has an `Info`; no `SuperBlock` is borrowed any more, and whoever
         // looks at the key does not look at the rest.
         unsafe { Info::drop_data((*sb).s_fs_info.cast::<Info<T>>()) };
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be a super block of `T` whose shrinker is at work: it has been mounted, and is not
+    /// being shut down.
+    unsafe extern "C" fn nr_cached_objects(
+        sb: *mut bindings::super_block,
+        _control: *mut bindings::shrink_control,
+    ) -> c_long {
+        // SAFETY: What has been mounted and is not being shut down has its data.
+        let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
+        c_long::try_from(T::cached_objects(sb)).unwrap_or(c_long::MAX)
+    }
+
+    /// # Safety
+    ///
+    /// As for `nr_cached_objects`.
+    unsafe extern "C" fn free_cached_objects(
+        sb: *mut bindings::super_block,
+        _control: *mut bindings::shrink_control,
+    ) -> c_long {
+        // SAFETY: As above.
+        let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
+        c_long::try_from(T::free_cached_objects(sb)).unwrap_or(c_long::MAX)
     }
 
     /// # Safety

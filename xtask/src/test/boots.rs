@@ -39,12 +39,24 @@ pub struct Boot<'a> {
     pub program_timeout: Option<Duration>,
 }
 
+/// Programs that need a boot of their own, or the debug kernel.
+const SPECIAL: [&str; 3] = ["selinux", "fail_nth", "kmemleak"];
+
 const PLAIN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Plain,
     append: &[],
-    programs: Programs::AllBut(&[]),
+    programs: Programs::AllBut(&SPECIAL),
     timeout: Duration::from_secs(45 * 60),
+    program_timeout: None,
+};
+
+const SELINUX: Boot<'_> = Boot {
+    name: "selinux",
+    flavor: Flavor::Plain,
+    append: &["lsm=selinux"],
+    programs: Programs::Only(&["selinux"]),
+    timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
 };
 
@@ -74,6 +86,11 @@ const DEBUG: Boot<'_> = Boot {
 /// The plain kernel.
 pub fn plain(context: &Context, report: &mut Report) -> Result<()> {
     selftests::run(context, report, &PLAIN)
+}
+
+/// The plain kernel with SELinux.
+pub fn selinux(context: &Context, report: &mut Report) -> Result<()> {
+    selftests::run(context, report, &SELINUX)
 }
 
 /// The debug kernel.

@@ -33,7 +33,7 @@ struct Suite {
 type Part = fn(&Context, &mut Report, &str) -> Result<()>;
 
 /// All suites, in the order in which they run: quick ones first.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite {
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
@@ -57,6 +57,12 @@ const SUITES: [Suite; 7] = [
         about: "tests/selftests in the guest, by run_kselftest.sh",
         run: boots::plain,
         part: Some(boots::plain_part),
+    },
+    Suite {
+        name: "selinux",
+        about: "those that need a kernel with SELinux active",
+        run: boots::selinux,
+        part: None,
     },
     Suite {
         name: "debug",

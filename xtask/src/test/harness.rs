@@ -9,6 +9,8 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::report::Report;
+use super::watch::Program;
+use super::watch::watch;
 use crate::context::Context;
 use crate::kernel::Flavor;
 use crate::vm;
@@ -33,12 +35,7 @@ struct Seen {
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     let base = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
     let boot = |line: &str, change: fn(&mut VmConfig)| {
-        let mut config = VmConfig {
-            job: Job::Command(vec![line.to_owned()]),
-            timeout: Some(Duration::from_secs(60)),
-            log_name: "harness".to_owned(),
-            ..base.clone()
-        };
+        let mut config = configure(&base, line);
         change(&mut config);
         see(context, &config)
     };
@@ -89,8 +86,74 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             matches!(result, Err(Failure::NotBooted(_) | Failure::Panicked(_)))
         })
     });
+    for (name, line, good) in PROGRAMS {
+        report.check(name, || {
+            let mut seen = Report::silent();
+            let config = configure(&base, line);
+            let program = Program {
+                name: "harness",
+                about: "running a program that prints KTAP",
+                prefix: "",
+                suffix: "",
+            };
+            let result = watch(context, &config, &mut seen, program);
+            let (passed, failed) = seen.counts();
+            match (good, result) {
+                (true, Ok(())) if (passed, failed) == (2, 0) => Ok(()),
+                (false, Ok(())) if failed > 0 => Ok(()),
+                (false, Err(_)) => Ok(()),
+                (_, result) => bail!("{passed} passed, {failed} failed, {result:?}"),
+            }
+        });
+    }
     Ok(())
 }
+
+/// A run of the base.
+fn configure(base: &VmConfig, line: &str) -> VmConfig {
+    VmConfig {
+        job: Job::Command(vec![line.to_owned()]),
+        timeout: Some(Duration::from_secs(60)),
+        log_name: "harness".to_owned(),
+        ..base.clone()
+    }
+}
+
+/// What a program in the guest may do, and whether that passes. Each one but
+/// the first says of its tests that all are well.
+const PROGRAMS: [(&str, &str, bool); 7] = [
+    (
+        "KTAP that is whole passes",
+        "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'",
+        true,
+    ),
+    (
+        "KTAP that breaks off is told",
+        "printf 'KTAP version 1\\n1..2\\nok 1 a\\n'",
+        false,
+    ),
+    (
+        "KTAP without a plan is told",
+        "printf 'KTAP version 1\\nok 1 a\\nok 2 b\\n'",
+        false,
+    ),
+    ("a program that says nothing is told", "true", false),
+    (
+        "a program that fails after its tests is told",
+        "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; exit 3",
+        false,
+    ),
+    (
+        "a WARNING after all tests is told",
+        "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; echo 'WARNING: a test' >/dev/kmsg",
+        false,
+    ),
+    (
+        "a panic after all tests is told",
+        "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; echo c >/proc/sysrq-trigger",
+        false,
+    ),
+];
 
 fn see(context: &Context, config: &VmConfig) -> Result<Seen> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use console::StyledObject;
 use console::style;
 
 use crate::ktap::Verdict;
@@ -13,6 +14,8 @@ use crate::ktap::Verdict;
 #[derive(Default)]
 pub struct Report {
     suite: String,
+    /// Counts and prints nothing.
+    silent: bool,
     passed: u32,
     failed: u32,
     skipped: u32,
@@ -20,6 +23,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// One that prints nothing: the harness's own tests have others fail.
+    pub fn silent() -> Self {
+        Self {
+            silent: true,
+            ..Self::default()
+        }
+    }
+
+    /// How many tests passed and failed.
+    pub fn counts(&self) -> (u32, u32) {
+        (self.passed, self.failed)
+    }
+
     /// The tests that follow belong to this suite.
     pub fn begin(&mut self, suite: &str) {
         suite.clone_into(&mut self.suite);
@@ -28,16 +44,18 @@ impl Report {
     /// A test that passed.
     pub fn pass(&mut self, name: &str) {
         self.passed += 1;
-        println!("{} {}: {name}", style("ok  ").green(), self.suite);
+        self.print(&style("ok  ").green(), name);
     }
 
     /// A test that failed, and what to know of it.
     pub fn fail(&mut self, name: &str, why: &str) {
         self.failed += 1;
-        println!("{} {}: {name}", style("FAIL").red().bold(), self.suite);
+        let mut text = name.to_owned();
         for line in why.lines() {
-            println!("       {line}");
+            text.push_str("\n       ");
+            text.push_str(line);
         }
+        self.print(&style("FAIL").red().bold(), &text);
     }
 
     /// A test that did not run.
@@ -48,7 +66,13 @@ impl Report {
         } else {
             why
         };
-        println!("{} {}: {name} ({why})", style("skip").yellow(), self.suite);
+        self.print(&style("skip").yellow(), &format!("{name} ({why})"));
+    }
+
+    fn print(&self, result: &StyledObject<&str>, text: &str) {
+        if !self.silent {
+            println!("{result} {}: {text}", self.suite);
+        }
     }
 
     /// A test that is a function.
@@ -85,8 +109,7 @@ impl Report {
     /// exit.
     pub fn summary(&self) -> ExitCode {
         self.print_figures();
-        let nothing = self.passed == 0;
-        if nothing && self.failed == 0 {
+        if self.counts() == (0, 0) {
             eprintln!("error: no test has run");
         }
         let skipped = match self.skipped {
@@ -94,10 +117,39 @@ impl Report {
             some => format!(", {some} skipped"),
         };
         println!("{} passed, {} failed{skipped}", self.passed, self.failed);
-        if self.failed > 0 || nothing {
-            ExitCode::FAILURE
-        } else {
+        if self.is_good() {
             ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
+    }
+
+    /// Nothing failed, and something passed.
+    fn is_good(&self) -> bool {
+        self.failed == 0 && self.passed > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_among_many_counts() {
+        let mut report = Report::silent();
+        report.pass("one");
+        assert!(report.is_good());
+        report.fail("two", "why");
+        report.pass("three");
+        assert!(!report.is_good());
+        assert_eq!(report.counts(), (2, 1));
+    }
+
+    #[test]
+    fn nothing_is_no_success() {
+        let mut report = Report::silent();
+        assert!(!report.is_good());
+        report.skip("one", "no disk");
+        assert!(!report.is_good());
     }
 }

@@ -11,9 +11,15 @@ use regex::Regex;
 use super::outcome::Failure;
 
 static COMPLAINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"BUG:|WARNING:|KASAN|INFO: task|suspicious RCU|[Pp]anicked|Oops|general protection|Kernel panic|rcu:.*(stall|self-detected)|possible recursive locking|UBSAN:|kmemleak: [0-9]+ new",
-    )
+    Regex::new(concat!(
+        r"BUG:|kernel BUG at|WARNING:|[Pp]anicked|Oops|general protection|Kernel panic",
+        r"|INFO: task|hard LOCKUP|rcu:.*(stall|self-detected)",
+        r"|KASAN|UBSAN:|ODEBUG:|refcount_t:|list_(add|del) corruption|Busy inodes",
+        r"|suspicious RCU|possible recursive locking|INFO: trying to register",
+        // Whatever happens after that, nobody looks at the locks.
+        r"|turning off the locking correctness validator",
+        r"|kmemleak: [0-9]+ new",
+    ))
     .ok()
 });
 
@@ -63,6 +69,13 @@ mod tests {
             "[    1.0] Oops: general protection fault, probably for address",
             "[    1.0] Kernel panic - not syncing: sysrq triggered crash",
             "[    1.0] rcu: INFO: rcu_preempt self-detected stall on CPU",
+            "[    1.0] kernel BUG at fs/inode.c:1!",
+            "[    1.0] VFS: Busy inodes after unmount of vdc (ext4)",
+            "[    1.0] refcount_t: underflow; use-after-free.",
+            "[    1.0] list_del corruption. next->prev should be 0, but was 1",
+            "[    1.0] INFO: trying to register non-static key.",
+            "[    1.0] turning off the locking correctness validator.",
+            "[    1.0] kmemleak: 3 new suspected memory leaks (see /sys/kernel)",
         ] {
             assert!(is_complaint(line), "{line}");
         }

@@ -14,15 +14,20 @@ use crate::kernel::Kernel;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
 
-/// How closely the build looks.
+/// Builds the KUnit tests in.
+const KUNIT: &str = "CONFIG_COMPOSEFS_FS_KUNIT_TEST=y";
+
+/// How closely the build looks, and what it builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lint {
     /// As a user builds it.
     Usual,
     /// With clippy.
     Clippy,
-    /// With clippy, and no warning let through.
+    /// With clippy, also of the tests, and no warning let through.
     Deny,
+    /// As a user builds it, with its KUnit tests.
+    KUnit,
 }
 
 impl Lint {
@@ -36,6 +41,7 @@ impl Lint {
             Self::Usual => "module",
             Self::Clippy => "module-clippy",
             Self::Deny => "module-deny",
+            Self::KUnit => "module-kunit",
         }
     }
 
@@ -43,7 +49,8 @@ impl Lint {
         match self {
             Self::Usual => &[],
             Self::Clippy => &["CLIPPY=1"],
-            Self::Deny => &["CLIPPY=1", "W=e"],
+            Self::Deny => &["CLIPPY=1", "W=e", KUNIT],
+            Self::KUnit => &[KUNIT],
         }
     }
 }

@@ -273,3 +273,78 @@ impl<R: Reader> Drop for PrivateMapping<R> {
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }
+
+#[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
+#[allow(clippy::arithmetic_side_effects)]
+#[kunit_tests(composefs_vfs_mapping)]
+mod tests {
+    use super::*;
+    use crate::vfs::kunit::{
+        ensure,
+        Mount,
+        Pattern,
+        SIZES, //
+    };
+
+    /// Places around the bounds of blocks, folios and the size.
+    fn places(size: u64) -> impl Iterator<Item = u64> {
+        let around = |at: u64| at.saturating_sub(2)..=at.saturating_add(2);
+        [0, 4096, 65536, 262_144, size, i64::MAX as u64, u64::MAX]
+            .into_iter()
+            .flat_map(around)
+    }
+
+    #[test]
+    fn bytes_are_those_of_their_place() -> Result {
+        let mount = Mount::new()?;
+        for (mapping, size) in mount.sb().data().mappings.iter().zip(SIZES) {
+            ensure!(mapping.size() == size);
+            for pos in places(size) {
+                if pos >= size {
+                    ensure!(mapping.bytes(pos).err() == Some(EIO));
+                    continue;
+                }
+                let bytes = mapping.bytes(pos)?;
+                let end = size.min((pos / 4096 + 1) * 4096);
+                ensure!(u64::try_from(bytes.len())? == end - pos);
+                ensure!(bytes.iter().zip(pos..).all(|(b, p)| *b == Pattern::at(p)));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_read_is_not_kept() -> Result {
+        let mount = Mount::new()?;
+        for (mapping, size) in mount.sb().data().mappings.iter().zip(SIZES) {
+            mapping.reader().set_broken(true);
+            for pos in (0..size).step_by(4096) {
+                ensure!(mapping.bytes(pos).err() == Some(EIO));
+            }
+            mapping.reader().set_broken(false);
+            for pos in (0..size).step_by(4096) {
+                ensure!(mapping.bytes(pos)?.first() == Some(&Pattern::at(pos)));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_are_there_as_long_as_they_are_borrowed() -> Result {
+        let mount = Mount::new()?;
+        let Some(mapping) = mount.sb().data().mappings.last() else {
+            return Err(EINVAL);
+        };
+        let mut held = KVec::new();
+        for pos in (1..mapping.size()).step_by(4096) {
+            held.push((pos, mapping.bytes(pos)?), GFP_KERNEL)?;
+        }
+        // What memory pressure would do.
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::invalidate_mapping_pages(mapping.mapping(), 0, c_ulong::MAX) };
+        for (pos, bytes) in &held {
+            ensure!(bytes.iter().zip(*pos..).all(|(b, p)| *b == Pattern::at(p)));
+        }
+        Ok(())
+    }
+}

@@ -22,6 +22,9 @@ pub mod folio;
 pub mod hash;
 pub mod inode;
 mod internal;
+#[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
+#[allow(clippy::arithmetic_side_effects)]
+mod kunit;
 pub mod log;
 pub mod mapping;
 pub mod once;

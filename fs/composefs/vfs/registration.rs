@@ -85,6 +85,14 @@ fn fs_flags<T: FileSystem>() -> c_int {
     (bindings::FS_ALLOW_IDMAP | userns) as c_int
 }
 
+#[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
+impl<T: super_block::Operations> Registration<T> {
+    /// The type, for a mount that no name leads to.
+    pub(super) fn fs_type(&self) -> *mut bindings::file_system_type {
+        self.fs_type.get()
+    }
+}
+
 #[pinned_drop]
 impl<T: super_block::Operations> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {

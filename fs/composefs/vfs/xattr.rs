@@ -210,3 +210,82 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
         Err(e) => e.to_ptr(),
     }
 }
+
+#[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
+#[allow(clippy::arithmetic_side_effects)]
+#[kunit_tests(composefs_vfs_xattr)]
+mod tests {
+    use super::*;
+    use crate::vfs::kunit::{
+        ensure,
+        Mount,
+        Toy,
+        VALUE, //
+    };
+
+    /// What a byte behind a buffer has, and keeps.
+    const GUARD: u8 = 0xa5;
+
+    #[test]
+    fn a_value_never_leaves_its_buffer() -> Result {
+        let mount = Mount::new()?;
+        let Some(root) = mount.sb().cached(1) else {
+            return Err(EINVAL);
+        };
+        for size in 0..VALUE.len() + 3 {
+            let mut room = [GUARD; 16];
+            // SAFETY: The inode is referenced, the room larger than the size.
+            let result = unsafe {
+                Table::<Toy>::get(
+                    core::ptr::null(),
+                    core::ptr::null_mut(),
+                    root.as_ptr(),
+                    c"user.name".as_char_ptr(),
+                    room.as_mut_ptr().cast(),
+                    size,
+                )
+            };
+            let expected = match size {
+                1..10 => ERANGE.to_errno(),
+                _ => c_int::try_from(VALUE.len())?,
+            };
+            ensure!(result == expected);
+            ensure!(room.iter().skip(size).all(|byte| *byte == GUARD));
+            ensure!(size < VALUE.len() || room.starts_with(VALUE));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_list_never_leaves_its_buffer() -> Result {
+        const ALL: &[u8] = b"user.a\0trusted.bc\0";
+        for size in 0..=ALL.len() + 1 {
+            let mut room = [GUARD; 32];
+            let mut list = XattrList {
+                out: room.get_mut(..size),
+                used: 0,
+            };
+            let result = list
+                .push(b"user.", b"a")
+                .and_then(|()| list.push(b"trusted.", b"bc"));
+            let used = list.used;
+            ensure!(result.is_ok() == (size >= ALL.len()));
+            ensure!(result.is_ok() || result == Err(ERANGE));
+            ensure!(used <= size);
+            ensure!(room.iter().skip(size).all(|byte| *byte == GUARD));
+            ensure!(room.get(..used) == ALL.get(..used));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_size_of_a_list_is_that_of_its_names() -> Result {
+        let mut list = XattrList { out: None, used: 0 };
+        list.push(b"user.", b"a")?;
+        list.push(b"", b"bc")?;
+        ensure!(list.used == 10);
+        list.used = usize::MAX - 2;
+        ensure!(list.push(b"user.", b"a") == Err(ERANGE));
+        Ok(())
+    }
+}

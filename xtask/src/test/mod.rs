@@ -6,6 +6,7 @@ mod boots;
 mod harness;
 mod host;
 mod hostile;
+mod kunit;
 mod module;
 mod report;
 mod selftests;
@@ -51,6 +52,12 @@ const SUITES: [Suite; 8] = [
         about: "that a guest which panics, hangs or lies does not pass",
         run: harness::run,
         part: None,
+    },
+    Suite {
+        name: "kunit",
+        about: "KUnit tests of fs/composefs/vfs, on both kernels",
+        run: kunit::run,
+        part: Some(kunit::part),
     },
     Suite {
         name: "selftests",

@@ -24,7 +24,7 @@ pub struct Program<'a> {
     pub about: &'a str,
     /// Left out of the names of tests, where all have it.
     pub prefix: &'a str,
-    /// Added to the names of figures.
+    /// Added to the names of tests and figures.
     pub suffix: &'a str,
 }
 
@@ -94,6 +94,7 @@ impl Teller<'_> {
         for case in cases {
             self.failed |= matches!(case.verdict, Verdict::Failed(_));
             let name = case.name.replace(self.program.prefix, "");
+            let name = format!("{name}{}", self.program.suffix);
             self.report.case(&name, &case.verdict);
         }
     }

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: who gets which, how long they live, and what becomes of those that could not be set up.
+
+use super::{
+    attributes,
+    ensure,
+    Dropped,
+    Mount,
+    Toy, //
+};
+use crate::vfs::{
+    inode::{
+        Iget,
+        Inode,
+        Kind, //
+    },
+    super_block::SuperBlock, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Completion, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    workqueue, //
+};
+
+const FILE: u16 = 0o100644;
+const LINK: u16 = 0o120777;
+
+/// Finds or makes the regular file `ino`.
+fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<ARef<Inode<Toy>>> {
+    match sb.iget(ino)? {
+        Iget::Cached(inode) => Ok(inode),
+        Iget::New(new) => new.init(&attributes(FILE), Kind::Regular),
+    }
+}
+
+/// Asks for an inode from another task.
+#[pin_data]
+struct Asker {
+    sb: usize,
+    ino: u64,
+    /// 1 if it was there, 2 if it was to be made.
+    answer: Atomic<i32>,
+    #[pin]
+    begun: Completion,
+    #[pin]
+    done: Completion,
+}
+
+impl Asker {
+    /// Begins to ask, and gives it time to wait for who is setting the inode up. It does not matter
+    /// if it comes too late.
+    fn start(sb: &SuperBlock<Toy>, ino: u64) -> Result<Arc<Self>> {
+        let asker = Arc::pin_init(
+            pin_init!(Self {
+                sb: core::ptr::from_ref(sb).addr(),
+                ino,
+                answer: Atomic::new(0),
+                begun <- Completion::new(),
+                done <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let other = asker.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || other.ask())?;
+        asker.begun.wait_for_completion();
+        fsleep(Delta::from_millis(20));
+        Ok(asker)
+    }
+
+    fn ask(&self) {
+        self.begun.complete_all();
+        // SAFETY: Who has started this waits for it before the super block goes.
+        let sb =
+            unsafe { SuperBlock::<Toy>::from_raw(core::ptr::with_exposed_provenance_mut(self.sb)) };
+        let answer = match sb.iget(self.ino) {
+            Ok(Iget::Cached(_)) => 1,
+            Ok(Iget::New(_)) => 2,
+            Err(_) => 3,
+        };
+        self.answer.store(answer, Relaxed);
+        self.done.complete_all();
+    }
+
+    fn answer(&self) -> i32 {
+        self.done.wait_for_completion();
+        self.answer.load(Relaxed)
+    }
+}
+
+#[kunit_tests(composefs_vfs_inode)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_is_one_inode() -> Result {
+        let mount = Mount::new()?;
+        let first = file(mount.sb(), 7)?;
+        let again = file(mount.sb(), 7)?;
+        let other = file(mount.sb(), 8)?;
+        ensure!(core::ptr::eq(&*first, &*again));
+        ensure!(!core::ptr::eq(&*first, &*other));
+        ensure!(mount.sb().cached(7).is_some());
+        ensure!(mount.sb().cached(9).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn one_that_is_not_set_up_is_forgotten() -> Result {
+        let mount = Mount::new()?;
+        for _ in 0..3 {
+            let Iget::New(new) = mount.sb().iget(7)? else {
+                ensure!(false);
+                return Ok(());
+            };
+            drop(new);
+            ensure!(mount.sb().cached(7).is_none());
+        }
+        file(mount.sb(), 7)?;
+        ensure!(mount.sb().cached(7).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn one_of_another_type_is_forgotten() -> Result {
+        let mount = Mount::new()?;
+        for kind in [
+            Kind::Directory,
+            Kind::Symlink(b"target"),
+            Kind::Special(0x0103),
+        ] {
+            if let Iget::New(new) = mount.sb().iget(7)? {
+                ensure!(new.init(&attributes(FILE), kind).err() == Some(EINVAL));
+            }
+            ensure!(mount.sb().cached(7).is_none());
+        }
+        let sizes = [u64::MAX, i64::MAX as u64 + 1];
+        for size in sizes {
+            if let Iget::New(new) = mount.sb().iget(7)? {
+                let mut attributes = attributes(FILE);
+                attributes.size = size;
+                ensure!(new.init(&attributes, Kind::Regular).err() == Some(EINVAL));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn who_comes_second_waits() -> Result {
+        let mount = Mount::new()?;
+        let Iget::New(mut new) = mount.sb().iget(7)? else {
+            return Err(EINVAL);
+        };
+        let asker = Asker::start(mount.sb(), 7)?;
+        *new.data_mut() = 77;
+        let inode = new.init(&attributes(FILE), Kind::Regular)?;
+        ensure!(asker.answer() == 1);
+        ensure!(*inode.data() == 77);
+        Ok(())
+    }
+
+    #[test]
+    fn who_comes_second_tries_again_where_the_first_fails() -> Result {
+        let mount = Mount::new()?;
+        let Iget::New(new) = mount.sb().iget(7)? else {
+            return Err(EINVAL);
+        };
+        let asker = Asker::start(mount.sb(), 7)?;
+        drop(new);
+        ensure!(asker.answer() == 2);
+        ensure!(mount.sb().cached(7).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_pinned_goes_with_the_inode() -> Result {
+        let mount = Mount::new()?;
+        let count = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let inode = file(mount.sb(), 7)?;
+        ensure!(inode.pinned().get().is_none());
+        let first: *const Dropped = inode
+            .pinned()
+            .get_or_set(KBox::new(Dropped::new(&count), GFP_KERNEL)?);
+        // The second one is dropped at once, the first one stays.
+        let second = inode
+            .pinned()
+            .get_or_set(KBox::new(Dropped::new(&count), GFP_KERNEL)?);
+        ensure!(core::ptr::eq(first, second));
+        ensure!(count.load(Relaxed) == 1);
+        drop(inode);
+        drop(mount);
+        ensure!(count.load(Relaxed) == 2);
+        Ok(())
+    }
+
+    /// The memory of a symbolic link is used again by an inode that is not set up: its target must
+    /// not be freed with both.
+    #[test]
+    fn memory_of_a_link_is_used_again() -> Result {
+        let mount = Mount::new()?;
+        for round in 0..100 {
+            let mut target = KVec::zeroed(1 + round * 40, GFP_KERNEL)?;
+            target.iter_mut().for_each(|byte| *byte = b't');
+            let ino = 100 + u64::try_from(round)?;
+            if let Iget::New(new) = mount.sb().iget(ino)? {
+                let mut attributes = attributes(LINK);
+                attributes.size = u64::try_from(target.len())?;
+                new.init(&attributes, Kind::Symlink(&target))?;
+            }
+        }
+        drop(mount);
+        let mount = Mount::new()?;
+        for ino in 100..300 {
+            // Given up before it is anything.
+            drop(mount.sb().iget(ino)?);
+        }
+        if let Iget::New(new) = mount.sb().iget(7)? {
+            let result = new.init(&attributes(LINK), Kind::Symlink(b"a\0b"));
+            ensure!(result.err() == Some(EINVAL));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the KUnit tests of this layer stand on: a file system type of their own, mounted where
+//! nobody sees it. The tests themselves are with what they test.
+//!
+//! They are about the lifetimes and bounds that the `unsafe` code here answers for, and worth most
+//! in a kernel with KASAN. A test that fails returns an error instead of asserting: an assertion of
+//! KUnit ends the thread without running destructors, and the type would stay registered.
+
+mod inode;
+
+use super::{
+    backing::BackingFile,
+    bindings,
+    context::{
+        self,
+        FsContext,
+        Parameter,
+        Parsed, //
+    },
+    cred,
+    dir::{
+        self,
+        DirEmitter, //
+    },
+    export,
+    file::{
+        self,
+        Access,
+        Data,
+        File, //
+    },
+    folio::NewFolio,
+    inode::{
+        Attributes,
+        Iget,
+        Inode,
+        Kind, //
+    },
+    mapping::{
+        PrivateMapping,
+        Reader, //
+    },
+    path::Path,
+    registration::Registration,
+    statfs::StatFs,
+    super_block::{
+        self,
+        NewSuperBlock,
+        SuperBlock, //
+    },
+    xattr::{
+        self,
+        AclKind,
+        XattrList, //
+    },
+    FileSystem, //
+};
+use core::{
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    cred::Credential,
+    error::from_err_ptr,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// Ends a test with an error, and a line in the log, if something is not so.
+macro_rules! ensure {
+    ($condition:expr) => {
+        if !$condition {
+            pr_err!(
+                "# {}:{}: not so: {}\n",
+                file!(),
+                line!(),
+                stringify!($condition)
+            );
+            return Err(EINVAL);
+        }
+    };
+}
+pub(super) use ensure;
+
+/// The file system type. It has a root directory, and whatever inodes a test makes.
+pub(super) struct Toy;
+
+/// What a super block of it has.
+pub(super) struct ToyData {
+    /// One for each of [`SIZES`].
+    pub(super) mappings: KVec<PrivateMapping<Pattern>>,
+    credential: ARef<Credential>,
+}
+
+/// Sizes of the mappings, around those of pages and of large folios.
+pub(super) const SIZES: [u64; 8] = [0, 1, 4095, 4096, 4097, 65536, 262_145, 300_000];
+
+/// Says, by a count that it shares, that it was dropped.
+pub(super) struct Dropped(Arc<Atomic<i32>>);
+
+impl Dropped {
+    /// Counts in `count`.
+    pub(super) fn new(count: &Arc<Atomic<i32>>) -> Self {
+        Self(count.clone())
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+impl FileSystem for Toy {
+    type Module = crate::LocalModule;
+    const NAME: &'static CStr = c"composefs_kunit";
+    const INODE_CACHE_NAME: &'static CStr = c"composefs_kunit_inode";
+    const INTERNAL_NAME: &'static CStr = c"composefs_kunit_cache";
+    const INTERNAL_MAGIC: c_ulong = 0x6b75_6e69;
+    type Context = ();
+    type Key = ();
+    type Super = ToyData;
+    type Inode = u64;
+    type Pinned = Dropped;
+    type Open = ();
+}
+
+impl context::Operations for Toy {
+    fn parse_param(_: &FsContext<'_>, (): &mut (), _: &Parameter<'_>) -> Result<Parsed> {
+        Ok(Parsed::Unknown)
+    }
+
+    fn reconfigure(_: &FsContext<'_>, (): &mut (), _: &SuperBlock<Self>) -> Result {
+        Ok(())
+    }
+}
+
+impl dir::Operations for Toy {
+    fn lookup(_: &Inode<Self>, _: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
+        Ok(None)
+    }
+
+    fn read_dir(_: &Inode<Self>, _: &mut DirEmitter<'_>) -> Result {
+        Ok(())
+    }
+}
+
+impl file::Operations for Toy {
+    fn open(_: &Inode<Self>, _: &File<Self>) -> Result<Data> {
+        Err(EIO)
+    }
+
+    fn backing(_: &File<Self>, _: Access) -> Result<&BackingFile> {
+        Err(EIO)
+    }
+
+    fn shared_backing(_: &File<Self>, _: Access) -> Option<&BackingFile> {
+        None
+    }
+
+    fn backing_path(_: &Inode<Self>) -> Result<Path> {
+        Err(EOPNOTSUPP)
+    }
+
+    fn credential(sb: &SuperBlock<Self>) -> &Credential {
+        &sb.data().credential
+    }
+
+    fn read_folio(_: &Inode<Self>, _: &mut NewFolio<'_>) -> Result {
+        Err(EIO)
+    }
+}
+
+impl export::Operations for Toy {
+    fn by_handle(_: &SuperBlock<Self>, _: u64, _: Option<u64>) -> Result<ARef<Inode<Self>>> {
+        Err(ESTALE)
+    }
+
+    fn parent_ino(_: &Inode<Self>) -> Result<u64> {
+        Ok(ROOT)
+    }
+}
+
+/// The value of the one attribute that all inodes have.
+pub(super) const VALUE: &[u8] = b"ten bytes.";
+
+impl xattr::Operations for Toy {
+    fn get_xattr(_: &Inode<Self>, _: &[u8], out: &mut [u8]) -> Result<usize> {
+        if out.len() >= VALUE.len() {
+            out.iter_mut().zip(VALUE).for_each(|(to, from)| *to = *from);
+        }
+        Ok(VALUE.len())
+    }
+
+    fn list_xattr(_: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
+        list.push(b"user.", b"name")
+    }
+
+    fn acl(_: &Inode<Self>, _: AclKind) -> Result<Option<KVec<u8>>> {
+        Ok(None)
+    }
+}
+
+/// Number of the root.
+const ROOT: u64 = 1;
+
+/// What an inode of this type and permissions has.
+pub(super) fn attributes(mode: u16) -> Attributes {
+    Attributes {
+        mode,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: 0,
+        mtime_nsec: 0,
+        no_acl: true,
+    }
+}
+
+impl super_block::Operations for Toy {
+    fn prepare(_: &FsContext<'_>, (): &mut ()) -> Result<Option<()>> {
+        Ok(None)
+    }
+
+    fn fill_super<'a>(
+        _: &FsContext<'a>,
+        (): &mut (),
+        sb: NewSuperBlock<'a, Self>,
+    ) -> Result<ARef<Inode<Self>>> {
+        let mut mappings = KVec::with_capacity(SIZES.len(), GFP_KERNEL)?;
+        for size in SIZES {
+            let mapping = PrivateMapping::new(&sb, Pattern::new(size), size)?;
+            mappings.push(mapping, GFP_KERNEL)?;
+        }
+        let data = ToyData {
+            mappings,
+            credential: cred::current()?,
+        };
+        let attributes_of_sb = super_block::Attributes {
+            magic: Self::INTERNAL_MAGIC,
+            posix_acl: false,
+            stack_depth: 0,
+            uuid: [0; 16],
+        };
+        match sb.init(&attributes_of_sb, data)?.iget(ROOT)? {
+            Iget::New(new) => new.init(&attributes(0o40755), Kind::Directory),
+            Iget::Cached(root) => Ok(root),
+        }
+    }
+
+    fn statfs(_: &SuperBlock<Self>) -> Result<StatFs> {
+        Ok(StatFs::full(4096, 1))
+    }
+
+    fn show_options(_: &SuperBlock<Self>, _: &SeqFile) -> Result {
+        Ok(())
+    }
+}
+
+/// Bytes that differ from those at any other place nearby, and may fail to come.
+pub(super) struct Pattern {
+    size: u64,
+    broken: Atomic<i32>,
+}
+
+impl Pattern {
+    fn new(size: u64) -> Self {
+        Self {
+            size,
+            broken: Atomic::new(0),
+        }
+    }
+
+    /// The byte at `pos`.
+    pub(super) fn at(pos: u64) -> u8 {
+        (pos ^ pos >> 8 ^ pos >> 16) as u8
+    }
+
+    /// Whether reads come to an end too early from now on.
+    pub(super) fn set_broken(&self, broken: bool) {
+        self.broken.store(broken.into(), Relaxed);
+    }
+}
+
+impl Reader for Pattern {
+    fn read(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(pos)).map_err(|_| EFBIG)?;
+        let mut len = left.min(out.len());
+        if self.broken.load(Relaxed) != 0 {
+            len /= 2;
+        }
+        for (byte, pos) in out.iter_mut().take(len).zip(pos..) {
+            *byte = Self::at(pos);
+        }
+        Ok(len)
+    }
+}
+
+/// A mount of [`Toy`], and its registration.
+///
+/// # Invariants
+///
+/// `mnt` is a mount that we own, of the registered type.
+pub(super) struct Mount {
+    mnt: NonNull<bindings::vfsmount>,
+    _registration: Pin<KBox<Registration<Toy>>>,
+}
+
+impl Mount {
+    pub(super) fn new() -> Result<Self> {
+        let registration = KBox::try_pin_init(Registration::new(), GFP_KERNEL)?;
+        // SAFETY: The type is registered.
+        let mnt = from_err_ptr(unsafe { bindings::kern_mount(registration.fs_type()) })?;
+        // INVARIANT: `kern_mount` gave us the mount.
+        Ok(Self {
+            mnt: NonNull::new(mnt).ok_or(EINVAL)?,
+            _registration: registration,
+        })
+    }
+
+    /// Its super block.
+    pub(super) fn sb(&self) -> &SuperBlock<Toy> {
+        // SAFETY: The mount is valid by the type invariants, and its super block has its data.
+        unsafe { SuperBlock::from_raw((*self.mnt.as_ptr()).mnt_sb) }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // SAFETY: We own the mount. Its inodes are evicted when this returns; the kernel complains
+        // if the registration, which goes next, finds some in their cache.
+        unsafe { bindings::kern_unmount(self.mnt.as_ptr()) };
+    }
+}

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::citations;
 use super::report::Report;
 use crate::context::Context;
 use crate::progress::Step;
@@ -46,6 +47,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         ],
         "--deny=warnings",
     )?;
+    report.check("tests that the documentation names are there", || {
+        citations::check(context)
+    });
     tests(context, report)
 }
 

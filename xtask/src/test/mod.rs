@@ -3,6 +3,7 @@
 //! `cargo xtask test`: every suite, one line a test, one summary.
 
 mod boots;
+mod citations;
 mod harness;
 mod host;
 mod hostile;

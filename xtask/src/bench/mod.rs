@@ -43,7 +43,7 @@ pub struct BenchArgs {
     #[arg(long)]
     list: bool,
 
-    /// Measures once, and only the most important rows
+    /// Measures twice, and only the most important rows
     #[arg(long)]
     quick: bool,
 

@@ -62,6 +62,7 @@ pub(super) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::{
         compare,

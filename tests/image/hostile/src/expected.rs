@@ -133,7 +133,11 @@ impl Expected<'_> {
         let mut buffer = [0; NAME_LEN];
         let (index, stored) = if let Some(name) = name.strip_prefix(b"user.") {
             // The kernel does not look for those of others.
-            if !matches!(inode.file_type(), FileType::Regular | FileType::Directory) {
+            let kind = inode.file_type();
+            if !matches!(
+                kind,
+                FileType::Regular | FileType::Directory | FileType::Socket
+            ) {
                 return Some(Err(Errno::NODATA));
             }
             (overlay::INDEX_USER, name)

@@ -43,11 +43,11 @@ pub(crate) fn size(draft: &mut Draft<'_>) -> bool {
         inline + BLOCK as u64 + 1,
         // A block more, a block less, and a bit of one.
         block,
-        block + 1,
-        block + 12,
-        block + 2 * BLOCK as u64,
-        inode.size + BLOCK as u64,
-        inode.size + 12,
+        block.wrapping_add(1),
+        block.wrapping_add(12),
+        block.wrapping_add(2 * BLOCK as u64),
+        inode.size.wrapping_add(BLOCK as u64),
+        inode.size.wrapping_add(12),
         inode.size.saturating_sub(12),
         // What the parser takes at most of links and of small files.
         4094,

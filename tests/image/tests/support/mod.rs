@@ -18,9 +18,8 @@ use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
 /// Runs `cases` cases of a property, always the same ones; or, if `PROPTEST_CASES` is set, as
-/// many as it says, each time others. Miri, which is thousands of times slower, runs one.
+/// many as it says, each time others.
 pub fn cases(cases: u32) -> ProptestConfig {
-    let cases = if cfg!(miri) { 1 } else { cases };
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -43,7 +43,7 @@ impl Seen {
 pub fn walk(source: Memory, limit: usize) -> Seen {
     let mut seen = Seen::default();
     let size = source.bytes.len() as u64;
-    let blocks = size.div_ceil(4096);
+    let blocks = size.div_ceil(4096) + 1;
     let Some(image) = seen.ok(Image::open(source)) else {
         return seen;
     };
@@ -93,7 +93,8 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         match inode.file_type() {
             FileType::Unknown => panic!("inode without a type"),
             FileType::Directory => {
-                assert!(inode.size <= size);
+                // All of the image, and the inline tail once more.
+                assert!(inode.size <= size + 4096);
                 let mut pos = 0;
                 let mut entries = vec![];
                 let complete = seen.ok(image.read_dir(&node, &mut pos, |dirent| {

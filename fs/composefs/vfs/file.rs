@@ -178,6 +178,11 @@ pub(super) unsafe fn set_operations<T: Operations>(inode: *mut bindings::inode) 
     }
 }
 
+/// Type of `->get_unmapped_area`.
+type GetUnmappedArea = Option<
+    unsafe extern "C" fn(*mut bindings::file, c_ulong, c_ulong, c_ulong, c_ulong) -> c_ulong,
+>;
+
 struct Table<T>(PhantomData<T>);
 
 impl<T: Operations> Table<T> {
@@ -193,10 +198,17 @@ impl<T: Operations> Table<T> {
         read_iter: Some(Self::read_iter),
         splice_read: Some(Self::splice_read),
         mmap: Some(Self::mmap),
+        get_unmapped_area: Self::GET_UNMAPPED_AREA,
         fsync: Some(bindings::noop_fsync),
         setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()
     };
+
+    /// Where large pages of the file with the data can be mapped as such.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+    const GET_UNMAPPED_AREA: GetUnmappedArea = Some(bindings::thp_get_unmapped_area);
+    #[cfg(not(CONFIG_TRANSPARENT_HUGEPAGE))]
+    const GET_UNMAPPED_AREA: GetUnmappedArea = None;
 
     /// Never the table of an inode, but of a file once it is open.
     const PAGED: bindings::file_operations = bindings::file_operations {

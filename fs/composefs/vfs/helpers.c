@@ -260,7 +260,7 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 	gfp_t gfp = order ? readahead_gfp_mask(mapping) :
 			    mapping_gfp_mask(mapping);
 
-	return filemap_alloc_folio(gfp | __GFP_ZERO, order, NULL);
+	return filemap_alloc_folio(gfp, order, NULL);
 }
 
 /* @folio is filled, and seen by others only as one that is up to date. */

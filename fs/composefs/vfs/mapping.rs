@@ -15,6 +15,7 @@
 
 use super::{
     bindings,
+    buffer::Buffer,
     folio::Bytes,
     registration,
     super_block::{
@@ -22,7 +23,10 @@ use super::{
         NewSuperBlock, //
     }, //
 };
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     page::PAGE_SHIFT,
@@ -32,12 +36,12 @@ use kernel::{
 
 /// Where a [`PrivateMapping`] has its bytes from.
 pub trait Reader: Send + Sync + 'static {
-    /// Reads `out.len()` bytes at `pos`, fewer only at the end of the source; returns how many.
+    /// Fills `out` with the bytes from `pos` on, wholly unless the source ends before.
     ///
     /// # Errors
     ///
     /// Whatever keeps the bytes from being read. The page cache will ask again.
-    fn read(&self, pos: u64, out: &mut [u8]) -> Result<usize>;
+    fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result;
 }
 
 /// The bytes of a [`Reader`], cached.
@@ -200,7 +204,7 @@ impl<R: Reader> PrivateMapping<R> {
         let mut folio = UnsharedFolio(NonNull::new(folio).ok_or(ENOMEM)?);
         self.fill(
             u64::try_from(start).map_err(|_| EFBIG)? << PAGE_SHIFT,
-            folio.bytes_mut(),
+            folio.memory(),
         )?;
         let folio = folio.share();
         // SAFETY: The folio is ours alone and filled; its order fits `start`. The function adds a
@@ -216,16 +220,19 @@ impl<R: Reader> PrivateMapping<R> {
     }
 
     /// Fills `out` with the bytes from `pos` on, and with zeros after the end.
-    fn fill(&self, pos: u64, out: &mut [u8]) -> Result {
+    fn fill(&self, pos: u64, out: &mut [MaybeUninit<u8>]) -> Result {
         let want = usize::try_from(self.size.saturating_sub(pos))
             .unwrap_or(usize::MAX)
             .min(out.len());
         let (head, tail) = out.split_at_mut_checked(want).ok_or(EIO)?;
-        tail.fill(0);
+        let mut head = Buffer::new(head);
+        self.reader.read(pos, &mut head)?;
         // A source that has become shorter than it was at mount.
-        if self.reader.read(pos, head)? != want {
+        if head.room() != 0 {
             return Err(EIO);
         }
+        let zeros = tail.len();
+        Buffer::new(tail).push_zeros(zeros);
         Ok(())
     }
 }
@@ -241,8 +248,8 @@ const READ_ORDER: c_uint = 6;
 struct UnsharedFolio(NonNull<bindings::folio>);
 
 impl UnsharedFolio {
-    /// The folio's memory.
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    /// The folio's memory, in which anything may be.
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
         // SAFETY: By the type invariants the folio's memory has an address and is ours alone.
         unsafe {
             core::slice::from_raw_parts_mut(

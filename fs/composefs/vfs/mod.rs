@@ -13,6 +13,7 @@
 
 pub mod backing;
 mod bindings;
+pub mod buffer;
 pub mod context;
 pub mod cred;
 pub mod dir;

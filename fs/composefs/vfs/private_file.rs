@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    buffer::Buffer,
     cred,
     mapping::Reader,
     path::Path,
@@ -92,31 +93,30 @@ impl PrivateFile {
 }
 
 impl Reader for PrivateFile {
-    fn read(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
-        let mut done = 0;
-        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = u64::try_from(done).ok().and_then(|n| pos.checked_add(n));
-            let n = self.read_some(at.ok_or(EINVAL)?, rest)?;
-            if n == 0 {
+    fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {
+        while out.room() != 0 {
+            let done = u64::try_from(out.len()).ok();
+            let at = done.and_then(|done| pos.checked_add(done));
+            if self.read_some(at.ok_or(EINVAL)?, out)? == 0 {
                 break;
             }
-            done = done.saturating_add(n);
         }
-        Ok(done)
+        Ok(())
     }
 }
 
 impl PrivateFile {
-    /// Reads up to `out.len()` bytes at `pos`; 0 at the end of the file.
-    fn read_some(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
+    /// Reads what is at `pos` to what is left of `out`; returns how much, 0 at the end of the file.
+    fn read_some(&self, pos: u64, out: &mut Buffer<'_>) -> Result<usize> {
+        let rest = out.rest();
         let file = self.file.as_ptr();
         let mut vec = bindings::kvec {
-            iov_base: out.as_mut_ptr().cast(),
-            iov_len: out.len(),
+            iov_base: rest.as_mut_ptr().cast(),
+            iov_len: rest.len(),
         };
         let mut iter = bindings::iov_iter::default();
         let mut kiocb: bindings::kiocb = pin_init::zeroed();
-        // SAFETY: The file is open; the vector describes `out`, and both outlive the read, which
+        // SAFETY: The file is open; the vector describes `rest`, and both outlive the read, which
         // is synchronous. The credentials of an open file are valid as long as it is.
         let n = unsafe {
             bindings::iov_iter_kvec(
@@ -124,7 +124,7 @@ impl PrivateFile {
                 bindings::ITER_DEST,
                 &raw mut vec,
                 1,
-                out.len(),
+                rest.len(),
             );
             bindings::init_sync_kiocb(&raw mut kiocb, file);
             kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
@@ -138,7 +138,11 @@ impl PrivateFile {
                 bindings::vfs_iocb_iter_read(file, &raw mut kiocb, &raw mut iter)
             })
         };
-        usize::try_from(n).map_err(|_| Error::from_errno(c_int::try_from(n).unwrap_or(-5)))
+        let n =
+            usize::try_from(n).map_err(|_| Error::from_errno(c_int::try_from(n).unwrap_or(-5)))?;
+        // SAFETY: As many bytes as it says were read.
+        unsafe { out.advance(n) };
+        Ok(n)
     }
 }
 

@@ -12,6 +12,7 @@ mod inode;
 use super::{
     backing::BackingFile,
     bindings,
+    buffer::Buffer,
     context::{
         self,
         FsContext,
@@ -293,16 +294,18 @@ impl Pattern {
 }
 
 impl Reader for Pattern {
-    fn read(&self, pos: u64, out: &mut [u8]) -> Result<usize> {
+    fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {
         let left = usize::try_from(self.size.saturating_sub(pos)).map_err(|_| EFBIG)?;
-        let mut len = left.min(out.len());
+        let mut len = left.min(out.room());
         if self.broken.load(Relaxed) != 0 {
             len /= 2;
         }
-        for (byte, pos) in out.iter_mut().take(len).zip(pos..) {
-            *byte = Self::at(pos);
+        for (byte, pos) in out.rest().iter_mut().take(len).zip(pos..) {
+            byte.write(Self::at(pos));
         }
-        Ok(len)
+        // SAFETY: They have been written, as there is room for them.
+        unsafe { out.advance(len) };
+        Ok(())
     }
 }
 

@@ -347,6 +347,8 @@ mod tests {
             held.push((pos, mapping.bytes(pos)?), GFP_KERNEL)?;
         }
         // What memory pressure would do.
+        mapping.free_pages_at_hand();
+        ensure!(mapping.pages_at_hand() == 0);
         // SAFETY: The mapping is valid.
         unsafe { bindings::invalidate_mapping_pages(mapping.mapping(), 0, c_ulong::MAX) };
         for (pos, bytes) in &held {

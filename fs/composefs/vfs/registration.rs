@@ -26,6 +26,9 @@ use kernel::{
 
 /// A file system type that can be mounted as long as this object exists.
 ///
+/// It has to be in the memory of a module, as what a module has by itself is: the keys of locks are in
+/// it, and lockdep complains about those in memory that may be freed.
+///
 /// # Invariants
 ///
 /// `fs_type` is registered, and `inodes` is the cache that the inodes of its super blocks come

@@ -58,7 +58,8 @@ use super::{
     FileSystem, //
 };
 use core::{
-    pin::Pin,
+    cell::UnsafeCell,
+    mem::MaybeUninit,
     ptr::NonNull, //
 };
 use kernel::{
@@ -70,7 +71,10 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
-            Relaxed, //
+            AtomicFlag,
+            Full,
+            Relaxed,
+            Release, //
         },
         Arc, //
     }, //
@@ -263,6 +267,16 @@ impl super_block::Operations for Toy {
         Ok(StatFs::full(4096, 1))
     }
 
+    fn cached_objects(sb: &SuperBlock<Self>) -> usize {
+        let mappings = sb.data().mappings.iter();
+        mappings.map(PrivateMapping::pages_at_hand).sum()
+    }
+
+    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize {
+        let mappings = sb.data().mappings.iter();
+        mappings.map(PrivateMapping::free_pages_at_hand).sum()
+    }
+
     fn show_options(_: &SuperBlock<Self>, _: &SeqFile) -> Result {
         Ok(())
     }
@@ -309,25 +323,51 @@ impl Reader for Pattern {
     }
 }
 
-/// A mount of [`Toy`], and its registration.
+/// Where the registration is while there is a mount. It is in the module's own memory, as a real one
+/// is: lockdep knows a lock by the address of its key, and takes none that may be freed.
+struct Place {
+    taken: AtomicFlag,
+    memory: UnsafeCell<MaybeUninit<Registration<Toy>>>,
+}
+
+// SAFETY: Only who has set `taken` uses the memory.
+unsafe impl Sync for Place {}
+
+static PLACE: Place = Place {
+    taken: AtomicFlag::new(false),
+    memory: UnsafeCell::new(MaybeUninit::uninit()),
+};
+
+/// A mount of [`Toy`]. There is one at a time.
 ///
 /// # Invariants
 ///
-/// `mnt` is a mount that we own, of the registered type.
+/// `mnt` is a mount that we own, of the type that is registered in [`PLACE`], which is ours.
 pub(super) struct Mount {
     mnt: NonNull<bindings::vfsmount>,
-    _registration: Pin<KBox<Registration<Toy>>>,
 }
 
 impl Mount {
     pub(super) fn new() -> Result<Self> {
-        let registration = KBox::try_pin_init(Registration::new(), GFP_KERNEL)?;
-        // SAFETY: The type is registered.
-        let mnt = from_err_ptr(unsafe { bindings::kern_mount(registration.fs_type()) })?;
+        if PLACE.taken.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        Self::register().inspect_err(|_| PLACE.taken.store(false, Release))
+    }
+
+    /// The place must be ours.
+    fn register() -> Result<Self> {
+        let registration = PLACE.memory.get().cast::<Registration<Toy>>();
+        // SAFETY: The memory is ours, and stays where it is until it is dropped there.
+        let mnt = unsafe {
+            pin_init::raw_try_init(registration, Registration::<Toy>::new())?;
+            from_err_ptr(bindings::kern_mount((*registration).fs_type())).inspect_err(|_| {
+                core::ptr::drop_in_place(registration);
+            })?
+        };
         // INVARIANT: `kern_mount` gave us the mount.
         Ok(Self {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
-            _registration: registration,
         })
     }
 
@@ -340,8 +380,12 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // SAFETY: We own the mount. Its inodes are evicted when this returns; the kernel complains
-        // if the registration, which goes next, finds some in their cache.
-        unsafe { bindings::kern_unmount(self.mnt.as_ptr()) };
+        // SAFETY: We own the mount and the registration. All inodes are evicted when the mount is
+        // gone; the kernel complains if it finds some in their cache, which goes next.
+        unsafe {
+            bindings::kern_unmount(self.mnt.as_ptr());
+            core::ptr::drop_in_place(PLACE.memory.get().cast::<Registration<Toy>>());
+        }
+        PLACE.taken.store(false, Release);
     }
 }

@@ -35,12 +35,15 @@ pub(crate) fn of_image(inode: &Inode<Composefs>, error: image::Error<Error>) -> 
 
 /// Writes to the log that the inode `nid` of an image is damaged.
 pub(crate) fn warn_corrupt(mounted: &Mounted, nid: u64, corrupt: image::Corrupt) {
+    let (source, what) = (mounted.source(), corrupt.what);
+    // What leads out of any image has no place in this one.
+    if corrupt.at == u64::MAX {
+        log::warn(fmt!("{source}: inode {nid}: {what}"));
+        return;
+    }
+    let at = corrupt.at;
     log::warn(fmt!(
-        "{}: inode {}: {} (at byte {} of the image)",
-        mounted.source(),
-        nid,
-        corrupt.what,
-        corrupt.at
+        "{source}: inode {nid}: {what} (at byte {at} of the image)"
     ));
 }
 

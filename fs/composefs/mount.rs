@@ -158,7 +158,7 @@ impl super_block::Operations for Composefs {
         }
         let verity = options.effective_verity(fc)?;
         let credential = cred::current()?;
-        let Some(source) = fc.source() else {
+        let Some(source) = fc.source().filter(|source| !source.is_empty()) else {
             fc.error(fmt!("no image was given"));
             return Err(EINVAL);
         };

@@ -160,7 +160,9 @@ def options_of(top: str) -> list[str]:
 
 @suite.test("no image at all")
 def no_source(test: ktap.Test) -> None:
-    refused(test, "nothing", errno.EINVAL, [], "image")
+    refused(test, "nothing", errno.EINVAL, [], "no image was given")
+    refused(test, "an empty name", errno.EINVAL, [("source", "")],
+            "no image was given")
     refused(test, "basedir alone", errno.EINVAL, [("basedir", "/tmp")],
             "image")
 

@@ -118,7 +118,8 @@ pub trait Source {
 pub struct Corrupt {
     /// What is wrong, for the log: names the field.
     pub what: &'static str,
-    /// Byte offset in the image of what is wrong, or of the structure that says so.
+    /// Byte offset in the image of what is wrong, or of the structure that says so; `u64::MAX` for
+    /// what no image has room for.
     pub at: u64,
 }
 

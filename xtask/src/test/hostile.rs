@@ -109,7 +109,8 @@ fn one(
     corpus(context, &images)?;
     let seed = number(SEED)?.unwrap_or(1);
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
-    // Unmounting waits for RCU, and under emulation that is most of the time.
+    // Unmounting waits for RCU, and under emulation that is most of the time:
+    // some threads wait while one works.
     // Of the fixtures, the small images: most of a large one is not looked at.
     config.job = Job::Command(vec![format!(
         "set -e\n{}\n\
@@ -142,8 +143,8 @@ fn one(
     if let Err(error) = result {
         // The guest could not keep it any more.
         let how = again(&programs.join(PROGRAM), &share, &kept)
-            .unwrap_or_else(|error| format!("which image it was is not known: {error:#}"));
-        return Err(anyhow!("{error:#}\nThe image in use: {how}"));
+            .unwrap_or_else(|error| format!("they are not known: {error:#}"));
+        return Err(anyhow!("{error:#}\nThe images in use:\n{how}"));
     }
     keep(&share, &kept)
 }
@@ -161,22 +162,24 @@ fn corpus(context: &Context, dir: &Path) -> Result<()> {
     )
 }
 
-/// Makes the image that was in use when the guest ended, from what the guest has
-/// noted. Says which it is.
+/// Makes the images that were in use when the guest ended, one a thread, from
+/// what the guest has noted. Says which they are.
 fn again(program: &Path, share: &Path, kept: &Path) -> Result<String> {
-    let note = fs::read_to_string(share.join("current")).context("the guest has noted none")?;
-    let mut words = note.split_whitespace();
-    let (Some(seed), Some(index)) = (words.next(), words.next()) else {
-        bail!("the guest's note says nothing: {note:?}");
-    };
+    let notes = fs::read_to_string(share.join("current")).context("the guest has noted none")?;
     fs::create_dir_all(kept)?;
-    let path = kept.join(format!("seed-{seed}-index-{index}.cfs"));
-    output(
-        Command::new(program)
-            .args(["--seed", seed, "--index", index, "--write"])
-            .arg(path)
-            .args(images(share)?),
-    )
+    let images = images(share)?;
+    let mut said = String::new();
+    for note in notes.lines() {
+        let mut words = note.split_whitespace();
+        let (Some(seed), Some(index)) = (words.next(), words.next()) else {
+            bail!("the guest's note says nothing: {note:?}");
+        };
+        let path = kept.join(format!("seed-{seed}-index-{index}.cfs"));
+        let mut program = Command::new(program);
+        program.args(["--seed", seed, "--index", index, "--write"]);
+        said.push_str(&output(program.arg(path).args(&images))?);
+    }
+    Ok(said)
 }
 
 /// The images of a share in the order in which the guest's shell names them.

@@ -23,6 +23,10 @@ pub struct Args {
     #[arg(long, default_value_t = 60)]
     pub patience: u64,
 
+    /// How many threads mount images
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub threads: u8,
+
     /// The first image, or with --write the only one
     #[arg(long)]
     pub index: Option<u64>,

@@ -52,6 +52,17 @@ impl Figures {
         self.entries += seen.map_or(0, |seen| u64::from(seen.entries));
     }
 
+    /// Adds those of another thread.
+    pub fn merge(&mut self, other: &Self) {
+        let ours = self.by_kind.iter_mut().chain([&mut self.all]);
+        for (ours, theirs) in ours.zip(other.by_kind.iter().chain([&other.all])) {
+            ours.tried += theirs.tried;
+            ours.mounted += theirs.mounted;
+            ours.damaged += theirs.damaged;
+        }
+        self.entries += other.entries;
+    }
+
     /// Images so far.
     pub fn tried(&self) -> u64 {
         self.all.tried

@@ -6,18 +6,9 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
 use anyhow::Result;
-
-static CURRENT: AtomicU64 = AtomicU64::new(0);
-
-/// Number of the image that is in use.
-pub fn current() -> u64 {
-    CURRENT.load(Relaxed)
-}
 
 /// The directory given with --keep, if there was one.
 pub struct Keeper {
@@ -42,17 +33,16 @@ impl Keeper {
         Ok(Self { seed, dir })
     }
 
-    /// Notes that this image comes next.
+    /// Notes that this image is the next one of a thread.
     ///
     /// # Errors
     ///
     /// When it cannot be written down.
-    pub fn begin(&self, index: u64) -> Result<()> {
-        CURRENT.store(index, Relaxed);
+    pub fn begin(&self, thread: usize, index: u64) -> Result<()> {
         if let Some((_, file)) = &self.dir {
-            // All notes have one length.
+            // All notes have one length, and each thread its own line.
             let note = format!("{:20} {index:20}\n", self.seed);
-            file.write_all_at(note.as_bytes(), 0)?;
+            file.write_all_at(note.as_bytes(), (thread * note.len()) as u64)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::fs;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -33,30 +34,33 @@ use rustix::mount::unmount;
 use crate::operation::Operation;
 use crate::operation::perform;
 
-/// Where images are mounted that are mounted somewhere.
-const TARGET: &str = "/run/hostile";
+/// Where the directories are that images are mounted on.
+const TOP: &str = "/run/hostile";
 
-/// What images are mounted with.
+/// What images are mounted with, and where.
 pub struct Mounter {
     basedirs: Vec<PathBuf>,
+    target: PathBuf,
 }
 
 /// A mounted image. It is gone when this is dropped.
 pub struct Mounted {
     root: Option<OwnedFd>,
-    attached: bool,
+    attached: Option<PathBuf>,
 }
 
 impl Mounter {
-    /// Prepares to mount with these object directories.
+    /// Prepares to mount with these object directories, in this thread.
     ///
     /// # Errors
     ///
     /// When there can be no mount point.
-    pub fn new(basedirs: &[PathBuf]) -> Result<Self> {
-        fs::create_dir_all(TARGET)?;
+    pub fn new(basedirs: &[PathBuf], thread: usize) -> Result<Self> {
+        let target = Path::new(TOP).join(thread.to_string());
+        fs::create_dir_all(&target)?;
         Ok(Self {
             basedirs: basedirs.to_vec(),
+            target,
         })
     }
 
@@ -74,10 +78,10 @@ impl Mounter {
             root: Some(perform(Operation::Mount, || {
                 self.detached(&image, way & 1 != 0)
             })?),
-            attached: false,
+            attached: None,
         };
         if way & 2 != 0 {
-            mounted.attach()?;
+            mounted.attach(&self.target)?;
         }
         Ok(mounted)
     }
@@ -105,19 +109,20 @@ impl Mounted {
     /// That of the kernel.
     pub fn root(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match &self.root {
-            Some(root) => openat(root, ".", flags, Mode::empty()),
-            None => openat(CWD, TARGET, flags, Mode::empty()),
+        match (&self.root, &self.attached) {
+            (Some(root), _) => openat(root, ".", flags, Mode::empty()),
+            (None, Some(target)) => openat(CWD, target, flags, Mode::empty()),
+            (None, None) => Err(Errno::NOENT),
         }
     }
 
-    fn attach(&mut self) -> Result<(), Errno> {
+    fn attach(&mut self, target: &Path) -> Result<(), Errno> {
         if let Some(root) = self.root.take() {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             perform(Operation::Attach, || {
-                move_mount(&root, "", CWD, TARGET, flags)
+                move_mount(&root, "", CWD, target, flags)
             })?;
-            self.attached = true;
+            self.attached = Some(target.to_owned());
         }
         Ok(())
     }
@@ -132,17 +137,17 @@ impl Mounted {
     }
 
     fn end(&mut self) -> Result<(), Errno> {
-        let attached = std::mem::take(&mut self.attached);
+        let attached = self.attached.take();
         let root = self.root.take();
-        if !attached && root.is_none() {
+        if attached.is_none() && root.is_none() {
             return Ok(());
         }
         perform(Operation::Unmount, || {
             drop(root);
-            if attached {
-                unmount(TARGET, UnmountFlags::empty())?;
+            match attached {
+                Some(target) => unmount(target, UnmountFlags::empty()),
+                None => Ok(()),
             }
-            Ok(())
         })
     }
 }

@@ -3,10 +3,11 @@
 //! What is done to a mount.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
+
+use crate::watchdog;
 
 /// A kind of system call.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,6 @@ impl Operation {
 
 static DONE: [AtomicU64; Operation::ALL.len()] = [const { AtomicU64::new(0) }; _];
 static FAILED: [AtomicU64; Operation::ALL.len()] = [const { AtomicU64::new(0) }; _];
-static CURRENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Does something that is of this kind, counted and watched.
 ///
@@ -71,9 +71,10 @@ pub fn perform<T>(
     operation: Operation,
     call: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let number = operation as usize;
-    CURRENT.store(number, Relaxed);
+    let watched = watchdog::begin(operation);
     let result = call();
+    drop(watched);
+    let number = operation as usize;
     DONE[number].fetch_add(1, Relaxed);
     if result.is_err() {
         FAILED[number].fetch_add(1, Relaxed);
@@ -90,9 +91,4 @@ pub fn counts(operation: Operation) -> (u64, u64) {
 /// How often anything was done.
 pub fn total() -> u64 {
     DONE.iter().map(|count| count.load(Relaxed)).sum()
-}
-
-/// What was begun last.
-pub fn current() -> Operation {
-    Operation::ALL[CURRENT.load(Relaxed)]
 }

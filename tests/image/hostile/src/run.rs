@@ -3,10 +3,15 @@
 //! One image after another.
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use anyhow::Error;
 use anyhow::Result;
 use anyhow::bail;
 use composefs_image_mutate::Base;
@@ -37,8 +42,6 @@ const FAILURES_MAX: u32 = 5;
 ///
 /// When it cannot be run, whatever the images hold.
 pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
-    let keeper = Keeper::new(args.seed, args.keep.as_ref())?;
-    let mounter = Mounter::new(&args.basedirs)?;
     println!("KTAP version 1\n1..2");
     println!("# seed {}, images made of:", args.seed);
     for path in &args.images {
@@ -47,33 +50,32 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     watchdog::start(Duration::from_secs(args.patience));
 
     let begin = Instant::now();
-    let first = args.index.unwrap_or(0);
+    let shared = Shared {
+        args,
+        bases,
+        keeper: Keeper::new(args.seed, args.keep.as_ref())?,
+        end: begin + Duration::from_secs(args.seconds),
+        next: AtomicU64::new(0),
+        failures: AtomicU32::new(0),
+    };
+    let shared = &shared;
     let mut figures = Figures::new();
-    let mut failures = 0;
-    for index in first..first.saturating_add(args.count) {
-        if begin.elapsed() > Duration::from_secs(args.seconds) || failures == FAILURES_MAX {
-            break;
-        }
-        let mutant = mutant(bases, args.seed, index);
-        keeper.begin(index)?;
-        match one(&mounter, bases, &mutant, index) {
-            Ok(seen) => figures.add(&mutant.kinds, seen.as_ref()),
-            Err(error) => {
-                failures += 1;
-                println!(
-                    "# image {index}, made of {}, changed: {}",
-                    args.images[mutant.base].display(),
-                    figures::names(&mutant.kinds)
-                );
-                println!("#     {error:#}");
-                keeper.keep(index, &mutant.bytes)?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.threads.into())
+            .map(|thread| scope.spawn(move || shared.thread(thread)))
+            .collect();
+        for thread in threads {
+            match thread.join() {
+                Ok(result) => figures.merge(&result?),
+                Err(_) => bail!("a thread has panicked"),
             }
         }
-    }
+        Ok(())
+    })?;
     figures.print();
     println!("# it took {} seconds", begin.elapsed().as_secs());
 
-    let fits = failures == 0 && figures.tried() > 0;
+    let fits = shared.failures.load(Relaxed) == 0 && figures.tried() > 0;
     let not = |good| if good { "" } else { "not " };
     println!(
         "{}ok 1 every image is refused or gives the view that it has to",
@@ -88,6 +90,55 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What all threads have in common.
+struct Shared<'a> {
+    args: &'a Args,
+    bases: &'a [Base],
+    keeper: Keeper,
+    end: Instant,
+    /// How many images were taken.
+    next: AtomicU64,
+    failures: AtomicU32,
+}
+
+impl Shared<'_> {
+    /// Takes one image after another.
+    fn thread(&self, number: usize) -> Result<Figures> {
+        watchdog::enter(number);
+        let mounter = Mounter::new(&self.args.basedirs, number)?;
+        let mut figures = Figures::new();
+        while let Some(index) = self.take() {
+            let mutant = mutant(self.bases, self.args.seed, index);
+            watchdog::turn_to(index);
+            self.keeper.begin(number, index)?;
+            match one(&mounter, self.bases, &mutant, index) {
+                Ok(seen) => figures.add(&mutant.kinds, seen.as_ref()),
+                Err(error) => self.tell(index, &mutant, &error)?,
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Takes the number of an image, if it is not enough yet.
+    fn take(&self) -> Option<u64> {
+        if Instant::now() > self.end || self.failures.load(Relaxed) >= FAILURES_MAX {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Relaxed);
+        (number < self.args.count).then(|| self.args.index.unwrap_or(0).wrapping_add(number))
+    }
+
+    fn tell(&self, index: u64, mutant: &Mutant, error: &Error) -> Result<()> {
+        self.failures.fetch_add(1, Relaxed);
+        println!(
+            "# image {index}, made of {}, changed: {}\n#     {error:#}",
+            self.args.images[mutant.base].display(),
+            figures::names(&mutant.kinds)
+        );
+        self.keeper.keep(index, &mutant.bytes)
+    }
 }
 
 /// Mounts an image, uses and unmounts it. Gives None if it is refused.

@@ -24,7 +24,7 @@ impl<'a> Buffer<'a> {
     }
 
     /// How many bytes have been filled.
-    pub fn len(&self) -> usize {
+    pub fn filled(&self) -> usize {
         self.len
     }
 

@@ -95,7 +95,7 @@ impl PrivateFile {
 impl Reader for PrivateFile {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {
         while out.room() != 0 {
-            let done = u64::try_from(out.len()).ok();
+            let done = u64::try_from(out.filled()).ok();
             let at = done.and_then(|done| pos.checked_add(done));
             if self.read_some(at.ok_or(EINVAL)?, out)? == 0 {
                 break;

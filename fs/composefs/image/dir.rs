@@ -223,7 +223,8 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where the entries that are looked at are not as they must be. `None` is
-    /// never a guess.
+    /// no guess where entries are in their order; where they are not, which nobody looks for, a
+    /// name may be found or not, as the search goes.
     ///
     /// C header: `fs/erofs/namei.c`: `erofs_namei()`
     pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {

@@ -91,10 +91,12 @@ pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
             .filter(|rest| rest.starts_with(NAMESPACE)),
         _ => None,
     };
-    Some(Visible {
-        prefix,
-        name: escaped.unwrap_or(name),
-    })
+    let name = escaped.unwrap_or(name);
+    // Neither can one that is longer than `XATTR_NAME_MAX`.
+    if prefix.len().saturating_add(name.len()) > NAME_LEN {
+        return None;
+    }
+    Some(Visible { prefix, name })
 }
 
 /// Returns the name under which the xattr that users see as `trusted.` and then `name` is stored

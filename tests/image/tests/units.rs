@@ -707,6 +707,13 @@ fn names_of_xattrs() {
         overlay::stored_trusted(&[b'x'; 255], &mut buffer),
         Some(&[b'x'; 255][..])
     );
+    // The longest name that can be asked for, and one byte more.
+    for (index, prefix) in [(1, "user."), (4, "trusted."), (6, "security.")] {
+        let longest = "x".repeat(255 - prefix.len());
+        let whole = format!("{prefix}{longest}");
+        assert_eq!(shown(index, longest.as_bytes()), Some(whole));
+        assert_eq!(shown(index, format!("{longest}x").as_bytes()), None);
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ const BOOTS: [Boot; 2] = [
         about: "mounting hostile images on the debug kernel",
         suffix: " (debug kernel)",
         count: 5_000,
-        seconds: 330,
+        seconds: 200,
         patience: 600,
     },
 ];

@@ -40,7 +40,7 @@ pub struct Boot<'a> {
 }
 
 /// Programs that need a boot of their own, or the debug kernel.
-const SPECIAL: [&str; 3] = ["selinux", "fail_nth", "kmemleak"];
+const SPECIAL: [&str; 4] = ["selinux", "fail_nth", "fail_nth_mount", "kmemleak"];
 
 const PLAIN: Boot<'_> = Boot {
     name: "selftests",
@@ -76,9 +76,21 @@ const DEBUG: Boot<'_> = Boot {
         "readdir",
         "handles",
         "lock_order",
+        "fail_nth_mount",
+        "fail_nth",
     ]),
-    timeout: Duration::from_secs(30 * 60),
+    timeout: Duration::from_secs(40 * 60),
     program_timeout: Some(Duration::from_secs(15 * 60)),
+};
+
+/// Looking for leaks makes every allocation dearer, so only this boot does.
+const KMEMLEAK: Boot<'_> = Boot {
+    name: "kmemleak",
+    flavor: Flavor::Debug,
+    append: &["kmemleak=on"],
+    programs: Programs::Only(&["kmemleak"]),
+    timeout: Duration::from_secs(25 * 60),
+    program_timeout: Some(Duration::from_secs(20 * 60)),
 };
 
 /// The plain kernel.
@@ -94,6 +106,11 @@ pub fn selinux(context: &Context, report: &mut Report) -> Result<()> {
 /// The debug kernel.
 pub fn debug(context: &Context, report: &mut Report) -> Result<()> {
     selftests::run(context, report, &DEBUG)
+}
+
+/// The debug kernel, looking for leaks.
+pub fn kmemleak(context: &Context, report: &mut Report) -> Result<()> {
+    selftests::run(context, report, &KMEMLEAK)
 }
 
 /// Some programs, with commas between their names, on the plain kernel.

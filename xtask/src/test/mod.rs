@@ -79,6 +79,12 @@ const SUITES: &[Suite] = &[
         part: Some(boots::debug_part),
     },
     Suite {
+        name: "kmemleak",
+        about: "that nothing is leaked, on a debug kernel that looks for it",
+        run: boots::kmemleak,
+        part: None,
+    },
+    Suite {
         name: "stress",
         about: "many threads at once on both kernels (COMPOSEFS_STRESS_SECONDS: how long)",
         run: stress::run,

@@ -29,7 +29,6 @@ suite = ktap.Suite()
 ENOMEM, EIO, ESTALE = errno.ENOMEM, errno.EIO, errno.ESTALE
 MADV_POPULATE_READ = 22
 
-
 # Its pages are there: a buffer that cannot be had makes a read a short one.
 ROOM = mmap.mmap(-1, 65536)
 ROOM.write(bytes(len(ROOM)))

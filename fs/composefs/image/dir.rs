@@ -7,7 +7,10 @@
 
 use core::{
     cmp::Ordering,
-    ops::ControlFlow, //
+    ops::{
+        ControlFlow,
+        Range, //
+    }, //
 };
 
 use zerocopy::{
@@ -129,12 +132,34 @@ impl<'b> Block<'b> {
         let name = match next {
             Some(next) => self.bytes.get(start..usize::from(next.nameoff.get())),
             // Only the last one may be followed by padding.
-            None => self.bytes.get(start..).map(until_nul),
+            None => self.last_name(start),
         };
         match name {
             Some(name) if (1..=NAME_LEN).contains(&name.len()) && start >= self.names => Ok(name),
             _ => Err(Corrupt::new("dirent: nameoff is invalid", self.pos)),
         }
+    }
+
+    /// Returns the name at `start` that ends at a NUL or where the block does.
+    fn last_name(&self, start: usize) -> Option<&'b [u8]> {
+        let rest = self.bytes.get(start..)?;
+        // One byte more than a name may have is enough to see that it is none.
+        Some(name::until_nul(rest.get(..=NAME_LEN).unwrap_or(rest)))
+    }
+
+    /// Returns a range of the block's bytes that have neither a NUL nor a slash: all names from
+    /// that of the entry `first` on, or nothing if one of them has. They are one behind the other
+    /// in a block that is right, and to look at all of them at once takes a third of what it takes
+    /// to look at each.
+    fn clean_names(&self, first: Option<&RawDirent>) -> Range<usize> {
+        let range = first.zip(self.dirents.last()).and_then(|(first, last)| {
+            let last = usize::from(last.nameoff.get());
+            let end = last.saturating_add(self.last_name(last)?.len());
+            Some(usize::from(first.nameoff.get())..end)
+        });
+        range
+            .filter(|range| self.bytes.get(range.clone()).is_some_and(name::is_clean))
+            .unwrap_or_default()
     }
 
     /// Compares `name` with that of entry `index`. There is such an entry, or the result is
@@ -193,13 +218,6 @@ impl<'b> Block<'b> {
         }
         Ok(None)
     }
-}
-
-/// Cuts `bytes` at the first NUL. Looks no further than at one byte more than a name may have.
-fn until_nul(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.get(..=NAME_LEN).unwrap_or(bytes);
-    let len = bytes.iter().position(|byte| *byte == 0);
-    len.and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 
 impl<S: Source> Image<S> {
@@ -306,10 +324,14 @@ impl<S: Source> Image<S> {
             let index = block_offset(*pos).div_ceil(DIRENT_SIZE);
             *pos = start.saturating_add(index.saturating_mul(DIRENT_SIZE));
             let mut rest = block.dirents.get(to_usize(index)..).unwrap_or_default();
+            let clean = block.clean_names(rest.first());
             // Each step takes the next entry, and a block has 341 at most.
             while let Some((dirent, behind)) = rest.split_first() {
                 let name = block.name_before(dirent, behind.first())?;
-                if !name::is_clean(name) {
+                let start = usize::from(dirent.nameoff.get());
+                let end = start.saturating_add(name.len());
+                let known = start >= clean.start && end <= clean.end;
+                if !known && !name::is_clean(name) {
                     return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
                 }
                 let nid = dirent.nid.get();

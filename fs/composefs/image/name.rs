@@ -15,29 +15,53 @@ const fn repeat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; WORD])
 }
 
-/// Says whether `word` has a byte that is zero.
-const fn has_zero(word: u64) -> bool {
+/// Returns a word whose lowest bit that is set is in the first byte of `word`, from the low end,
+/// that is zero; 0 if there is none.
+const fn zeros(word: u64) -> u64 {
     // Only a byte that is zero borrows from its own high bit, or lets the one above it do so.
-    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80) != 0
+    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
 
-const fn word_is_clean(word: u64) -> bool {
-    !has_zero(word) && !has_zero(word ^ repeat(b'/'))
+/// Returns 0 if `word` has neither a NUL nor a slash.
+const fn unclean(word: u64) -> u64 {
+    zeros(word) | zeros(word ^ repeat(b'/'))
 }
 
-/// Says whether `name` has neither a NUL nor a slash.
-pub(super) fn is_clean(name: &[u8]) -> bool {
-    let mut rest = name;
+/// Says whether `bytes` have neither a NUL nor a slash.
+#[inline(never)]
+pub(super) fn is_clean(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    let mut found = 0;
+    // Nearly always there is nothing, so there is no stop where something is.
     while let Some((word, behind)) = rest.split_first_chunk::<WORD>() {
-        if !word_is_clean(u64::from_ne_bytes(*word)) {
-            return false;
-        }
+        found |= unclean(u64::from_ne_bytes(*word));
         rest = behind;
     }
-    match name.last_chunk::<WORD>() {
+    match bytes.last_chunk::<WORD>() {
         // Some bytes are looked at twice.
-        Some(last) => word_is_clean(u64::from_ne_bytes(*last)),
+        Some(last) => found | unclean(u64::from_ne_bytes(*last)) == 0,
         None => !rest.iter().any(|byte| matches!(byte, 0 | b'/')),
+    }
+}
+
+/// Cuts `bytes` at the first NUL.
+#[inline(never)]
+pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    let mut len: usize = 0;
+    while let Some((word, behind)) = rest.split_first_chunk::<WORD>() {
+        let found = zeros(u64::from_le_bytes(*word));
+        if found != 0 {
+            let index = found.trailing_zeros() / u8::BITS;
+            len = len.saturating_add(usize::try_from(index).unwrap_or(WORD));
+            return bytes.get(..len).unwrap_or(bytes);
+        }
+        len = len.saturating_add(WORD);
+        rest = behind;
+    }
+    match rest.iter().position(|byte| *byte == 0) {
+        Some(index) => bytes.get(..len.saturating_add(index)).unwrap_or(bytes),
+        None => bytes,
     }
 }
 
@@ -66,7 +90,8 @@ pub(super) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
 mod tests {
     use super::{
         compare,
-        is_clean, //
+        is_clean,
+        until_nul, //
     };
 
     /// Names of up to 12 bytes that differ in one byte, wherever it is.
@@ -98,6 +123,15 @@ mod tests {
             let name = &name[..len];
             let clean = !name.contains(&0) && !name.contains(&b'/');
             assert_eq!(is_clean(name), clean, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_ends_at_its_first_nul() {
+        for (name, len) in names() {
+            let name = &name[..len];
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(len);
+            assert_eq!(until_nul(name), &name[..end], "{name:?}");
         }
     }
 }

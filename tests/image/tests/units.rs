@@ -347,6 +347,14 @@ fn dirents() {
         // Bytes no name has.
         (&[(36, 1), (37, 1), (38, 1)], b"a/c", 39, (1, byte, 12)),
         (&[(36, 1), (37, 1), (38, 1)], b"a\0c", 39, (1, byte, 12)),
+        (&[(36, 1), (37, 1), (38, 1)], b"ab/", 39, (2, byte, 24)),
+        // Behind the end of the last one, as it says.
+        (
+            &[(48, 1), (49, 1), (57, 1), (50, 1)],
+            b"abbb\0bb/b",
+            57,
+            (1, byte, 12),
+        ),
     ] {
         let (image, node) = directory(entries, data, size);
         let seen = names(&image, &node);

@@ -24,16 +24,18 @@ impl dir::Operations for Composefs {
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
         let sb = dir.super_block();
         // Programs look names up in the order in which they read them: see `lookup_near`.
-        let near = u64::try_from(dir.hint().get()).ok().filter(|n| *n != 0);
+        let near = inode::last_lookup(dir);
         let node = inode::node(dir);
         let found = sb.data().image().lookup_near(&node, name, near);
-        match found.map_err(|e| fault::of_image(dir, e))? {
-            Some(found) => {
-                dir.hint().set(usize::try_from(found.next).unwrap_or(0));
-                inode::get(sb, found.nid)
-            }
-            None => Ok(None),
+        let Some(found) = found.map_err(|e| fault::of_image(dir, e))? else {
+            return Ok(None);
+        };
+        inode::set_last_lookup(dir, found.next);
+        let inode = inode::get(sb, found.nid)?;
+        if let Some(inode) = &inode {
+            inode::found_in(inode, dir.ino());
         }
+        Ok(inode)
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {

@@ -50,9 +50,15 @@ impl export::Operations for Composefs {
             Some(parent) => parent,
             None => image.parent(&directory(sb.data(), ino)?).map_err(stale)?,
         };
+        let named = parent;
         for _ in 0..DEPTH_MAX {
             if is_known(sb, child) {
-                return inode::get(sb, ino)?.ok_or(ESTALE);
+                let inode = inode::get(sb, ino)?.ok_or(ESTALE)?;
+                // It has become known meanwhile, or the first step up found that this is right.
+                if child != ino {
+                    inode::found_in(&inode, named);
+                }
+                return Ok(inode);
             }
             let dir = directory(sb.data(), parent)?;
             // Those of one path are different bytes of the image.
@@ -66,11 +72,14 @@ impl export::Operations for Composefs {
         Err(ESTALE)
     }
 
-    fn parent_ino(dir: &Inode<Self>) -> Result<u64> {
-        let image = dir.super_block().data().image();
+    fn parent_ino(inode: &Inode<Self>) -> Result<u64> {
+        if !inode.is_dir() {
+            return inode::directory_of(inode).ok_or(ESTALE);
+        }
+        let image = inode.super_block().data().image();
         image
-            .parent(&inode::node(dir))
-            .map_err(|e| fault::of_image(dir, e))
+            .parent(&inode::node(inode))
+            .map_err(|e| fault::of_image(inode, e))
     }
 }
 

@@ -48,6 +48,43 @@ pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
     Node::new(inode.ino(), inode.size(), *inode.data())
 }
 
+/// The cookie of the entry behind the one that was looked up last in the directory `dir`.
+///
+/// An inode has room for one number besides what it is made of. That of a directory is this.
+#[inline]
+pub(crate) fn last_lookup(dir: &Inode<Composefs>) -> Option<u64> {
+    number(dir)
+}
+
+/// Remembers a cookie for [`last_lookup`].
+#[inline]
+pub(crate) fn set_last_lookup(dir: &Inode<Composefs>, cookie: u64) {
+    dir.hint().set(usize::try_from(cookie).unwrap_or(0));
+}
+
+/// A directory that the inode, which is no directory itself, was found in.
+///
+/// This is the number of all others: a file that was opened by a handle has no name to tell its
+/// directory, and is to have a handle again.
+pub(crate) fn directory_of(inode: &Inode<Composefs>) -> Option<u64> {
+    number(inode)
+}
+
+/// Remembers that the directory `nid` has an entry for the inode.
+#[inline]
+pub(crate) fn found_in(inode: &Inode<Composefs>, nid: u64) {
+    if !inode.is_dir() {
+        inode.hint().set(usize::try_from(nid).unwrap_or(0));
+    }
+}
+
+/// The number that is kept with an inode. 0 is none: there is no such inode, and no such cookie of
+/// an entry behind another one.
+#[inline]
+fn number(inode: &Inode<Composefs>) -> Option<u64> {
+    u64::try_from(inode.hint().get()).ok().filter(|n| *n != 0)
+}
+
 /// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see.
 ///
 /// # Errors

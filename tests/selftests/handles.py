@@ -136,6 +136,26 @@ def works(test: ktap.Test) -> None:
                 os.close(fd)
 
 
+@suite.test("what was opened by its handle has that handle")
+def again(test: ktap.Test) -> None:
+    with special.mounted() as top, mount_fd(top) as mount:
+        for path in ("sizes/4097", "sizes/64", "hardlinks/b/file",
+                     "links/dangling", "types/fifo", "directories/big", "."):
+            handle = handles.of(f"{top}/{path}")
+            slab.drop_caches()
+            fd = handles.open_by(mount, handle)
+            try:
+                test.equal(handles.of_open(fd), handle, path)
+                # Another open of what is in memory, but was never looked up.
+                second = handles.open_by(mount, handle)
+                try:
+                    test.equal(handles.of_open(second), handle, path)
+                finally:
+                    os.close(second)
+            finally:
+                os.close(fd)
+
+
 @suite.test("a handle of another mount of the image opens the same file")
 def remounted(test: ktap.Test) -> None:
     with special.mounted() as top:

@@ -33,12 +33,12 @@ pub trait Operations: FileSystem {
     fn by_handle(sb: &SuperBlock<Self>, ino: u64, parent: Option<u64>)
         -> Result<ARef<Inode<Self>>>;
 
-    /// Finds the number of the directory that `dir` is in.
+    /// Finds the number of the directory that `inode` is in, or of one of them.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being read.
-    fn parent_ino(dir: &Inode<Self>) -> Result<u64>;
+    /// Whatever keeps it from being known.
+    fn parent_ino(inode: &Inode<Self>) -> Result<u64>;
 }
 
 /// The operations of all super blocks of `T`.
@@ -88,18 +88,13 @@ impl<T: Operations> Table<T> {
         }
         // SAFETY: The caller promises it.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
-        let parent = if !parent.is_null() {
-            // SAFETY: The caller promises it.
-            Some(unsafe { Inode::<T>::from_raw(parent) }.ino())
-        } else if inode.is_dir() {
-            T::parent_ino(inode).ok()
+        let parent = if parent.is_null() {
+            T::parent_ino(inode)
         } else {
-            let mut ino = 0;
-            // SAFETY: The inode is valid.
-            unsafe { bindings::alias_parent_ino(inode.as_ptr(), &raw mut ino) }.then_some(ino)
+            // SAFETY: The caller promises it.
+            Ok(unsafe { Inode::<T>::from_raw(parent) }.ino())
         };
-        // A file that was itself opened by its handle has no name that would tell its directory.
-        let Some(parent) = parent else {
+        let Ok(parent) = parent else {
             return INVALID;
         };
         let [a, b] = split(inode.ino());

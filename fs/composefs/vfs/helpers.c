@@ -18,23 +18,6 @@ struct dentry *composefs_helper_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
-/* The directory that some name of @inode is in, if one is known. */
-bool composefs_helper_alias_parent_ino(struct inode *inode, u64 *ino)
-{
-	struct dentry *dentry = d_find_any_alias(inode);
-	struct dentry *parent;
-	bool found;
-
-	if (!dentry)
-		return false;
-	parent = dget_parent(dentry);
-	found = parent != dentry;
-	*ino = d_inode(parent)->i_ino;
-	dput(parent);
-	dput(dentry);
-	return found;
-}
-
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
 					      struct kmem_cache *cache)
 {

@@ -26,7 +26,6 @@
 /* Dentries */
 struct dentry *composefs_helper_dget(struct dentry *dentry);
 
-bool composefs_helper_alias_parent_ino(struct inode *inode, u64 *ino);
 
 /* Inodes */
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .mounts import AT_FDCWD, libc
 
 AT_HANDLE_CONNECTABLE, AT_HANDLE_FID = 0x2, 0x200
+AT_EMPTY_PATH = 0x1000
 
 _HEAD = struct.Struct("=Ii")
 _MOST = 128
@@ -27,12 +28,17 @@ class Handle(NamedTuple):
         return _HEAD.pack(len(self.data), self.kind) + self.data
 
 
-def of(path: str | bytes, flags: int = 0) -> Handle:
+def of_open(fd: int) -> Handle:
+    """The handle of an open file."""
+    return of(b"", AT_EMPTY_PATH, fd)
+
+
+def of(path: str | bytes, flags: int = 0, at: int = AT_FDCWD) -> Handle:
     """The handle of a file, not following a symbolic link."""
     room = ctypes.create_string_buffer(_HEAD.pack(_MOST, 0), _HEAD.size
                                        + _MOST)
     mount = ctypes.c_int()
-    if libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), room,
+    if libc.name_to_handle_at(at, os.fsencode(path), room,
                               ctypes.byref(mount), flags):
         number = ctypes.get_errno()
         raise OSError(number, f"name_to_handle_at: {os.strerror(number)}")

@@ -76,6 +76,7 @@ const DEBUG: Boot<'_> = Boot {
         "readdir",
         "handles",
         "lock_order",
+        "disks",
         "fail_nth_mount",
         "fail_nth",
     ]),

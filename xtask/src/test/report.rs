@@ -3,6 +3,7 @@
 //! What the user sees of the tests.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use console::StyledObject;
@@ -20,6 +21,15 @@ pub struct Report {
     failed: u32,
     skipped: u32,
     figures: Vec<(String, String)>,
+    guests: Guests,
+}
+
+/// What all boots of the guest come to.
+#[derive(Default)]
+struct Guests {
+    boots: u32,
+    time: Duration,
+    splats: usize,
 }
 
 impl Report {
@@ -98,9 +108,28 @@ impl Report {
             .push((format!("{}: {what}", self.suite), value.to_owned()));
     }
 
+    /// A boot of the guest has ended, after this time, and its kernel complained
+    /// so often.
+    pub fn guest(&mut self, time: Duration, splats: usize) {
+        self.guests.boots += 1;
+        self.guests.time += time;
+        self.guests.splats += splats;
+    }
+
     fn print_figures(&self) {
-        let width = self.figures.iter().map(|(what, _)| what.len()).max();
-        for (what, value) in &self.figures {
+        let Guests {
+            boots,
+            time,
+            splats,
+        } = self.guests;
+        let mut figures = self.figures.clone();
+        if boots > 0 {
+            let minutes = format!("{boots}, {}", time.as_secs().div_ceil(60));
+            figures.push(("all: boots of the guest, minutes".to_owned(), minutes));
+            figures.push(("all: splats".to_owned(), splats.to_string()));
+        }
+        let width = figures.iter().map(|(what, _)| what.len()).max();
+        for (what, value) in &figures {
             println!("     {what:<width$}  {value}", width = width.unwrap_or(0));
         }
     }

@@ -2,6 +2,8 @@
 
 //! A guest whose job prints KTAP: each of its tests is one of ours.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use anyhow::bail;
 
@@ -14,6 +16,7 @@ use crate::progress::Step;
 use crate::vm;
 use crate::vm::Stream;
 use crate::vm::VmConfig;
+use crate::vm::complaint;
 
 /// What runs in the guest.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,7 @@ pub fn watch(
     };
     let mut parser = Parser::default();
     let mut partial = Vec::new();
+    let begin = Instant::now();
     let outcome = vm::run(context, config, &mut |stream, bytes| {
         step.note(bytes);
         if stream != Stream::Stdout {
@@ -63,6 +67,9 @@ pub fn watch(
         }
     })?;
     drop(step);
+    teller
+        .report
+        .guest(begin.elapsed(), complaint::count(&outcome.console));
     let mut cases = parser.line(&String::from_utf8_lossy(&partial));
     cases.extend(parser.finish());
     teller.tell(&cases);

@@ -32,11 +32,24 @@ const HARMLESS: [&str; 3] = [
     "Kernel command line:",
 ];
 
+/// How many lines of a console are complaints.
+pub fn count(console: &Path) -> usize {
+    complaints(&read(console)).count()
+}
+
+fn read(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn complaints(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| is_complaint(line))
+}
+
 /// The first complaint on a console, as the failure that it is.
 pub fn find(console: &Path) -> Option<Failure> {
-    let text = fs::read(console).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let complaints: Vec<&str> = text.lines().filter(|line| is_complaint(line)).collect();
+    let text = read(console);
+    let complaints: Vec<&str> = complaints(&text).collect();
     let panic = complaints.iter().find(|l| l.contains("Kernel panic"));
     // What came before the panic says more than the panic.
     let first = complaints.first()?.trim().to_owned();

@@ -9,7 +9,7 @@
 mod accel;
 mod args;
 mod channel;
-mod complaint;
+pub mod complaint;
 mod config;
 mod outcome;
 mod ports;

@@ -7,10 +7,7 @@
 
 use core::{
     cmp::Ordering,
-    ops::{
-        ControlFlow,
-        Range, //
-    }, //
+    ops::ControlFlow, //
 };
 
 use zerocopy::{
@@ -60,6 +57,14 @@ struct RawDirent {
 }
 
 const _: () = assert!(size_of::<RawDirent>() == 12);
+
+impl RawDirent {
+    /// Where in its block the name starts.
+    #[inline]
+    fn start(&self) -> usize {
+        usize::from(self.nameoff.get())
+    }
+}
 
 /// An entry of a directory.
 #[derive(Clone, Copy, Debug)]
@@ -118,48 +123,34 @@ impl<'b> Block<'b> {
     /// Returns the name of entry `index`, which is `dirent`: 1 to 255 bytes, of any value.
     #[inline]
     fn name(&self, index: usize, dirent: &RawDirent) -> Result<&'b [u8], Corrupt> {
-        self.name_before(dirent, self.dirents.get(index.saturating_add(1)))
+        let end = match self.dirents.get(index.saturating_add(1)) {
+            Some(next) => next.start(),
+            None => self.last_end(dirent),
+        };
+        self.name_at(dirent.start(), end)
     }
 
-    /// As [`Self::name`], for the entry `dirent` and the one behind it.
+    /// Returns the name from `start` to `end`, if that is one.
     #[inline]
-    fn name_before(
-        &self,
-        dirent: &RawDirent,
-        next: Option<&RawDirent>,
-    ) -> Result<&'b [u8], Corrupt> {
-        let start = usize::from(dirent.nameoff.get());
-        let name = match next {
-            Some(next) => self.bytes.get(start..usize::from(next.nameoff.get())),
-            // Only the last one may be followed by padding.
-            None => self.last_name(start),
-        };
-        match name {
+    fn name_at(&self, start: usize, end: usize) -> Result<&'b [u8], Corrupt> {
+        match self.bytes.get(start..end) {
             Some(name) if (1..=NAME_LEN).contains(&name.len()) && start >= self.names => Ok(name),
-            _ => Err(Corrupt::new("dirent: nameoff is invalid", self.pos)),
+            _ => Err(self.bad_name()),
         }
     }
 
-    /// Returns the name at `start` that ends at a NUL or where the block does.
-    fn last_name(&self, start: usize) -> Option<&'b [u8]> {
-        let rest = self.bytes.get(start..)?;
-        // One byte more than a name may have is enough to see that it is none.
-        Some(name::until_nul(rest.get(..=NAME_LEN).unwrap_or(rest)))
+    #[cold]
+    fn bad_name(&self) -> Corrupt {
+        Corrupt::new("dirent: nameoff is invalid", self.pos)
     }
 
-    /// Returns a range of the block's bytes that have neither a NUL nor a slash: all names from
-    /// that of the entry `first` on, or nothing if one of them has. They are one behind the other
-    /// in a block that is right, and to look at all of them at once takes a third of what it takes
-    /// to look at each.
-    fn clean_names(&self, first: Option<&RawDirent>) -> Range<usize> {
-        let range = first.zip(self.dirents.last()).and_then(|(first, last)| {
-            let last = usize::from(last.nameoff.get());
-            let end = last.saturating_add(self.last_name(last)?.len());
-            Some(usize::from(first.nameoff.get())..end)
-        });
-        range
-            .filter(|range| self.bytes.get(range.clone()).is_some_and(name::is_clean))
-            .unwrap_or_default()
+    /// Returns where the name of `last`, the last entry, ends. It is the only one that may be
+    /// followed by padding.
+    fn last_end(&self, last: &RawDirent) -> usize {
+        let rest = self.bytes.get(last.start()..).unwrap_or_default();
+        // One byte more than a name may have is enough to see that it is none.
+        let name = name::until_nul(rest.get(..=NAME_LEN).unwrap_or(rest));
+        last.start().saturating_add(name.len())
     }
 
     /// Compares `name` with that of entry `index`. There is such an entry, or the result is
@@ -324,15 +315,21 @@ impl<S: Source> Image<S> {
             let index = block_offset(*pos).div_ceil(DIRENT_SIZE);
             *pos = start.saturating_add(index.saturating_mul(DIRENT_SIZE));
             let mut rest = block.dirents.get(to_usize(index)..).unwrap_or_default();
-            let clean = block.clean_names(rest.first());
+            let names_end = rest.last().map_or(0, |last| block.last_end(last));
+            // The names of a block that is right are one behind the other. To look at all of them
+            // at once takes a third of what it takes to look at each.
+            let names = rest.first().map_or(0, RawDirent::start)..names_end;
+            let clean = Some(names)
+                .filter(|names| block.bytes.get(names.clone()).is_some_and(name::is_clean))
+                .unwrap_or_default();
             // Each step takes the next entry, and a block has 341 at most.
             while let Some((dirent, behind)) = rest.split_first() {
-                let name = block.name_before(dirent, behind.first())?;
-                let start = usize::from(dirent.nameoff.get());
-                let end = start.saturating_add(name.len());
-                let known = start >= clean.start && end <= clean.end;
-                if !known && !name::is_clean(name) {
-                    return Err(Corrupt::new("dirent: name has a NUL or a slash", at).into());
+                let start = dirent.start();
+                let end = behind.first().map_or(names_end, RawDirent::start);
+                let name = block.name_at(start, end)?;
+                let is_clean = start >= clean.start && end <= clean.end;
+                if !is_clean && !name::is_clean(name) {
+                    return Err(unclean(at).into());
                 }
                 let nid = dirent.nid.get();
                 let file_type = FileType::of_raw(dirent.file_type);
@@ -367,6 +364,11 @@ impl<S: Source> Image<S> {
             None => Err(Corrupt::new("directory has no entry '..'", dir.pos()?).into()),
         }
     }
+}
+
+#[cold]
+fn unclean(pos: u64) -> Corrupt {
+    Corrupt::new("dirent: name has a NUL or a slash", pos)
 }
 
 /// Returns the first `len` bytes at `pos`, of which the run has as many.

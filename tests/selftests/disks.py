@@ -264,27 +264,6 @@ def shut_down(test: ktap.Test) -> None:
                            "the root, which is in memory")
 
 
-@suite.test("reads fail at random: the right answer, or EIO")
-def at_random(test: ktap.Test) -> None:
-    control = Path("/sys/kernel/debug/fail_make_request")
-    if not control.exists():
-        raise ktap.Skipped("the kernel has no fail_make_request")
-    for name, value in (("probability", "30"), ("interval", "1"),
-                        ("times", "-1"), ("verbose", "0")):
-        (control / name).write_text(value, encoding="ascii")
-    with image_on_disk() as (where, _, top):
-        answers = Answers(top, questions.OF_IMAGE)
-        switch = Path(f"/sys/block/{where.device.node}/make-it-fail")
-        outcomes = set()
-        for _ in range(10):
-            switch.write_text("1", encoding="ascii")
-            forget()
-            outcomes |= answers.check(test, "while it fails", "right", "EIO")
-            switch.write_text("0", encoding="ascii")
-            answers.check(test, "then", "right")
-        test.equal(outcomes, {"right", "EIO"}, "outcomes")
-
-
 fixtures.require()
 objects.require_verity()
 disk.require_tools()

@@ -40,7 +40,13 @@ pub struct Boot<'a> {
 }
 
 /// Programs that need a boot of their own, or the debug kernel.
-const SPECIAL: [&str; 4] = ["selinux", "fail_nth", "fail_nth_mount", "kmemleak"];
+const SPECIAL: [&str; 5] = [
+    "selinux",
+    "disks_random",
+    "fail_nth",
+    "fail_nth_mount",
+    "kmemleak",
+];
 
 const PLAIN: Boot<'_> = Boot {
     name: "selftests",
@@ -76,7 +82,7 @@ const DEBUG: Boot<'_> = Boot {
         "readdir",
         "handles",
         "lock_order",
-        "disks",
+        "disks_random",
         "fail_nth_mount",
         "fail_nth",
     ]),

@@ -64,8 +64,17 @@ pub(crate) struct Blob {
     /// Whether it has passed all checks of the mount. Its digest has done so once and for all: the
     /// path keeps its inode in memory, and the digest of an inode does not change.
     passed: Flag,
+    /// Whether it has failed one: by now its name may lead to one that passes.
+    failed: Flag,
     /// The object, opened for all who read it: see [`shared`].
     shared: OnceBackingFile,
+}
+
+impl Blob {
+    /// Whether there is no reason to look for another one.
+    fn is_good(&self) -> bool {
+        !self.path.is_unlinked() && (self.passed.get() || !self.failed.get())
+    }
 }
 
 /// Largest object that is opened once for all who read it, in bytes: what one readahead brings in.
@@ -84,7 +93,7 @@ const PATH_MAX: usize = 4096;
 /// is no error yet: it may have been put right when it is read.
 pub(crate) fn prepare(file: &File<Composefs>) -> Result {
     let inode = file.inode();
-    let known = known(inode).filter(|blob| !blob.path.is_unlinked());
+    let known = known(inode).filter(|blob| blob.is_good());
     let eager = match known {
         Some(blob) => blob.path.open_may_wait(),
         None => match find(inode, Report::Quiet) {
@@ -238,7 +247,12 @@ fn open_known_or_found(file: &File<Composefs>) -> Result<BackingFile> {
     if first.is_ok() && !blob.is_some_and(|blob| blob.path.is_unlinked()) {
         return first;
     }
-    let again = find(file.inode(), Report::Loud).and_then(|now| {
+    // An object whose name is gone is not lost to who has it.
+    let report = match first {
+        Ok(_) => Report::Quiet,
+        Err(_) => Report::Loud,
+    };
+    let again = find(file.inode(), report).and_then(|now| {
         // What has just failed needs no second line in the log.
         if blob.is_some_and(|blob| blob.path.is_same(&now.path)) {
             return Err(EIO);
@@ -306,6 +320,7 @@ fn find(inode: &Inode<Composefs>, report: Report) -> Result<Blob> {
                     path,
                     digest,
                     passed: Flag::default(),
+                    failed: Flag::default(),
                     shared: OnceBackingFile::default(),
                 })
             }
@@ -338,6 +353,7 @@ fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error) -> Error {
 /// As [`fault::of_object`], for an object that was found. Its name is asked for where it was found:
 /// the image may not be read here.
 fn fail(inode: &Inode<Composefs>, blob: &Blob, what: fmt::Arguments<'_>) -> Error {
+    blob.failed.set();
     let name = blob.path.name();
     // Its mount is one of ours, with the object directory at its root.
     let name = name.as_ref().ok().and_then(|name| {

@@ -164,7 +164,8 @@ def race(test: ktap.Test) -> None:
                         forget()
             finally:
                 os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                _, status = os.waitpid(child, 0)
+            test.check(os.WIFSIGNALED(status), f"{mode}: nothing was swapped")
             test.note(f"{mode}: {sorted(found)}")
             allowed = {GOOD, EIO} | ({OTHER} if mode == "noverity" else set())
             test.check(found <= allowed, f"{mode}: {found}")
@@ -177,9 +178,9 @@ def swap_for_ever(first: Path, second: Path) -> int:
         return child
     try:
         rename_exchange = mounts.libc.renameat2
-        while True:
-            rename_exchange(mounts.AT_FDCWD, os.fsencode(first),
-                            mounts.AT_FDCWD, os.fsencode(second), 2)
+        while not rename_exchange(mounts.AT_FDCWD, os.fsencode(first),
+                                  mounts.AT_FDCWD, os.fsencode(second), 2):
+            pass
     finally:
         os._exit(1)
 

@@ -9,6 +9,7 @@ import errno
 import os
 import random
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,6 +212,24 @@ def block_device(test: ktap.Test) -> None:
         refused(test, "with digest=", errno.ENODATA,
                 [("source", device), ("digest", image.digest)], device,
                 "no fs-verity")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@suite.test("a block device on a mount that is to have none: EACCES")
+def no_devices(test: ktap.Test) -> None:
+    image = matrix.image()
+    device = subprocess.run(
+        ["losetup", "--find", "--show", "--read-only", image.path],
+        capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        with mounts.mounted("tmpfs", [("source", "devices")]) as top:
+            node = f"{top}/device"
+            os.mknod(node, 0o666 | stat.S_IFBLK, os.stat(device).st_rdev)
+            is_image(test, "where devices may be", node)
+            subprocess.run(["mount", "-o", "remount,nodev", top], check=True)
+            is_none(test, "where they may not", errno.EACCES, node, node,
+                    "permission denied")
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
 

@@ -103,6 +103,24 @@ def counted(test: ktap.Test) -> None:
         test.check(total >= matrix.FILES, f"{total} for {matrix.FILES} files")
 
 
+@suite.test("an object whose name is gone, but not its content: no event")
+def name_is_gone(test: ktap.Test) -> None:
+    image = matrix.image()
+    with objects.store() as store:
+        matrix.add_to(store)
+        with mounts.composefs(image.path, [store.path]) as top, \
+                notify.fanotify(top, notify.FAN_FS_ERROR) as listener, \
+                opened(f"{top}/{matrix.FILE}") as first:
+            test.equal(os.pread(first, 9, 0), matrix.data()[:9], "before")
+            store.remove(matrix.object_name())
+            try:
+                with opened(f"{top}/{matrix.FILE}") as second:
+                    test.equal(os.pread(second, 9, 0), matrix.data()[:9],
+                               "after")
+            finally:
+                test.equal(notify.events(listener), [], "events")
+
+
 @suite.test("who watches another mount hears nothing")
 def apart(test: ktap.Test) -> None:
     image = matrix.image()

@@ -99,6 +99,19 @@ def replaced(bench: Bench) -> None:
     bench.good(bench.open(), "when it was replaced")
 
 
+@bench_test("a wrong object that is moved away is not looked at again")
+def moved_away(bench: Bench) -> None:
+    bench.store.verified(bench.name, bench.data[::-1])
+    bench.refused(bench.open(), "while it is wrong")
+    # It still has a name, and is still not the object.
+    (bench.store.top / bench.name).rename(bench.store.top / "elsewhere")
+    bench.store.verified(bench.name, bench.data)
+    with mmap.mmap(bench.open(), len(bench.data), mmap.MAP_SHARED,
+                   mmap.PROT_READ) as view:
+        bench.test.equal(view[:], bench.data, "mmap of a new open")
+    bench.good(bench.open(), "read of a new open")
+
+
 @bench_test("an object that is gone stays where it is open")
 def goes(bench: Bench) -> None:
     bench.store.verified(bench.name, bench.data)

@@ -74,18 +74,20 @@ impl DirEmitter<'_> {
     /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`; any other means unknown.
     #[inline]
     pub fn emit(&mut self, name: &[u8], ino: u64, file_type: u8) -> bool {
-        let ctx = self.ctx.as_ptr();
-        // SAFETY: The context is valid by the type invariants.
-        let actor = unsafe { (*ctx).actor };
-        let (Some(actor), Ok(len)) = (actor, c_int::try_from(name.len())) else {
+        let Ok(len) = c_int::try_from(name.len()) else {
             return false;
         };
-        let kind = dtype(file_type);
-        // As `dir_emit()`, without a call of it for each entry. The type has none of the flags
-        // that not every context knows.
         // SAFETY: The context is valid and ours by the type invariants; the name is as long as
         // said.
-        unsafe { actor(ctx, name.as_ptr().cast(), len, (*ctx).pos, ino, kind) }
+        unsafe {
+            bindings::dir_emit(
+                self.ctx.as_ptr(),
+                name.as_ptr().cast(),
+                len,
+                ino,
+                dtype(file_type),
+            )
+        }
     }
 }
 

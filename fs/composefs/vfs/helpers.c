@@ -96,6 +96,12 @@ const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
 	return dentry->d_name.name;
 }
 
+bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
+			       int namelen, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, namelen, ino, type);
+}
+
 loff_t composefs_helper_folio_pos(const struct folio *folio)
 {
 	return folio_pos(folio);
@@ -156,8 +162,7 @@ static struct folio *get_recent_folio(struct folio **recent,
 	guard(rcu)();
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
 		folio = READ_ONCE(recent[i]);
-		if (!folio || index - folio->index >= folio_nr_pages(folio) ||
-		    !folio_try_get(folio))
+		if (!folio || !folio_try_get(folio))
 			continue;
 		if (folio == READ_ONCE(recent[i]) && folio->mapping == mapping &&
 		    index - folio->index < folio_nr_pages(folio))
@@ -189,8 +194,10 @@ unsigned long composefs_helper_count_recent_pages(struct folio **recent)
 	guard(rcu)();
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
 		folio = READ_ONCE(recent[i]);
-		if (folio)
-			pages += folio_nr_pages(folio);
+		if (!folio || !folio_try_get(folio))
+			continue;
+		pages += folio_nr_pages(folio);
+		folio_put(folio);
 	}
 	return pages;
 }
@@ -307,10 +314,17 @@ struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt)
 	return mnt_idmap(mnt);
 }
 
-int composefs_helper_path_permission(const struct path *path, int mask)
+/* As may_open(), for who opens without it. */
+int composefs_helper_path_may_read(const struct path *path)
 {
-	return inode_permission(mnt_idmap(path->mnt), d_inode(path->dentry),
-				mask);
+	struct inode *inode = d_inode(path->dentry);
+
+	if ((S_ISBLK(inode->i_mode) || S_ISCHR(inode->i_mode)) &&
+	    ((path->mnt->mnt_flags & MNT_NODEV) ||
+	     (path->mnt->mnt_sb->s_iflags & SB_I_NODEV)))
+		return -EACCES;
+	return inode_permission(mnt_idmap(path->mnt), inode,
+				MAY_OPEN | MAY_READ);
 }
 
 bool composefs_helper_path_owner_or_capable(const struct path *path)

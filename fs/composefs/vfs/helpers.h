@@ -49,6 +49,8 @@ void composefs_helper_cache_no_acl(struct inode *inode);
 /* Directories */
 const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
 					     u32 *len);
+bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
+			       int namelen, u64 ino, unsigned int type);
 
 /* Page cache */
 loff_t composefs_helper_folio_pos(const struct folio *folio);
@@ -91,7 +93,7 @@ bool composefs_helper_cred_same_rights(const struct cred *a,
 
 /* Files and paths */
 struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt);
-int composefs_helper_path_permission(const struct path *path, int mask);
+int composefs_helper_path_may_read(const struct path *path);
 bool composefs_helper_path_owner_or_capable(const struct path *path);
 bool composefs_helper_path_is_unlinked(const struct path *path);
 bool composefs_helper_path_open_may_wait(const struct path *path);

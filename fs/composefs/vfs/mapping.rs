@@ -237,8 +237,8 @@ impl<R: Reader> PrivateMapping<R> {
     }
 }
 
-/// How much is read at once at the most: 64 pages.
-const READ_ORDER: c_uint = 6;
+/// How much is read at once at the most: 256 KiB.
+const READ_ORDER: c_uint = 18_u32.saturating_sub(PAGE_SHIFT as u32);
 
 /// A folio that is in no page cache yet.
 ///

@@ -138,11 +138,11 @@ impl Path {
     ///
     /// # Errors
     ///
-    /// `EACCES`, or what the file system's own check gives.
+    /// `EACCES`, also for a device on a mount or file system that is to have none, or what the
+    /// file system's own check gives.
     pub fn may_read(&self) -> Result {
-        let mask = bindings::MAY_OPEN | bindings::MAY_READ;
         // SAFETY: The path is valid.
-        to_result(unsafe { bindings::path_permission(self.as_ptr(), mask as c_int) })
+        to_result(unsafe { bindings::path_may_read(self.as_ptr()) })
     }
 
     /// Whether the current task owns it or could change it as if it did.

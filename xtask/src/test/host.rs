@@ -3,9 +3,11 @@
 //! The Rust that runs on the host: the image format's crate and xtask itself.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use anyhow::bail;
 
 use super::citations;
 use super::report::Report;
@@ -50,7 +52,33 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("tests that the documentation names are there", || {
         citations::check(context)
     });
+    report.check("the seeded defects can be put in", || defects(context));
     tests(context, report)
+}
+
+/// Whether the patches of tests/defects apply: they are run on demand only, and
+/// would be forgotten when what they change is changed.
+fn defects(context: &Context) -> Result<()> {
+    let mut patches: Vec<PathBuf> = fs::read_dir(context.repo.join("tests/defects"))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "patch"))
+        .collect();
+    patches.sort();
+    if patches.is_empty() {
+        bail!("there are none");
+    }
+    for patch in patches {
+        let done = Command::new("git")
+            .current_dir(&context.repo)
+            .args(["apply", "--check"])
+            .arg(&patch)
+            .output()?;
+        if !done.status.success() {
+            bail!("{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+    Ok(())
 }
 
 /// A cargo command that is one test.

@@ -17,6 +17,8 @@ pub struct Report {
     suite: String,
     /// Counts and prints nothing.
     silent: bool,
+    /// A test that did not run has failed.
+    strict: bool,
     passed: u32,
     failed: u32,
     skipped: u32,
@@ -33,6 +35,15 @@ struct Guests {
 }
 
 impl Report {
+    /// One of what everything is there for, if `strict`: then nothing may be
+    /// skipped.
+    pub fn new(strict: bool) -> Self {
+        Self {
+            strict,
+            ..Self::default()
+        }
+    }
+
     /// One that prints nothing: the harness's own tests have others fail.
     pub fn silent() -> Self {
         Self {
@@ -70,12 +81,16 @@ impl Report {
 
     /// A test that did not run.
     pub fn skip(&mut self, name: &str, why: &str) {
-        self.skipped += 1;
         let why = if why.is_empty() {
             "no reason given"
         } else {
             why
         };
+        if self.strict {
+            self.fail(name, &format!("skipped ({why}), and nothing may be"));
+            return;
+        }
+        self.skipped += 1;
         self.print(&style("skip").yellow(), &format!("{name} ({why})"));
     }
 
@@ -172,6 +187,18 @@ mod tests {
         report.pass("three");
         assert!(!report.is_good());
         assert_eq!(report.counts(), (2, 1));
+    }
+
+    #[test]
+    fn what_is_skipped_fails_where_nothing_may_be() {
+        let mut report = Report {
+            strict: true,
+            ..Report::silent()
+        };
+        report.pass("one");
+        report.skip("two", "no disk");
+        assert!(!report.is_good());
+        assert_eq!(report.counts(), (1, 1));
     }
 
     #[test]

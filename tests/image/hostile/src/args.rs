@@ -19,6 +19,10 @@ pub struct Args {
     #[arg(long, default_value_t = 3600)]
     pub seconds: u64,
 
+    /// How many images there have to be for the run to count
+    #[arg(long, default_value_t = 1)]
+    pub least: u64,
+
     /// How long one system call may take before all ends
     #[arg(long, default_value_t = 60)]
     pub patience: u64,

@@ -42,7 +42,7 @@ const FAILURES_MAX: u32 = 5;
 ///
 /// When it cannot be run, whatever the images hold.
 pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
-    println!("KTAP version 1\n1..2");
+    println!("KTAP version 1\n1..3");
     println!("# seed {}, images made of:", args.seed);
     for path in &args.images {
         println!("#     {}", path.display());
@@ -75,7 +75,7 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     figures.print();
     println!("# it took {} seconds", begin.elapsed().as_secs());
 
-    let fits = shared.failures.load(Relaxed) == 0 && figures.tried() > 0;
+    let fits = shared.failures.load(Relaxed) == 0;
     let not = |good| if good { "" } else { "not " };
     println!(
         "{}ok 1 every image is refused or gives the view that it has to",
@@ -85,7 +85,13 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     let useful =
         figures.mounted() * 2 > figures.tried() && figures.damaged() * 10 > figures.mounted();
     println!("{}ok 2 damage is met behind the mount", not(useful));
-    Ok(if fits && useful {
+    let enough = figures.tried() >= args.least;
+    println!(
+        "{}ok 3 at least {} images were tried",
+        not(enough),
+        args.least
+    );
+    Ok(if fits && useful && enough {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

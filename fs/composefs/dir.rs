@@ -31,11 +31,7 @@ impl dir::Operations for Composefs {
             return Ok(None);
         };
         inode::set_last_lookup(dir, found.next);
-        let inode = inode::get(sb, found.nid)?;
-        if let Some(inode) = &inode {
-            inode::found_in(inode, dir.ino());
-        }
-        Ok(inode)
+        inode::get(sb, found.nid, dir.ino())
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {

@@ -53,12 +53,9 @@ impl export::Operations for Composefs {
         let named = parent;
         for _ in 0..DEPTH_MAX {
             if is_known(sb, child) {
-                let inode = inode::get(sb, ino)?.ok_or(ESTALE)?;
                 // It has become known meanwhile, or the first step up found that this is right.
-                if child != ino {
-                    inode::found_in(&inode, named);
-                }
-                return Ok(inode);
+                let directory = if child == ino { 0 } else { named };
+                return inode::get(sb, ino, directory)?.ok_or(ESTALE);
             }
             let dir = directory(sb.data(), parent)?;
             // Those of one path are different bytes of the image.

@@ -70,14 +70,6 @@ pub(crate) fn directory_of(inode: &Inode<Composefs>) -> Option<u64> {
     number(inode)
 }
 
-/// Remembers that the directory `nid` has an entry for the inode.
-#[inline]
-pub(crate) fn found_in(inode: &Inode<Composefs>, nid: u64) {
-    if !inode.is_dir() {
-        inode.hint().set(usize::try_from(nid).unwrap_or(0));
-    }
-}
-
 /// The number that is kept with an inode. 0 is none: there is no such inode, and no such cookie of
 /// an entry behind another one.
 #[inline]
@@ -85,15 +77,20 @@ fn number(inode: &Inode<Composefs>) -> Option<u64> {
     u64::try_from(inode.hint().get()).ok().filter(|n| *n != 0)
 }
 
-/// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see.
+/// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see. `directory`
+/// is one that it was found in, 0 if that is not known.
 ///
 /// # Errors
 ///
 /// `EUCLEAN` if it is damaged, else what keeps it from being read.
-pub(crate) fn get(sb: &SuperBlock<Composefs>, nid: u64) -> Result<Option<ARef<Inode<Composefs>>>> {
+pub(crate) fn get(
+    sb: &SuperBlock<Composefs>,
+    nid: u64,
+    directory: u64,
+) -> Result<Option<ARef<Inode<Composefs>>>> {
     match sb.iget(nid)? {
         Iget::Cached(inode) => Ok(Some(inode)),
-        Iget::New(new) => match read(sb.data(), new, nid) {
+        Iget::New(new) => match read(sb.data(), new, nid, directory) {
             Ok(inode) => Ok(inode),
             Err(image::Error::Source(e)) => Err(e),
             Err(image::Error::Corrupt(corrupt)) => {
@@ -110,6 +107,7 @@ fn read(
     mounted: &Mounted,
     mut new: NewInode<Composefs>,
     nid: u64,
+    directory: u64,
 ) -> Result<Option<ARef<Inode<Composefs>>>, image::Error<Error>> {
     let image = mounted.image();
     let inode = image.inode(nid)?;
@@ -117,6 +115,7 @@ fn read(
         return Ok(None);
     }
     *new.data_mut() = inode.node.form();
+    let file_type = inode.file_type();
     let attributes = Attributes {
         mode: inode.mode,
         nlink: inode.nlink,
@@ -126,9 +125,14 @@ fn read(
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
         no_acl: !inode.node.has_xattrs(),
+        // See `last_lookup` and `directory_of`.
+        hint: match file_type {
+            FileType::Directory => 0,
+            _ => usize::try_from(directory).unwrap_or(0),
+        },
     };
     let target;
-    let kind = match inode.file_type() {
+    let kind = match file_type {
         FileType::Directory => Kind::Directory,
         FileType::Regular => Kind::Regular,
         FileType::Symlink => {

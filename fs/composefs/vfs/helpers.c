@@ -162,7 +162,10 @@ static struct folio *get_recent_folio(struct folio **recent,
 	guard(rcu)();
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
 		folio = READ_ONCE(recent[i]);
-		if (!folio || !folio_try_get(folio))
+		/* What is not ours yet has some index; it decides nothing. */
+		if (!folio ||
+		    index - READ_ONCE(folio->index) >= COMPOSEFS_READ_PAGES ||
+		    !folio_try_get(folio))
 			continue;
 		if (folio == READ_ONCE(recent[i]) && folio->mapping == mapping &&
 		    index - folio->index < folio_nr_pages(folio))

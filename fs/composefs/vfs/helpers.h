@@ -68,6 +68,9 @@ composefs_helper_mapping_max_order(const struct address_space *mapping);
  */
 #define COMPOSEFS_RECENT_FOLIOS 2
 
+/* Pages of the largest of them. */
+#define COMPOSEFS_READ_PAGES (SZ_256K / PAGE_SIZE)
+
 void *composefs_helper_folio_place(const struct folio *folio, loff_t *pos,
 				   size_t *size);
 unsigned long composefs_helper_count_recent_pages(struct folio **recent);

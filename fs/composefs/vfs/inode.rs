@@ -139,11 +139,11 @@ impl<T: FileSystem> Inode<T> {
         unsafe { &(*self.container()).pinned }
     }
 
-    /// A number that the file system may keep with the inode; 0 at first.
+    /// A number that the file system may keep with the inode.
     #[inline]
     pub fn hint(&self) -> &Hint {
-        // SAFETY: `Hint` is a transparent wrapper of a word that any value is good for. A new
-        // inode has 0 in `i_private`, which is for the file system, and only this uses it.
+        // SAFETY: `Hint` is a transparent wrapper of a word that any value is good for.
+        // `i_private` is for the file system, and only this and `NewInode::init` use it.
         unsafe { &*(&raw mut (*self.0.get()).i_private).cast() }
     }
 
@@ -213,6 +213,8 @@ pub struct Attributes {
     pub mtime_nsec: u32,
     /// Whether it is known to have no access control list.
     pub no_acl: bool,
+    /// What [`Inode::hint`] is at first.
+    pub hint: usize,
 }
 
 /// What an inode is.
@@ -326,6 +328,7 @@ impl<T: FileSystem> NewInode<T> {
         // target is NUL-terminated, as long as said, and freed by `free`.
         unsafe {
             (*inode).i_mode = attributes.mode;
+            (*inode).i_private = core::ptr::without_provenance_mut(attributes.hint);
             bindings::set_nlink(inode, attributes.nlink);
             bindings::i_uid_write(inode, attributes.uid);
             bindings::i_gid_write(inode, attributes.gid);

@@ -11,12 +11,14 @@
 //! A read brings in what is around the bytes that were asked for as well: metadata that belong
 //! together are close to each other in an image, and one read of 256 KiB costs a disk hardly more
 //! than one of 4 KiB. If that fails, only the page itself is read, so that an error is never about
-//! bytes that nobody asked for.
+//! bytes that nobody asked for. The very first read is of one page: it is that of a mount, and many
+//! images are mounted long before they are used.
 
 use super::{
     bindings,
     buffer::Buffer,
     folio::Bytes,
+    once::Flag,
     registration,
     super_block::{
         self,
@@ -54,6 +56,8 @@ pub struct PrivateMapping<R: Reader> {
     inode: NonNull<bindings::inode>,
     reader: R,
     size: u64,
+    /// Whether anything has been read yet.
+    begun: Flag,
     recent: RecentFolios,
 }
 
@@ -116,6 +120,7 @@ impl<R: Reader> PrivateMapping<R> {
             inode,
             reader,
             size,
+            begun: Flag::default(),
             recent: RecentFolios::new(),
         })
     }
@@ -173,13 +178,27 @@ impl<R: Reader> PrivateMapping<R> {
         })
     }
 
+    /// Whether page `index` is in the page cache.
+    fn has(&self, index: c_ulong) -> bool {
+        let found = self.find(index);
+        if let Some(folio) = found {
+            // SAFETY: The reference is ours.
+            unsafe { bindings::folio_put(folio.as_ptr()) };
+        }
+        found.is_some()
+    }
+
     /// Reads page `index` and what is around it, and returns the folio that has it, with a
     /// reference.
     fn read(&self, index: c_ulong) -> Result<NonNull<bindings::folio>> {
         // SAFETY: The mapping is valid.
         let max = unsafe { bindings::mapping_max_order(self.mapping()) };
         let pages = self.size.div_ceil(1 << PAGE_SHIFT);
-        let mut order = READ_ORDER.min(max).min(pages.max(1).ilog2());
+        let mut order = match self.begun.get() {
+            true => READ_ORDER.min(max).min(pages.max(1).ilog2()),
+            false => 0,
+        };
+        self.begun.set();
         loop {
             match self.read_order(index, order) {
                 Ok(folio) => return Ok(folio),
@@ -207,10 +226,19 @@ impl<R: Reader> PrivateMapping<R> {
             folio.memory(),
         )?;
         let folio = folio.share();
-        // SAFETY: The folio is ours alone and filled; its order fits `start`. The function adds a
-        // reference, so that ours stays.
-        let result =
-            to_result(unsafe { bindings::add_cache_folio(self.mapping(), folio.as_ptr(), start) });
+        let add = || {
+            // SAFETY: The folio is ours alone and filled; its order fits `start`. The function adds
+            // a reference, so that ours stays.
+            to_result(unsafe { bindings::add_cache_folio(self.mapping(), folio.as_ptr(), start) })
+        };
+        let mut result = add();
+        if result == Err(EEXIST) && !self.has(index) {
+            let last = start | !(c_ulong::MAX << order);
+            // A page around it was read by itself. Who uses that keeps it; it has the same bytes.
+            // SAFETY: The mapping is valid.
+            unsafe { bindings::invalidate_inode_pages2_range(self.mapping(), start, last) };
+            result = add();
+        }
         if let Err(e) = result {
             // SAFETY: The folio was not added, and the reference is ours.
             unsafe { bindings::folio_put(folio.as_ptr()) };
@@ -238,7 +266,7 @@ impl<R: Reader> PrivateMapping<R> {
 }
 
 /// How much is read at once at the most: 256 KiB.
-const READ_ORDER: c_uint = 18_u32.saturating_sub(PAGE_SHIFT as u32);
+const READ_ORDER: c_uint = bindings::READ_PAGES.ilog2();
 
 /// A folio that is in no page cache yet.
 ///

@@ -229,6 +229,7 @@ pub(super) fn attributes(mode: u16) -> Attributes {
         mtime: 0,
         mtime_nsec: 0,
         no_acl: true,
+        hint: 0,
     }
 }
 

@@ -73,6 +73,13 @@ const DEBUG: Boot<'_> = Boot {
     flavor: Flavor::Debug,
     append: &[],
     programs: Programs::Only(&[
+        "options",
+        "source",
+        "basedir",
+        "userns",
+        "attributes",
+        "changing",
+        "verity_repair",
         "lifecycle",
         "faults",
         "sharing",

@@ -234,7 +234,7 @@ impl<R: Reader> PrivateMapping<R> {
         let mut result = add();
         if result == Err(EEXIST) && !self.has(index) {
             let last = start | !(c_ulong::MAX << order);
-            // A page around it was read by itself. Who uses that keeps it; it has the same bytes.
+            // A page around it was read by itself. Who uses that keeps it as long as needed.
             // SAFETY: The mapping is valid.
             unsafe { bindings::invalidate_inode_pages2_range(self.mapping(), start, last) };
             result = add();

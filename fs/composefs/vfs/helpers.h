@@ -26,7 +26,6 @@
 /* Dentries */
 struct dentry *composefs_helper_dget(struct dentry *dentry);
 
-
 /* Inodes */
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
 					      struct kmem_cache *cache);

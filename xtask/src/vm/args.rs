@@ -181,6 +181,10 @@ fn command_line(config: &VmConfig) -> String {
     if config.kernel.flavor.is_debug() {
         // Emulated, with all checks, it is slow and not hung.
         words.push("watchdog_thresh=165");
+        // While the kernel finds out what the processor has, it seems for a moment
+        // to have no five levels of page tables, and KASAN calls what an interrupt
+        // touches then a wild access.
+        words.push("no5lvl");
     }
     if config.icount {
         // The clock jumps over whatever is waited for, which looks like hanging.

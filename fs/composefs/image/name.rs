@@ -22,9 +22,13 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
 
-/// Returns 0 if `word` has neither a NUL nor a slash.
+/// Returns a word with the high bit of a byte set if `word` has a NUL or a slash, and with others
+/// set as it happens.
 const fn unclean(word: u64) -> u64 {
-    zeros(word) | zeros(word ^ repeat(b'/'))
+    // As `zeros()` of the word and of what a slash makes zero. As the high bit of a slash is not
+    // set, the high bits of both are the same.
+    let slashes = word ^ repeat(b'/');
+    (word.wrapping_sub(repeat(0x01)) | slashes.wrapping_sub(repeat(0x01))) & !word
 }
 
 /// Says whether `bytes` have neither a NUL nor a slash.
@@ -39,7 +43,7 @@ pub(super) fn is_clean(bytes: &[u8]) -> bool {
     }
     match bytes.last_chunk::<WORD>() {
         // Some bytes are looked at twice.
-        Some(last) => found | unclean(u64::from_ne_bytes(*last)) == 0,
+        Some(last) => (found | unclean(u64::from_ne_bytes(*last))) & repeat(0x80) == 0,
         None => !rest.iter().any(|byte| matches!(byte, 0 | b'/')),
     }
 }

@@ -44,13 +44,25 @@ pub trait Operations: FileSystem {
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result;
 }
 
+/// Type of `filldir_t`.
+type Actor = unsafe extern "C" fn(
+    *mut bindings::dir_context,
+    *const c_char,
+    c_int,
+    i64,
+    u64,
+    c_uint,
+) -> bool;
+
 /// Takes the entries of a directory: `struct dir_context`.
 ///
 /// # Invariants
 ///
-/// `ctx` is valid and used by nobody else as long as this object exists.
+/// `ctx` is valid and used by nobody else as long as this object exists, and `actor` is its own.
 pub struct DirEmitter<'a> {
     ctx: NonNull<bindings::dir_context>,
+    /// `ctx->actor`.
+    actor: Actor,
     _ctx: PhantomData<&'a mut bindings::dir_context>,
 }
 
@@ -72,21 +84,20 @@ impl DirEmitter<'_> {
     /// own.
     ///
     /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`; any other means unknown.
+    ///
+    /// C header: [`include/linux/fs.h`](srctree/include/linux/fs.h): `dir_emit()`, which masks the
+    /// flags that a type may have. Ours has none.
     #[inline]
     pub fn emit(&mut self, name: &[u8], ino: u64, file_type: u8) -> bool {
+        let ctx = self.ctx.as_ptr();
         let Ok(len) = c_int::try_from(name.len()) else {
             return false;
         };
-        // SAFETY: The context is valid and ours by the type invariants; the name is as long as
-        // said.
+        // SAFETY: The context is valid and ours by the type invariants, and so is the function; the
+        // name is as long as said.
         unsafe {
-            bindings::dir_emit(
-                self.ctx.as_ptr(),
-                name.as_ptr().cast(),
-                len,
-                ino,
-                dtype(file_type),
-            )
+            let pos = (*ctx).pos;
+            (self.actor)(ctx, name.as_ptr().cast(), len, pos, ino, dtype(file_type))
         }
     }
 }
@@ -141,13 +152,15 @@ impl<T: Operations> Table<T> {
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
     ) -> c_int {
-        let Some(ctx) = NonNull::new(ctx) else {
+        // SAFETY: An open file holds its inode, which is set up. The context is ours for the call.
+        let (dir, actor) = unsafe { (Inode::<T>::from_raw((*file).f_inode), (*ctx).actor) };
+        let (Some(ctx), Some(actor)) = (NonNull::new(ctx), actor) else {
             return EINVAL.to_errno();
         };
-        // SAFETY: An open file holds its inode, which is set up. The context is ours for the call.
-        let dir = unsafe { Inode::<T>::from_raw((*file).f_inode) };
+        // INVARIANT: The context is ours for the call, and the function is its own.
         let mut emitter = DirEmitter {
             ctx,
+            actor,
             _ctx: PhantomData,
         };
         match T::read_dir(dir, &mut emitter) {

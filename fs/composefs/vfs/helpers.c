@@ -96,12 +96,6 @@ const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
 	return dentry->d_name.name;
 }
 
-bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
-			       int namelen, u64 ino, unsigned int type)
-{
-	return dir_emit(ctx, name, namelen, ino, type);
-}
-
 loff_t composefs_helper_folio_pos(const struct folio *folio)
 {
 	return folio_pos(folio);

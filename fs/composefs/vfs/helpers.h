@@ -48,8 +48,6 @@ void composefs_helper_cache_no_acl(struct inode *inode);
 /* Directories */
 const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
 					     u32 *len);
-bool composefs_helper_dir_emit(struct dir_context *ctx, const char *name,
-			       int namelen, u64 ino, unsigned int type);
 
 /* Page cache */
 loff_t composefs_helper_folio_pos(const struct folio *folio);

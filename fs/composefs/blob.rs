@@ -237,34 +237,20 @@ fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
 }
 
 /// Opens the object from what is known of it, or looks it up again if that leads to none: it may
-/// have been put right meanwhile.
+/// have been put right meanwhile. One whose name is gone is still what open(2) found.
 fn open_known_or_found(file: &File<Composefs>) -> Result<BackingFile> {
-    let blob = found(file);
-    let first = match blob {
-        Some(blob) => open_verified(file, blob),
-        None => Err(EIO),
+    let Some(blob) = found(file) else {
+        let now = find(file.inode(), Report::Loud)?;
+        return open_verified(file, &now);
     };
-    if first.is_ok() && !blob.is_some_and(|blob| blob.path.is_unlinked()) {
-        return first;
-    }
-    // An object whose name is gone is not lost to who has it.
-    let report = match first {
-        Ok(_) => Report::Quiet,
-        Err(_) => Report::Loud,
+    let first = match open_verified(file, blob) {
+        Ok(backing) => return Ok(backing),
+        Err(e) => e,
     };
-    let again = find(file.inode(), report).and_then(|now| {
+    match find(file.inode(), Report::Loud) {
         // What has just failed needs no second line in the log.
-        if blob.is_some_and(|blob| blob.path.is_same(&now.path)) {
-            return Err(EIO);
-        }
-        open_verified(file, &now)
-    });
-    match (again, first) {
-        (Ok(backing), _) => Ok(backing),
-        // Its name is gone, but it is still the object that was verified.
-        (Err(_), Ok(backing)) => Ok(backing),
-        (Err(_), Err(e)) if blob.is_some() => Err(e),
-        (Err(e), Err(_)) => Err(e),
+        Ok(now) if !blob.path.is_same(&now.path) => open_verified(file, &now).map_err(|_| first),
+        _ => Err(first),
     }
 }
 

@@ -152,10 +152,33 @@ pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
         _ => (),
     }
     let blob = find(inode, Report::Loud)?;
-    let file = PrivateFile::open(&blob.path, inode.super_block().data().credential());
-    let file = file.map_err(|e| not_opened(inode, &blob, e))?;
-    check(inode, &blob, file.size(), || file.verity_digest())?;
+    verify(inode, &blob)?;
     Ok(blob.path)
+}
+
+/// Opens an object only to check it.
+fn verify(inode: &Inode<Composefs>, blob: &Blob) -> Result {
+    let file = PrivateFile::open(&blob.path, inode.super_block().data().credential());
+    let file = file.map_err(|e| not_opened(inode, blob, e))?;
+    check(inode, blob, file.size(), || file.verity_digest())
+}
+
+/// Returns where the object of `inode` is, for who asks which file has its content. The inode keeps
+/// it, so that it is the same for who asks again.
+///
+/// `None` if there is none that could be verified, or another one is read by now: see
+/// [`Blob::is_good`].
+pub(crate) fn real_path(inode: &Inode<Composefs>) -> Option<&Path> {
+    if inode.pinned().get().is_none() {
+        let blob = find(inode, Report::Quiet).ok()?;
+        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL).ok()?;
+        inode.pinned().get_or_set(pinned);
+    }
+    let blob = known(inode).filter(|blob| blob.is_good())?;
+    if !blob.passed.get() {
+        verify(inode, blob).ok()?;
+    }
+    Some(&blob.path)
 }
 
 /// Returns the object that `file` reads from, opened and verified.

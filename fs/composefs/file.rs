@@ -71,6 +71,10 @@ impl file::Operations for Composefs {
         blob::path(inode)
     }
 
+    fn real_path(inode: &Inode<Self>) -> Option<&Path> {
+        blob::real_path(inode)
+    }
+
     fn credential(sb: &SuperBlock<Self>) -> &Credential {
         sb.data().credential()
     }

@@ -75,6 +75,11 @@ pub trait Operations: FileSystem {
     /// `EOPNOTSUPP` if its data are in no other file, `EIO` if there is none.
     fn backing_path(inode: &Inode<Self>) -> Result<Path>;
 
+    /// Returns where the file with the data of `inode` is, for who asks which file that is. It is
+    /// looked for if it is not known yet; what is returned stays the same as long as the inode
+    /// exists. `None` if the data are in no other file, or there is none.
+    fn real_path(inode: &Inode<Self>) -> Option<&Path>;
+
     /// Whose rights the data are read with.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
 

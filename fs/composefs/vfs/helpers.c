@@ -18,6 +18,12 @@ struct dentry *composefs_helper_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+struct dentry *composefs_helper_d_real(struct dentry *dentry,
+				       enum d_real_type type)
+{
+	return d_real(dentry, type);
+}
+
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
 					      struct kmem_cache *cache)
 {

@@ -25,6 +25,8 @@
 
 /* Dentries */
 struct dentry *composefs_helper_dget(struct dentry *dentry);
+struct dentry *composefs_helper_d_real(struct dentry *dentry,
+				       enum d_real_type type);
 
 /* Inodes */
 struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,

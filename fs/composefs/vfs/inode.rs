@@ -115,12 +115,23 @@ impl<T: FileSystem> Inode<T> {
         u64::try_from(size).unwrap_or(0)
     }
 
+    #[inline]
+    fn is_type(&self, format: c_uint) -> bool {
+        // SAFETY: The type of an inode that is set up does not change.
+        let mode = unsafe { (*self.0.get()).i_mode };
+        c_uint::from(mode) & bindings::S_IFMT == format
+    }
+
     /// Whether it is a directory.
     #[inline]
     pub fn is_dir(&self) -> bool {
-        // SAFETY: The type of an inode that is set up does not change.
-        let mode = unsafe { (*self.0.get()).i_mode };
-        c_uint::from(mode) & bindings::S_IFMT == bindings::S_IFDIR
+        self.is_type(bindings::S_IFDIR)
+    }
+
+    /// Whether it is a regular file.
+    #[inline]
+    pub fn is_regular(&self) -> bool {
+        self.is_type(bindings::S_IFREG)
     }
 
     /// The file system's own data.

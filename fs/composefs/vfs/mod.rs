@@ -16,6 +16,7 @@ mod bindings;
 pub mod buffer;
 pub mod context;
 pub mod cred;
+mod dentry;
 pub mod dir;
 pub mod export;
 pub mod file;

@@ -10,8 +10,10 @@ use super::{
         self,
         FsContext, //
     },
+    dentry,
     dir,
     export,
+    file,
     inode::{
         self,
         Inode, //
@@ -34,7 +36,12 @@ use kernel::{
 
 /// What a file system does with its super blocks.
 pub trait Operations:
-    FileSystem + context::Operations + dir::Operations + export::Operations + xattr::Operations
+    FileSystem
+    + context::Operations
+    + dir::Operations
+    + export::Operations
+    + file::Operations
+    + xattr::Operations
 {
     /// Makes ready what the parameters ask for. If it returns a key and there is a super block
     /// with an equal one, in the same user namespace and with the same flags, that one is
@@ -235,6 +242,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             }
             (*sb).s_xattr = xattr::handlers::<T>();
             (*sb).s_export_op = export::operations::<T>();
+            dentry::set_operations::<T>(sb);
             let info = (*sb).s_fs_info.cast::<Info<T>>();
             (*info).data.write(data);
             (*info).has_data = true;

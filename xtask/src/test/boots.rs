@@ -86,6 +86,7 @@ const DEBUG: Boot<'_> = Boot {
         "data_read",
         "data_map",
         "data_shared",
+        "uprobes",
         "readdir",
         "handles",
         "lock_order",

@@ -176,6 +176,10 @@ impl file::Operations for Toy {
         Err(EOPNOTSUPP)
     }
 
+    fn real_path(_: &Inode<Self>) -> Option<&Path> {
+        None
+    }
+
     fn credential(sb: &SuperBlock<Self>) -> &Credential {
         &sb.data().credential
     }

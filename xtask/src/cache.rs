@@ -6,10 +6,12 @@
 //! last. So an interrupted build is resumed or begun again, never used.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -133,6 +135,33 @@ impl Cache {
         Entry {
             path: self.root.join(kind).join(key),
         }
+    }
+
+    /// A directory for what make or cargo build of one clone: they go by the times of files, which
+    /// say nothing about those of another clone. The directories of clones that are gone are
+    /// removed.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made, or another one cannot be removed.
+    pub fn of_clone(&self, kind: &str, clone: &Path) -> Result<PathBuf> {
+        const CLONE: &str = "clone";
+        let _lock = self.lock(&format!("clones-{kind}"))?;
+        let clone = clone.as_os_str();
+        let key = Key::default().with("clone", clone.as_encoded_bytes());
+        let path = self.root.join(kind).join(key.finish());
+        fs::create_dir_all(&path)?;
+        fs::write(path.join(CLONE), clone.as_encoded_bytes())?;
+        for entry in fs::read_dir(self.root.join(kind))?.flatten() {
+            let Ok(owner) = fs::read(entry.path().join(CLONE)) else {
+                continue;
+            };
+            if !Path::new(OsStr::from_bytes(&owner)).exists() {
+                fs::remove_dir_all(entry.path())
+                    .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            }
+        }
+        Ok(path)
     }
 
     /// Waits until no other xtask holds the lock of this name, and holds it.
@@ -301,6 +330,27 @@ mod tests {
         let two = Key::default().with("a", "b").with("cd", "e").finish();
         assert_ne!(one, two);
         assert_eq!(one.len(), 12);
+    }
+
+    #[test]
+    fn what_is_built_of_a_clone_goes_with_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let root = dir.path().join("cache");
+        fs::create_dir_all(root.join("locks"))?;
+        let cache = Cache { root };
+        let clones = [dir.path().join("one"), dir.path().join("two")];
+        for clone in &clones {
+            fs::create_dir(clone)?;
+        }
+        let [one, two] = &clones;
+        let of_one = cache.of_clone("kind", one)?;
+        let of_two = cache.of_clone("kind", two)?;
+        assert_ne!(of_one, of_two);
+        assert!(of_one.exists());
+        fs::remove_dir(one)?;
+        assert_eq!(cache.of_clone("kind", two)?, of_two);
+        assert!(of_two.exists() && !of_one.exists());
+        Ok(())
     }
 
     #[test]

@@ -26,7 +26,7 @@ const FLAGS: &str = "-Ctarget-feature=+crt-static";
 pub fn build(context: &Context, package: &str) -> Result<PathBuf> {
     let log = context.cache.log(&format!("guest-program-{package}"));
     let step = Step::begin(format!("building {package}"), &log)?;
-    let target = context.cache.root().join("guest-programs");
+    let target = context.cache.of_clone("guest-programs", &context.repo)?;
     step.run(
         Command::new("cargo")
             .current_dir(&context.repo)

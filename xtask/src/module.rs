@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::Result;
 use anyhow::bail;
 
-use crate::cache::Key;
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::progress::Step;
@@ -56,17 +55,13 @@ impl Lint {
 }
 
 /// Where a build of the module puts its objects.
-pub fn output_dir(context: &Context, kernel: &Kernel, lint: Lint) -> PathBuf {
-    // Each clone has its own: two of them may differ.
-    let clone = Key::default()
-        .with("clone", context.repo.as_os_str().as_encoded_bytes())
-        .finish();
-    context
-        .cache
-        .root()
-        .join("module")
-        .join(format!("{}-{clone}", kernel.key))
-        .join(lint.name())
+///
+/// # Errors
+///
+/// When there is no room in the cache for one.
+pub fn output_dir(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
+    let modules = context.cache.of_clone("module", &context.repo)?;
+    Ok(modules.join(&kernel.key).join(lint.name()))
 }
 
 /// Builds composefs.ko. make knows what has changed, so it is asked each time.
@@ -82,7 +77,7 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
             source.display()
         );
     }
-    let objects = output_dir(context, kernel, lint);
+    let objects = output_dir(context, kernel, lint)?;
     let tools = Toolchain::ready(context)?;
     let _lock = context.cache.lock(&format!("module-{}", kernel.key))?;
     std::fs::create_dir_all(&objects)?;

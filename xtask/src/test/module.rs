@@ -47,7 +47,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     });
     report.check("cannot panic", || {
         module::make(context, &kernel, Lint::Usual)?;
-        no_panic(&module::output_dir(context, &kernel, Lint::Usual))
+        no_panic(&module::output_dir(context, &kernel, Lint::Usual)?)
     });
     report.check("checkpatch", || checkpatch(context, &kernel));
     Ok(())

@@ -78,7 +78,7 @@ impl vfs::FileSystem for Composefs {
     type Context = options::Options;
     type Key = mount::Key;
     type Super = mount::Mounted;
-    type Inode = image::Form;
+    type Inode = inode::Kept;
     type Pinned = inode::Pinned;
     type Open = blob::OpenBlob;
 }

@@ -8,7 +8,9 @@ use crate::{
     image::{
         self,
         FileType,
-        Node, //
+        Form,
+        Node,
+        XattrFilter, //
     },
     mount::Mounted,
     vfs::{
@@ -26,8 +28,30 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
 };
+
+/// What is kept of an inode besides what every inode has in memory.
+pub(crate) struct Kept {
+    form: Form,
+    /// See [`xattr_filter`]. 0 until it is asked for.
+    xattr_filter: Atomic<u32>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            form: Form::default(),
+            xattr_filter: Atomic::new(0),
+        }
+    }
+}
 
 /// What an inode acquires when it is used, and gives up when it is evicted.
 pub(crate) enum Pinned {
@@ -45,7 +69,7 @@ const LINK_MAX: usize = 4095;
 /// What is kept of an inode besides its number and size, put together again.
 #[inline]
 pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
-    Node::new(inode.ino(), inode.size(), *inode.data())
+    Node::new(inode.ino(), inode.size(), inode.data().form)
 }
 
 /// The cookie of the entry behind the one that was looked up last in the directory `dir`.
@@ -75,6 +99,25 @@ pub(crate) fn directory_of(inode: &Inode<Composefs>) -> Option<u64> {
 #[inline]
 fn number(inode: &Inode<Composefs>) -> Option<u64> {
     u64::try_from(inode.hint().get()).ok().filter(|n| *n != 0)
+}
+
+/// What rules out most of the xattrs that the inode lacks. It is read once: programs ask every
+/// file for the same few, and most have none of them.
+///
+/// # Errors
+///
+/// Those of [`Image::xattr_filter`](image::Image::xattr_filter).
+pub(crate) fn xattr_filter(inode: &Inode<Composefs>) -> Result<XattrFilter, image::Error<Error>> {
+    let kept = &inode.data().xattr_filter;
+    // A filter that rules out nothing looks like none; such ones are rare.
+    let known = XattrFilter(kept.load(Relaxed));
+    if known != XattrFilter::default() {
+        return Ok(known);
+    }
+    let image = inode.super_block().data().image();
+    let filter = image.xattr_filter(&node(inode))?;
+    kept.store(filter.0, Relaxed);
+    Ok(filter)
 }
 
 /// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see. `directory`
@@ -114,7 +157,7 @@ fn read(
     if inode.is_whiteout() {
         return Ok(None);
     }
-    *new.data_mut() = inode.node.form();
+    new.data_mut().form = inode.node.form();
     let file_type = inode.file_type();
     let attributes = Attributes {
         mode: inode.mode,

@@ -3,9 +3,11 @@
 //! Extended attributes and access control lists, under the names that overlayfs would show.
 
 use crate::{
+    cache::Cache,
     fault,
     image::{
         overlay,
+        XattrValue,
         NAME_LEN, //
     },
     inode,
@@ -15,6 +17,7 @@ use crate::{
         xattr::{
             self,
             AclKind,
+            ValueBuffer,
             XattrList, //
         }, //
     },
@@ -23,27 +26,59 @@ use crate::{
 use core::ops::ControlFlow;
 use kernel::prelude::*;
 
+/// Finds the xattr that is stored under `index` and `name`.
+fn find(inode: &Inode<Composefs>, index: u8, name: &[u8]) -> Result<Option<XattrValue>> {
+    let of_image = |e| fault::of_image(inode, e);
+    let filter = inode::xattr_filter(inode).map_err(of_image)?;
+    if filter.lacks::<Cache>(index, name) {
+        return Ok(None);
+    }
+    let image = inode.super_block().data().image();
+    image
+        .find_xattr(&inode::node(inode), index, name)
+        .map_err(of_image)
+}
+
+/// Fills `out` with a value.
+fn read(inode: &Inode<Composefs>, value: XattrValue, out: &mut [u8]) -> Result {
+    let image = inode.super_block().data().image();
+    image
+        .read_xattr(value, out)
+        .map_err(|e| fault::of_image(inode, e))
+}
+
+/// Finds the xattr `trusted.` followed by `name`.
+fn find_trusted(inode: &Inode<Composefs>, name: &[u8]) -> Result<Option<XattrValue>> {
+    let mut buffer = [0; NAME_LEN];
+    match overlay::stored_trusted(name, &mut buffer) {
+        Some(stored) => find(inode, overlay::INDEX_TRUSTED, stored),
+        None => Ok(None),
+    }
+}
+
 impl xattr::Operations for Composefs {
-    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut [u8]) -> Result<usize> {
-        let mut buffer = [0; NAME_LEN];
-        let (index, stored) = if let Some(rest) = name.strip_prefix(b"user.") {
+    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize> {
+        let (index, rest) = if let Some(rest) = name.strip_prefix(b"user.") {
             (overlay::INDEX_USER, rest)
         } else if let Some(rest) = name.strip_prefix(b"security.") {
             (overlay::INDEX_SECURITY, rest)
         } else if let Some(rest) = name.strip_prefix(b"trusted.") {
-            let stored = overlay::stored_trusted(rest, &mut buffer).ok_or(ENODATA)?;
-            (overlay::INDEX_TRUSTED, stored)
+            (overlay::INDEX_TRUSTED, rest)
         } else {
             return Err(EOPNOTSUPP);
         };
-        if stored.is_empty() {
+        if rest.is_empty() {
             return Err(EINVAL);
         }
-        let image = inode.super_block().data().image();
-        image
-            .xattr(&inode::node(inode), index, stored, out)
-            .map_err(|e| fault::of_image(inode, e))?
-            .ok_or(ENODATA)
+        let value = match index {
+            overlay::INDEX_TRUSTED => find_trusted(inode, rest)?,
+            _ => find(inode, index, rest)?,
+        };
+        let value = value.ok_or(ENODATA)?;
+        if let Some(room) = out.room(value.len) {
+            read(inode, value, room)?;
+        }
+        Ok(value.len)
     }
 
     fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
@@ -74,21 +109,11 @@ impl xattr::Operations for Composefs {
             AclKind::Access => overlay::INDEX_POSIX_ACL_ACCESS,
             AclKind::Default => overlay::INDEX_POSIX_ACL_DEFAULT,
         };
-        let image = inode.super_block().data().image();
-        let node = inode::node(inode);
-        let get = |out: &mut [u8]| {
-            image
-                .xattr(&node, index, b"", out)
-                .map_err(|e| fault::of_image(inode, e))
-        };
-        let Some(len) = get(&mut [])? else {
+        let Some(value) = find(inode, index, b"")? else {
             return Ok(None);
         };
-        let mut value = KVec::zeroed(len, GFP_KERNEL)?;
-        match get(&mut value)? {
-            Some(now) if now == len => Ok(Some(value)),
-            // The page was evicted in between, and the image has changed.
-            _ => Err(EIO),
-        }
+        let mut bytes = KVec::zeroed(value.len, GFP_KERNEL)?;
+        read(inode, value, &mut bytes)?;
+        Ok(Some(bytes))
     }
 }

@@ -126,7 +126,7 @@ impl<S: Source> Image<S> {
         let Some(bytes) = buffer.get_mut(..value.len) else {
             return Err(Corrupt::new("metacopy xattr is too long", value.pos).into());
         };
-        Window::new(self).copy(value.pos, bytes)?;
+        self.read_xattr(value, bytes)?;
         let digest = overlay::metacopy(bytes).map_err(|what| Corrupt::new(what, value.pos))?;
         let redirect = self.find_xattr(node, overlay::INDEX_TRUSTED, overlay::REDIRECT)?;
         match (redirect, digest) {

@@ -76,7 +76,11 @@ pub use self::inode::{
     Node, //
 };
 pub use self::superblock::Superblock;
-pub use self::xattr::XattrName;
+pub use self::xattr::{
+    XattrFilter,
+    XattrName,
+    XattrValue, //
+};
 
 /// Size of a block in bytes; the only one composefs images have (`blkszbits` 12).
 pub const BLOCK_SIZE: u64 = 4096;

@@ -87,16 +87,33 @@ struct Entry {
     index: u8,
     name_pos: u64,
     name_len: usize,
-    value: Value,
+    value: XattrValue,
 }
 
 /// Where a value is in the image.
-#[derive(Clone, Copy)]
-pub(super) struct Value {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XattrValue {
     /// Position in bytes.
     pub(super) pos: u64,
     /// Length in bytes; at most 65535.
-    pub(super) len: usize,
+    pub len: usize,
+}
+
+/// Tells of most xattrs that an inode lacks them: names fall into 32 sets, and this has a mark for
+/// each set that the inode has none of. The default one has no mark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XattrFilter(pub u32);
+
+impl XattrFilter {
+    /// The filter of an inode without xattrs.
+    const ALL: Self = Self(u32::MAX);
+
+    /// Says whether the inode is known to lack the xattr that is stored under `index` and `name`.
+    pub fn lacks<S: Source>(self, index: u8, name: &[u8]) -> bool {
+        let seed = FILTER_SEED.wrapping_add(u32::from(index));
+        let bit = S::xxh32(name, seed) % FILTER_BITS;
+        self.0.wrapping_shr(bit) & 1 != 0
+    }
 }
 
 /// The xattrs of an inode, one after another: its own, then the shared ones.
@@ -110,7 +127,7 @@ struct Entries<'i, S: Source> {
     ids: (u64, u64),
     /// The shared area.
     shared: Window<'i, S>,
-    filter: u32,
+    filter: XattrFilter,
 }
 
 impl<'i, S: Source> Entries<'i, S> {
@@ -125,7 +142,11 @@ impl<'i, S: Source> Entries<'i, S> {
         let Ok((header, _)) = RawHeader::ref_from_prefix(area.at(pos)?) else {
             return Err(Corrupt::new("xattr header crosses the end of the image", pos).into());
         };
-        let filter = header.h_name_filter.get();
+        let filter = if image.superblock().xattr_filter {
+            XattrFilter(header.h_name_filter.get())
+        } else {
+            XattrFilter::default()
+        };
         let end = pos.saturating_add(len);
         let ids = pos.saturating_add(HEADER_SIZE);
         let own = ids.saturating_add(u64::from(header.h_shared_count).saturating_mul(ID_SIZE));
@@ -140,17 +161,6 @@ impl<'i, S: Source> Entries<'i, S> {
             shared: Window::new(image),
             filter,
         }))
-    }
-
-    /// Says whether the inode's filter rules out that it has an xattr of this name.
-    fn lacks(&self, index: u8, name: &[u8]) -> bool {
-        if !self.image.superblock().xattr_filter {
-            return false;
-        }
-        let seed = FILTER_SEED.wrapping_add(u32::from(index));
-        let bit = S::xxh32(name, seed) % FILTER_BITS;
-        // A bit that is set means: no such name.
-        self.filter.wrapping_shr(bit) & 1 != 0
     }
 
     /// Returns the next entry.
@@ -218,7 +228,7 @@ fn entry<S: Source>(
         index,
         name_pos,
         name_len: to_usize(name_len),
-        value: Value {
+        value: XattrValue {
             pos: value_pos,
             len: to_usize(value_len),
         },
@@ -228,6 +238,21 @@ fn entry<S: Source>(
 }
 
 impl<S: Source> Image<S> {
+    /// Returns what rules out most of the xattrs that an inode lacks. It is small enough to be
+    /// kept with each inode in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the header of the inode's xattr area is not as it must be.
+    pub fn xattr_filter(&self, node: &Node) -> Result<XattrFilter, Error<S::Error>> {
+        // Without one there is no need to read the header.
+        if node.has_xattrs() && !self.superblock().xattr_filter {
+            return Ok(XattrFilter::default());
+        }
+        let entries = Entries::new(self, node)?;
+        Ok(entries.map_or(XattrFilter::ALL, |entries| entries.filter))
+    }
+
     /// Finds the value of the xattr that is stored under `index` and `name`.
     ///
     /// # Errors
@@ -235,16 +260,16 @@ impl<S: Source> Image<S> {
     /// [`Error::Corrupt`] where an entry that is looked at is not as it must be.
     ///
     /// C header: `fs/erofs/xattr.c`: `erofs_getxattr()`
-    pub(super) fn find_xattr(
+    pub fn find_xattr(
         &self,
         node: &Node,
         index: u8,
         name: &[u8],
-    ) -> Result<Option<Value>, Error<S::Error>> {
+    ) -> Result<Option<XattrValue>, Error<S::Error>> {
         let Some(mut entries) = Entries::new(self, node)? else {
             return Ok(None);
         };
-        if entries.lacks(index, name) {
+        if entries.filter.lacks::<S>(index, name) {
             return Ok(None);
         }
         while let Some(entry) = entries.next()? {
@@ -258,26 +283,15 @@ impl<S: Source> Image<S> {
         Ok(None)
     }
 
-    /// Returns the length of the value of the xattr that is stored under `index` and `name`, and
-    /// fills the front of `out` with the value if it fits. `None` if there is no such xattr.
+    /// Fills `out` with the front of a value, or with all of it if there is room.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where an entry that is looked at is not as it must be.
-    pub fn xattr(
-        &self,
-        node: &Node,
-        index: u8,
-        name: &[u8],
-        out: &mut [u8],
-    ) -> Result<Option<usize>, Error<S::Error>> {
-        let Some(value) = self.find_xattr(node, index, name)? else {
-            return Ok(None);
-        };
-        if let Some(out) = out.get_mut(..value.len) {
-            Window::new(self).copy(value.pos, out)?;
-        }
-        Ok(Some(value.len))
+    /// [`Error::Corrupt`] where the image ends before it.
+    pub fn read_xattr(&self, value: XattrValue, out: &mut [u8]) -> Result<(), Error<S::Error>> {
+        let len = out.len().min(value.len);
+        let out = out.get_mut(..len).unwrap_or_default();
+        Window::new(self).copy(value.pos, out)
     }
 
     /// Calls `each` for each xattr of an inode, until it returns `Break`: first the inode's own

@@ -11,18 +11,21 @@ use super::{
     to_ssize,
     FileSystem, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
 use kernel::prelude::*;
 
 /// What a file system does with the extended attributes of its files.
 pub trait Operations: FileSystem {
     /// Returns the length of the value of the attribute `name`, which includes its prefix, and
-    /// writes the value to `out` if there is room for all of it.
+    /// writes the value to `out` if that has room for all of it.
     ///
     /// # Errors
     ///
     /// `ENODATA` if there is no such attribute.
-    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut [u8]) -> Result<usize>;
+    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize>;
 
     /// Pushes the name of every attribute that the current task may see.
     ///
@@ -48,10 +51,24 @@ pub enum AclKind {
     Default,
 }
 
+/// Takes the value of an attribute, for getxattr(2).
+pub struct ValueBuffer<'a>(&'a mut [MaybeUninit<u8>]);
+
+impl ValueBuffer<'_> {
+    /// Returns as many bytes of the buffer, all 0. `None` if it is too small, or if only the
+    /// length is asked for.
+    pub fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        let room = self.0.get_mut(..len)?;
+        room.fill(MaybeUninit::new(0));
+        // SAFETY: All of them were just given a value.
+        Some(unsafe { &mut *(core::ptr::from_mut(room) as *mut [u8]) })
+    }
+}
+
 /// Takes the names of attributes, for listxattr(2).
 pub struct XattrList<'a> {
     /// `None` if only the size is asked for.
-    out: Option<&'a mut [u8]>,
+    out: Option<&'a mut [MaybeUninit<u8>]>,
     used: usize,
 }
 
@@ -71,7 +88,7 @@ impl XattrList<'_> {
             let (middle, nul) = tail.split_at_mut_checked(name.len()).ok_or(ERANGE)?;
             copy(head, prefix);
             copy(middle, name);
-            nul.fill(0);
+            nul.fill(MaybeUninit::new(0));
         }
         self.used = with_nul;
         Ok(())
@@ -79,27 +96,24 @@ impl XattrList<'_> {
 }
 
 /// Copies bytes to a place of the same length; unlike `copy_from_slice` it cannot panic.
-fn copy(to: &mut [u8], from: &[u8]) {
+fn copy(to: &mut [MaybeUninit<u8>], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
+        to.write(*from);
     }
 }
 
-/// A slice of a buffer that a caller of the VFS provides.
+/// A slice of a buffer that a caller of the VFS provides. Not every caller in the kernel has given
+/// its bytes a value.
 ///
 /// # Safety
 ///
 /// `buf` must be valid for writing `size` bytes for the lifetime `'a`, or `size` 0.
-unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [u8] {
+unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [MaybeUninit<u8>] {
     if size == 0 || buf.is_null() {
         return &mut [];
     }
-    // SAFETY: The caller promises it. The bytes are given a value first, because not every caller
-    // in the kernel has done so.
-    unsafe {
-        core::ptr::write_bytes(buf.cast::<u8>(), 0, size);
-        core::slice::from_raw_parts_mut(buf.cast(), size)
-    }
+    // SAFETY: The caller promises it.
+    unsafe { core::slice::from_raw_parts_mut(buf.cast(), size) }
 }
 
 /// The handlers of all super blocks of `T`: one for every prefix.
@@ -138,14 +152,14 @@ impl<T: Operations> Table<T> {
         size: usize,
     ) -> c_int {
         // SAFETY: The caller promises it.
-        let (inode, name, out) = unsafe {
+        let (inode, name, mut out) = unsafe {
             (
                 Inode::<T>::from_raw(inode),
                 CStr::from_char_ptr(name),
-                buffer(buf, size),
+                ValueBuffer(buffer(buf, size)),
             )
         };
-        match T::get_xattr(inode, name.to_bytes(), out) {
+        match T::get_xattr(inode, name.to_bytes(), &mut out) {
             Ok(len) if size != 0 && len > size => ERANGE.to_errno(),
             Ok(len) => c_int::try_from(len).unwrap_or(E2BIG.to_errno()),
             Err(e) => e.to_errno(),
@@ -260,7 +274,7 @@ mod tests {
     fn a_list_never_leaves_its_buffer() -> Result {
         const ALL: &[u8] = b"user.a\0trusted.bc\0";
         for size in 0..=ALL.len() + 1 {
-            let mut room = [GUARD; 32];
+            let mut room = [MaybeUninit::new(GUARD); 32];
             let mut list = XattrList {
                 out: room.get_mut(..size),
                 used: 0,
@@ -272,6 +286,8 @@ mod tests {
             ensure!(result.is_ok() == (size >= ALL.len()));
             ensure!(result.is_ok() || result == Err(ERANGE));
             ensure!(used <= size);
+            // SAFETY: All of them were given a value.
+            let room = room.map(|byte| unsafe { byte.assume_init() });
             ensure!(room.iter().skip(size).all(|byte| *byte == GUARD));
             ensure!(room.get(..used) == ALL.get(..used));
         }

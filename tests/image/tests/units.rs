@@ -16,6 +16,7 @@ use composefs_image::{
 use support::memory::{Fault, Memory};
 use support::model::{File, Kind, Model, EPOCH, EPOCH_NSEC};
 use support::writer::{write, Options, Written};
+use support::xattr;
 
 fn file(kind: Kind) -> File {
     File {
@@ -508,14 +509,15 @@ fn xattr_areas() {
         let image = open(bytes).unwrap();
         let node = image.inode(written.nids[1]).unwrap().node;
         assert!(node.has_xattrs());
-        image.xattr(&node, 1, b"a", &mut []).unwrap()
+        let filter = image.xattr_filter(&node).unwrap();
+        (xattr(&image, &node, 1, b"a", &mut []).unwrap(), filter.0)
     };
-    assert_eq!(get(&bytes), None);
+    assert_eq!(get(&bytes), (None, u32::MAX));
     bytes[1024 + 104] = 1;
-    assert_eq!(get(&bytes), Some(1));
+    assert_eq!(get(&bytes), (Some(1), 0));
     bytes[1024 + 104] = 0;
     bytes[1032] = 2;
-    assert_eq!(get(&bytes), Some(1));
+    assert_eq!(get(&bytes), (Some(1), 0));
 }
 
 #[test]

@@ -53,6 +53,7 @@ use super::{
     xattr::{
         self,
         AclKind,
+        ValueBuffer,
         XattrList, //
     },
     FileSystem, //
@@ -203,9 +204,11 @@ impl export::Operations for Toy {
 pub(super) const VALUE: &[u8] = b"ten bytes.";
 
 impl xattr::Operations for Toy {
-    fn get_xattr(_: &Inode<Self>, _: &[u8], out: &mut [u8]) -> Result<usize> {
-        if out.len() >= VALUE.len() {
-            out.iter_mut().zip(VALUE).for_each(|(to, from)| *to = *from);
+    fn get_xattr(_: &Inode<Self>, _: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize> {
+        if let Some(room) = out.room(VALUE.len()) {
+            room.iter_mut()
+                .zip(VALUE)
+                .for_each(|(to, from)| *to = *from);
         }
         Ok(VALUE.len())
     }

@@ -152,17 +152,19 @@ impl Expected<'_> {
                 Some(name) => (overlay::INDEX_SECURITY, name),
             }
         };
-        let mut value = vec![0; LIST_MAX];
-        Some(
-            match sure(self.image.xattr(&inode.node, index, stored, &mut value)) {
-                Ok(Some(len)) => {
-                    value.truncate(len);
-                    Ok(value)
-                }
-                Ok(None) => Err(Errno::NODATA),
-                Err(_) => Err(Errno::UCLEAN),
-            },
-        )
+        let found = sure(self.image.find_xattr(&inode.node, index, stored));
+        let value = found.and_then(|found| {
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            let mut value = vec![0; found.len];
+            sure(self.image.read_xattr(found, &mut value)).map(|()| Some(value))
+        });
+        Some(match value {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(Errno::NODATA),
+            Err(_) => Err(Errno::UCLEAN),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use composefs_image::{overlay, Content, Error, FileType, Image, Node};
 
 use super::consistent;
 use super::memory::{Fault, Memory};
+use super::xattr;
 
 /// What a walk has come across.
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         runs(xattr_runs);
         let mut out = vec![0; 70000];
         for (index, name) in names.iter().take(20) {
-            if let Some(Some(len)) = seen.ok(image.xattr(&node, *index, name, &mut out)) {
+            if let Some(Some(len)) = seen.ok(xattr(&image, &node, *index, name, &mut out)) {
                 assert!(len <= 65535);
             }
             runs(xattr_runs + 18);

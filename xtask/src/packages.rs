@@ -124,6 +124,20 @@ pub const VM: &[Need] = &[
     ),
 ];
 
+/// To build and check the tests.
+pub const TEST: &[Need] = &[
+    need(
+        Probe::Program("rsync"),
+        "rsync",
+        "installing the selftests, as the kernel's own",
+    ),
+    need(
+        Probe::Program("git"),
+        "git",
+        "checking that the seeded defects can be put in",
+    ),
+];
+
 /// Stands for the packages of the newest LLVM that the distribution has.
 pub const LLVM: &str = "clang lld llvm libclang1";
 

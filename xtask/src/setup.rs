@@ -19,6 +19,7 @@ use crate::tools;
 
 pub use crate::packages::GUEST;
 pub use crate::packages::KERNEL;
+pub use crate::packages::TEST;
 pub use crate::packages::VM;
 pub use crate::packages::path_with_sbin;
 
@@ -31,7 +32,7 @@ const LLVM_VERSIONS: [u32; 6] = [19, 20, 21, 22, 18, 17];
 ///
 /// When something is missing that cannot be installed.
 pub fn all(context: &Context) -> Result<()> {
-    let needs: Vec<Need> = [KERNEL, GUEST, VM].concat();
+    let needs: Vec<Need> = [KERNEL, GUEST, VM, TEST].concat();
     require(context, &needs)?;
     let bindgen = tools::bindgen(context)?;
     let library = rust_src::ready(context)?;

@@ -135,8 +135,8 @@ pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(
 struct Table<T>(PhantomData<T>);
 
 impl<T: Operations> Table<T> {
+    /// Without an owner, see [`super::file`].
     const FILE_OPERATIONS: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
         llseek: Some(bindings::generic_file_llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate_shared),

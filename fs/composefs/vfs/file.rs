@@ -2,6 +2,10 @@
 
 //! Regular files.
 //!
+//! As those of other file systems, the tables have no owner: an open file keeps its mount, the mount
+//! the super block, and that the module that its type belongs to. A count of the module for each
+//! open(2) would be a count of what is counted.
+//!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
@@ -193,7 +197,6 @@ struct Table<T>(PhantomData<T>);
 impl<T: Operations> Table<T> {
     /// The table of the inodes, too.
     const BACKED: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
         llseek: Some(Self::llseek),
         fadvise: Some(Self::fadvise),
         unlocked_ioctl: Some(Self::ioctl),
@@ -217,7 +220,6 @@ impl<T: Operations> Table<T> {
 
     /// Never the table of an inode, but of a file once it is open.
     const PAGED: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
         llseek: Some(bindings::generic_file_llseek),
         release: Some(Self::release),
         read_iter: Some(bindings::generic_file_read_iter),
@@ -245,8 +247,7 @@ impl<T: Operations> Table<T> {
         };
         let result = T::open(inode, user_file).and_then(|data| {
             match data {
-                // SAFETY: Nobody else has the file. Both tables have the same owner, to which the
-                // file holds a reference.
+                // SAFETY: Nobody else has the file. Neither table has an owner to be counted.
                 Data::Paged => unsafe { (*file).f_op = &Self::PAGED },
                 Data::Backed => {
                     // Whether the file with the data can do either is asked when it is read.

@@ -167,7 +167,7 @@ fn read(
         size: inode.size,
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
-        no_acl: !inode.node.has_xattrs(),
+        no_acl: !mounted.has_acl() || !inode.node.has_xattrs(),
         // See `last_lookup` and `directory_of`.
         hint: match file_type {
             FileType::Directory => 0,

@@ -7,10 +7,14 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Deref,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+use kernel::{
+    page::PAGE_MASK,
+    prelude::*, //
+};
 
 /// A folio that is locked and not yet up to date: what `->read_folio` has to fill.
 ///
@@ -61,6 +65,62 @@ impl NewFolio<'_> {
     }
 }
 
+/// A page of a folio that is up to date and that nobody will write to again.
+///
+/// # Invariants
+///
+/// Owns a reference to `folio`, which has a page at `address` whose bytes do not change while the
+/// reference is held.
+pub(super) struct CachedPage {
+    folio: NonNull<bindings::folio>,
+    address: NonNull<u8>,
+}
+
+impl CachedPage {
+    /// Takes over a reference to `folio`. `None` if there is none.
+    ///
+    /// # Safety
+    ///
+    /// `folio` must be null, or the caller own a reference to it, it be up to date, in the low
+    /// memory and in a page cache that fills each folio once and lets nobody else write to it, and
+    /// a page of it be at `address`.
+    #[inline]
+    pub(super) unsafe fn new(folio: *mut bindings::folio, address: *mut c_void) -> Option<Self> {
+        // INVARIANT: The caller promises it.
+        Some(Self {
+            folio: NonNull::new(folio)?,
+            address: NonNull::new(address.cast())?,
+        })
+    }
+
+    /// Returns the page's bytes from file offset `pos` on, which is in it, to the end of the 4 KiB
+    /// block at `pos`, and `max` at the most.
+    #[inline]
+    pub(super) fn bytes<'a>(self, pos: u64, max: u64) -> Bytes<'a> {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let offset = usize::try_from(pos & !(PAGE_MASK as u64)).unwrap_or(0);
+        let in_block = BLOCK_SIZE.saturating_sub(offset % BLOCK_SIZE);
+        let me = ManuallyDrop::new(self);
+        // INVARIANT: The reference is that of `self`. A page is one block or more, so that the rest
+        // of the block is in it, and does not change by the type invariants of `self`.
+        Bytes {
+            folio: me.folio,
+            // SAFETY: The offset is less than the size of the page that is there.
+            start: unsafe { me.address.add(offset) },
+            len: in_block.min(max),
+            _mapping: PhantomData,
+        }
+    }
+}
+
+impl Drop for CachedPage {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: We own a reference by the type invariants, and do not use it again.
+        unsafe { bindings::folio_put(self.folio.as_ptr()) };
+    }
+}
+
 /// Some bytes of a folio that is up to date and that nobody will write to again.
 ///
 /// # Invariants
@@ -72,50 +132,6 @@ pub struct Bytes<'a> {
     start: NonNull<u8>,
     len: usize,
     _mapping: PhantomData<&'a ()>,
-}
-
-impl Bytes<'_> {
-    /// Takes over a reference to `folio` and shows its bytes from file offset `pos` on, `max` at
-    /// most, to the end of the 4 KiB block at `pos` at most.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if `pos` is not within the folio.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns a reference to `folio`, which is up to date, in the low memory and in a
-    /// page cache that fills each folio once and lets nobody else write to it.
-    pub(super) unsafe fn new(folio: NonNull<bindings::folio>, pos: u64, max: u64) -> Result<Self> {
-        let (mut folio_pos, mut size) = (0, 0);
-        // SAFETY: The caller owns a reference.
-        let address = unsafe {
-            bindings::folio_place(folio.as_ptr(), &raw mut folio_pos, &raw mut size).cast::<u8>()
-        };
-        // The folio may be large, and then starts before the page that was asked for.
-        let offset = u64::try_from(folio_pos)
-            .ok()
-            .and_then(|start| pos.checked_sub(start))
-            .and_then(|offset| usize::try_from(offset).ok())
-            .filter(|offset| *offset < size);
-        let (Some(offset), Some(address)) = (offset, NonNull::new(address)) else {
-            // SAFETY: The caller's reference is ours to drop.
-            unsafe { bindings::folio_put(folio.as_ptr()) };
-            return Err(EIO);
-        };
-        let in_block = BLOCK_SIZE.saturating_sub(offset % BLOCK_SIZE);
-        let len = in_block
-            .min(size.saturating_sub(offset))
-            .min(usize::try_from(max).unwrap_or(usize::MAX));
-        // INVARIANT: `offset + len <= size`; the caller promises the rest.
-        Ok(Self {
-            folio,
-            // SAFETY: `offset` is less than the folio's size.
-            start: unsafe { address.add(offset) },
-            len,
-            _mapping: PhantomData,
-        })
-    }
 }
 
 /// Unit in which [`Bytes`] are handed out, whatever the size of the folio behind them.

@@ -138,13 +138,11 @@ composefs_helper_mapping_max_order(const struct address_space *mapping)
 	return mapping_max_folio_order(mapping);
 }
 
-/* Where @folio is in its file, and in memory. */
-void *composefs_helper_folio_place(const struct folio *folio, loff_t *pos,
-				   size_t *size)
+/* Where in memory @folio has the page @index of its file. */
+void *composefs_helper_folio_page_address(const struct folio *folio,
+					  pgoff_t index)
 {
-	*pos = folio_pos(folio);
-	*size = folio_size(folio);
-	return folio_address(folio);
+	return folio_address(folio) + ((index - folio->index) << PAGE_SHIFT);
 }
 
 /*
@@ -226,18 +224,20 @@ unsigned long composefs_helper_free_recent_pages(struct folio **recent,
 	return pages;
 }
 
+/* Finds the folio with page @index, and where in memory it has it. */
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 						struct folio **recent,
-						pgoff_t index)
+						pgoff_t index, void **address)
 {
 	struct folio *folio = get_recent_folio(recent, mapping, index);
 
-	if (folio)
-		return folio;
-	folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
-	if (IS_ERR(folio))
-		return NULL;
-	set_recent_folio(recent, folio);
+	if (!folio) {
+		folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
+		if (IS_ERR(folio))
+			return NULL;
+		set_recent_folio(recent, folio);
+	}
+	*address = composefs_helper_folio_page_address(folio, index);
 	return folio;
 }
 

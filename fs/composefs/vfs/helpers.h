@@ -70,14 +70,14 @@ composefs_helper_mapping_max_order(const struct address_space *mapping);
 /* Pages of the largest of them. */
 #define COMPOSEFS_READ_PAGES (SZ_256K / PAGE_SIZE)
 
-void *composefs_helper_folio_place(const struct folio *folio, loff_t *pos,
-				   size_t *size);
+void *composefs_helper_folio_page_address(const struct folio *folio,
+					  pgoff_t index);
 unsigned long composefs_helper_count_recent_pages(struct folio **recent);
 unsigned long composefs_helper_free_recent_pages(struct folio **recent,
 						 struct address_space *mapping);
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 						struct folio **recent,
-						pgoff_t index);
+						pgoff_t index, void **address);
 struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 						 unsigned int order);
 int composefs_helper_add_cache_folio(struct address_space *mapping,

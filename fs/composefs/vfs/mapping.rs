@@ -17,7 +17,10 @@
 use super::{
     bindings,
     buffer::Buffer,
-    folio::Bytes,
+    folio::{
+        Bytes,
+        CachedPage, //
+    },
     once::Flag,
     registration,
     super_block::{
@@ -156,13 +159,11 @@ impl<R: Reader> PrivateMapping<R> {
     pub fn bytes(&self, pos: u64) -> Result<Bytes<'_>> {
         let max = self.size.checked_sub(pos).filter(|n| *n > 0).ok_or(EIO)?;
         let index = c_ulong::try_from(pos >> PAGE_SHIFT).map_err(|_| EFBIG)?;
-        let folio = match self.find(index) {
-            Some(folio) => folio,
+        let page = match self.find(index) {
+            Some(page) => page,
             None => self.read(index)?,
         };
-        // SAFETY: We own a reference to a folio of the mapping. It is in the low memory by
-        // `inode_nohighmem`, and by the type invariants nobody writes to it.
-        unsafe { Bytes::new(folio, pos, max) }
+        Ok(page.bytes(pos, max))
     }
 
     fn mapping(&self) -> *mut bindings::address_space {
@@ -170,27 +171,22 @@ impl<R: Reader> PrivateMapping<R> {
         unsafe { &raw mut (*self.inode.as_ptr()).i_data }
     }
 
-    /// Returns the folio that has page `index`, with a reference, if it is in the page cache.
-    fn find(&self, index: c_ulong) -> Option<NonNull<bindings::folio>> {
-        // SAFETY: The mapping is valid, and `recent` holds folios.
-        NonNull::new(unsafe {
-            bindings::find_cache_folio(self.mapping(), self.recent.as_ptr(), index)
-        })
-    }
-
-    /// Whether page `index` is in the page cache.
-    fn has(&self, index: c_ulong) -> bool {
-        let found = self.find(index);
-        if let Some(folio) = found {
-            // SAFETY: The reference is ours.
-            unsafe { bindings::folio_put(folio.as_ptr()) };
+    /// Returns page `index` if it is in the page cache.
+    #[inline]
+    fn find(&self, index: c_ulong) -> Option<CachedPage> {
+        let mut address = core::ptr::null_mut();
+        // SAFETY: The mapping is valid, and `recent` holds folios. A folio of the mapping is in the
+        // low memory by `inode_nohighmem`, and by the type invariants nobody writes to it.
+        unsafe {
+            let recent = self.recent.as_ptr();
+            let folio = bindings::find_cache_folio(self.mapping(), recent, index, &raw mut address);
+            CachedPage::new(folio, address)
         }
-        found.is_some()
     }
 
-    /// Reads page `index` and what is around it, and returns the folio that has it, with a
-    /// reference.
-    fn read(&self, index: c_ulong) -> Result<NonNull<bindings::folio>> {
+    /// Reads page `index` and what is around it.
+    #[cold]
+    fn read(&self, index: c_ulong) -> Result<CachedPage> {
         // SAFETY: The mapping is valid.
         let max = unsafe { bindings::mapping_max_order(self.mapping()) };
         let pages = self.size.div_ceil(1 << PAGE_SHIFT);
@@ -201,12 +197,12 @@ impl<R: Reader> PrivateMapping<R> {
         self.begun.set();
         loop {
             match self.read_order(index, order) {
-                Ok(folio) => return Ok(folio),
+                Ok(page) => return Ok(page),
                 Err(e) if order == 0 && e != EEXIST => return Err(e),
                 // Another one may have read it meanwhile, or only a part of what is around it.
                 Err(e) if e == EEXIST => {
-                    if let Some(folio) = self.find(index) {
-                        return Ok(folio);
+                    if let Some(page) = self.find(index) {
+                        return Ok(page);
                     }
                     order = order.saturating_sub(1);
                 }
@@ -215,8 +211,9 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Reads a folio of `1 << order` pages that has page `index`, and adds it to the page cache.
-    fn read_order(&self, index: c_ulong, order: c_uint) -> Result<NonNull<bindings::folio>> {
+    /// Reads a folio of `1 << order` pages that has page `index`, adds it to the page cache, and
+    /// returns that page.
+    fn read_order(&self, index: c_ulong, order: c_uint) -> Result<CachedPage> {
         let start = index & (c_ulong::MAX << order);
         // SAFETY: The mapping is valid and allows folios of this order.
         let folio = unsafe { bindings::alloc_cache_folio(self.mapping(), order) };
@@ -232,7 +229,7 @@ impl<R: Reader> PrivateMapping<R> {
             to_result(unsafe { bindings::add_cache_folio(self.mapping(), folio.as_ptr(), start) })
         };
         let mut result = add();
-        if result == Err(EEXIST) && !self.has(index) {
+        if result == Err(EEXIST) && self.find(index).is_none() {
             let last = start | !(c_ulong::MAX << order);
             // A page around it was read by itself. Who uses that keeps it as long as needed.
             // SAFETY: The mapping is valid.
@@ -244,7 +241,13 @@ impl<R: Reader> PrivateMapping<R> {
             unsafe { bindings::folio_put(folio.as_ptr()) };
             return Err(e);
         }
-        Ok(folio)
+        // SAFETY: The folio has the page, and the reference is ours. It is in the low memory, and by
+        // the type invariants nobody writes to it any more.
+        let page = unsafe {
+            let address = bindings::folio_page_address(folio.as_ptr(), index);
+            CachedPage::new(folio.as_ptr(), address)
+        };
+        page.ok_or(EIO)
     }
 
     /// Fills `out` with the bytes from `pos` on, and with zeros after the end.

@@ -224,8 +224,6 @@ impl<'b> Block<'b> {
 /// The names of a block that were found to have neither a NUL nor a slash, all at once. Those of a
 /// block that is right are one behind the other, and to look at each takes three times as long.
 struct CleanNames<'b> {
-    /// Where the first one starts.
-    first: usize,
     /// The block up to the end of the last one.
     bytes: &'b [u8],
 }
@@ -239,17 +237,16 @@ impl<'b> CleanNames<'b> {
         let bytes = block.bytes.get(..end);
         let bytes = bytes.filter(|bytes| first >= block.names && is_clean(bytes));
         Self {
-            first,
             bytes: bytes.unwrap_or_default(),
         }
     }
 
-    /// Returns the name from `start` to `end`, if it is one of these.
+    /// Returns the name from `start` to `end`, if it is one of these. `start` is where the first
+    /// one starts, or where a name before it ends.
     #[inline]
     fn name(&self, start: usize, end: usize) -> Option<&'b [u8]> {
-        self.bytes
-            .get(start..end)
-            .filter(|name| start >= self.first && (1..=NAME_LEN).contains(&name.len()))
+        let name = self.bytes.get(start..end);
+        name.filter(|name| (1..=NAME_LEN).contains(&name.len()))
     }
 }
 
@@ -383,8 +380,10 @@ impl<S: Source> Image<S> {
                     }
                 }
                 rest = behind;
+                // A name is not empty, so the next one starts behind this one.
                 name_start = end;
-                *pos = pos.saturating_add(DIRENT_SIZE);
+                // Within the block, and so within the directory.
+                *pos = pos.wrapping_add(DIRENT_SIZE);
             }
             *pos = start.saturating_add(to_u64(len));
         }

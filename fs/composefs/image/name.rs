@@ -10,6 +10,9 @@ use core::cmp::Ordering;
 /// Length of a word in bytes.
 const WORD: usize = 8;
 
+/// Length in bytes of two words, which are looked at together.
+const WIDE: usize = 16;
+
 /// A word of bytes that all are `byte`.
 const fn repeat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; WORD])
@@ -22,30 +25,35 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
 
-/// Returns a word with the high bit of a byte set if `word` has a NUL or a slash, and with others
-/// set as it happens.
-const fn unclean(word: u64) -> u64 {
-    // As `zeros()` of the word and of what a slash makes zero. As the high bit of a slash is not
-    // set, the high bits of both are the same.
-    let slashes = word ^ repeat(b'/');
-    (word.wrapping_sub(repeat(0x01)) | slashes.wrapping_sub(repeat(0x01))) & !word
+/// Returns a word in which no byte has its high bit set if those of `word` are ASCII, and neither a
+/// NUL nor a slash. If one of them is, some byte has.
+const fn suspect(word: [u8; WIDE]) -> u128 {
+    const ONES: u128 = u128::from_ne_bytes([0x01; WIDE]);
+    const SLASHES: u128 = u128::from_ne_bytes([b'/'; WIDE]);
+    let word = u128::from_ne_bytes(word);
+    // A byte that is zero borrows from its own high bit, and a slash is made zero.
+    word.wrapping_sub(ONES) | (word ^ SLASHES).wrapping_sub(ONES)
 }
 
 /// Says whether `bytes` have neither a NUL nor a slash.
 #[inline(never)]
 pub(super) fn is_clean(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u128 = u128::from_ne_bytes([0x80; WIDE]);
     let mut rest = bytes;
     let mut found = 0;
     // Nearly always there is nothing, so there is no stop where something is.
-    while let Some((word, behind)) = rest.split_first_chunk::<WORD>() {
-        found |= unclean(u64::from_ne_bytes(*word));
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        found |= suspect(*word);
         rest = behind;
     }
-    match bytes.last_chunk::<WORD>() {
-        // Some bytes are looked at twice.
-        Some(last) => (found | unclean(u64::from_ne_bytes(*last))) & repeat(0x80) == 0,
-        None => !rest.iter().any(|byte| matches!(byte, 0 | b'/')),
+    // Some bytes are looked at twice.
+    if let Some(last) = bytes.last_chunk() {
+        if (found | suspect(*last)) & HIGH_BITS == 0 {
+            return true;
+        }
     }
+    // They are few, or not all of them are ASCII.
+    !bytes.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
 
 /// Cuts `bytes` at the first NUL.
@@ -123,10 +131,19 @@ mod tests {
 
     #[test]
     fn a_nul_or_a_slash_is_found_wherever_it_is() {
-        for (name, len) in names() {
-            let name = &name[..len];
-            let clean = !name.contains(&0) && !name.contains(&b'/');
-            assert_eq!(is_clean(name), clean, "{name:?}");
+        // What is beside it must not hide it, nor be taken for it.
+        for around in [1, b'.', b'0', 0x7f, 0x80, 0x81, 0xaf, 0xff] {
+            for len in 0..=70 {
+                let mut name = [around; 70];
+                assert!(is_clean(&name[..len]), "{len} of {around}");
+                for at in 0..len {
+                    for byte in [0, b'/'] {
+                        name[at] = byte;
+                        assert!(!is_clean(&name[..len]), "{byte} at {at} of {len}");
+                    }
+                    name[at] = around;
+                }
+            }
         }
     }
 

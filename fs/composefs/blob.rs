@@ -31,7 +31,8 @@ use crate::{
         cred,
         file::{
             Access,
-            File, //
+            File,
+            Reading, //
         },
         inode::Inode,
         once::Flag,
@@ -84,32 +85,47 @@ const SHARED_MAX: u64 = 128 << 10;
 /// Longest path of an object in bytes, with a NUL.
 const PATH_MAX: usize = 4096;
 
-/// Prepares the opening of a file whose content is in an object: looks for the object, unless the
-/// inode knows it.
+/// Prepares the opening of a file whose content is in an object that its inode knows, `blob`.
+/// Mostly there is nothing to do.
+///
+/// # Errors
+///
+/// As [`prepare_unknown`].
+#[inline]
+pub(crate) fn prepare(file: &File<Composefs>, blob: &Blob) -> Result {
+    if !blob.is_good() {
+        return prepare_unknown(file);
+    }
+    if blob.path.open_may_wait() {
+        return open_early(file);
+    }
+    Ok(())
+}
+
+/// Prepares the opening of a file whose content is in an object: looks for the object.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, `EINTR`, or what keeps the image from being read. An object that is missing or wrong
 /// is no error yet: it may have been put right when it is read.
-pub(crate) fn prepare(file: &File<Composefs>) -> Result {
-    let inode = file.inode();
-    let known = known(inode).filter(|blob| blob.is_good());
-    let eager = match known {
-        Some(blob) => blob.path.open_may_wait(),
-        None => match find(inode, Report::Quiet) {
-            Ok(blob) => {
-                let eager = blob.path.open_may_wait();
-                keep(file, blob)?;
-                eager
-            }
-            Err(e) if e == EIO => false,
-            Err(e) => return Err(e),
-        },
+pub(crate) fn prepare_unknown(file: &File<Composefs>) -> Result {
+    let blob = match find(file.inode(), Report::Quiet) {
+        Ok(blob) => blob,
+        Err(e) if e == EIO => return Ok(()),
+        Err(e) => return Err(e),
     };
-    if !eager {
-        return Ok(());
+    let early = blob.path.open_may_wait();
+    keep(file, blob)?;
+    if early {
+        return open_early(file);
     }
-    // It would be too late under the lock of a memory map.
+    Ok(())
+}
+
+/// Opens the object for a file that is being opened: under the lock of a memory map it would be too
+/// late.
+#[cold]
+fn open_early(file: &File<Composefs>) -> Result {
     match get(file, Access::Read) {
         Err(e) if is_transient(e) => Err(e),
         // Who reads will see the error.
@@ -188,9 +204,20 @@ pub(crate) fn real_path(inode: &Inode<Composefs>) -> Option<&Path> {
 /// `EIO` if there is no object that could be verified, `EAGAIN` if it is not open yet and the
 /// caller must not wait.
 pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile> {
-    if let Some(backing) = file.private().get().and_then(|open| open.file.get()) {
-        return Ok(backing);
+    match opened(file) {
+        Some(backing) => Ok(backing),
+        None => open(file, access),
     }
+}
+
+/// The object that `file` has opened, if it has opened one.
+#[inline]
+fn opened(file: &File<Composefs>) -> Option<&BackingFile> {
+    file.private().get().and_then(|open| open.file.get())
+}
+
+/// Opens the object that `file` reads from, for this file alone.
+fn open(file: &File<Composefs>, access: Access) -> Result<&BackingFile> {
     let backing = match access {
         Access::NoWait => return Err(EAGAIN),
         Access::Map => open_known(file),
@@ -208,12 +235,33 @@ pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile
     open.file.get_or_set(backing)
 }
 
+/// Returns the object to read from: the file's own, or one that is opened for all who read it.
+/// `direct` asks for one whose flags are those of `file`.
+///
+/// # Errors
+///
+/// As [`get`].
+#[inline]
+pub(crate) fn reading(file: &File<Composefs>, access: Access, direct: bool) -> Result<Reading<'_>> {
+    if let Some(own) = opened(file) {
+        return Ok(Reading::Own(own));
+    }
+    let shared = match direct {
+        true => None,
+        false => shared(file, access),
+    };
+    match shared {
+        Some(shared) => Ok(Reading::Shared(shared)),
+        None => open(file, access).map(Reading::Own),
+    }
+}
+
 /// Returns the object that `file` reads from, opened for all who read it. Most files are small and
 /// opened again and again, and to open a second file for each time would cost more than the reading.
 ///
 /// `None` where that is not to be: the object has not passed yet, is not small, has another size
 /// now, its name is gone, or each open of it is somebody's business.
-pub(crate) fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
+fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
     // What has an object of its own goes on with it.
     if file.private().get().is_some() || file.is_nonotify() {
         return None;

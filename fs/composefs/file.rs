@@ -19,7 +19,8 @@ use crate::{
             self,
             Access,
             Data,
-            File, //
+            File,
+            Reading, //
         },
         folio::NewFolio,
         inode::Inode,
@@ -37,34 +38,22 @@ use kernel::{
 const INLINE_MAX: usize = 8192;
 
 impl file::Operations for Composefs {
+    #[inline]
     fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<Data> {
-        let backed = || blob::prepare(file).map(|()| Data::Backed);
         match inode.pinned().get() {
-            Some(Pinned::Blob(_)) => return backed(),
-            Some(Pinned::Content(_) | Pinned::Zeros) => return Ok(Data::Paged),
-            None => (),
+            Some(Pinned::Blob(blob)) => blob::prepare(file, blob).map(|()| Data::Backed),
+            Some(Pinned::Content(_) | Pinned::Zeros) => Ok(Data::Paged),
+            None => open_first(inode, file),
         }
-        let mounted = inode.super_block().data();
-        let node = inode::node(inode);
-        let content = mounted.image().content(&node);
-        let pinned = match content.map_err(|e| fault::of_image(inode, e))? {
-            Content::External(_) => return backed(),
-            Content::Sparse => Pinned::Zeros,
-            Content::Inline => {
-                let data = inode::read_whole(mounted, &node, INLINE_MAX);
-                Pinned::Content(data.map_err(|e| fault::of_image(inode, e))?)
-            }
-        };
-        inode.pinned().get_or_set(KBox::new(pinned, GFP_KERNEL)?);
-        Ok(Data::Paged)
     }
 
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile> {
         blob::get(file, access)
     }
 
-    fn shared_backing(file: &File<Self>, access: Access) -> Option<&BackingFile> {
-        blob::shared(file, access)
+    #[inline]
+    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<Reading<'_>> {
+        blob::reading(file, access, direct)
     }
 
     fn backing_path(inode: &Inode<Self>) -> Result<Path> {
@@ -96,4 +85,21 @@ impl file::Operations for Composefs {
         tail.fill(0);
         Ok(())
     }
+}
+
+/// Opens a file that nobody has opened since its inode was read.
+fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<Data> {
+    let mounted = inode.super_block().data();
+    let node = inode::node(inode);
+    let content = mounted.image().content(&node);
+    let pinned = match content.map_err(|e| fault::of_image(inode, e))? {
+        Content::External(_) => return blob::prepare_unknown(file).map(|()| Data::Backed),
+        Content::Sparse => Pinned::Zeros,
+        Content::Inline => {
+            let data = inode::read_whole(mounted, &node, INLINE_MAX);
+            Pinned::Content(data.map_err(|e| fault::of_image(inode, e))?)
+        }
+    };
+    inode.pinned().get_or_set(KBox::new(pinned, GFP_KERNEL)?);
+    Ok(Data::Paged)
 }

@@ -147,6 +147,7 @@ impl BackingFile {
     }
 
     /// Whether a read that must not wait can be asked for.
+    #[inline]
     fn can_nowait(&self) -> bool {
         // SAFETY: The mode of an open file does not change in this bit.
         unsafe { (*self.file.as_ptr()).f_mode & bindings::FMODE_NOWAIT != 0 }
@@ -202,14 +203,18 @@ impl BackingFile {
         iter: *mut bindings::iov_iter,
         cred: &Credential,
     ) -> isize {
-        let mut ctx = context(cred);
         // SAFETY: The caller promises it.
         unsafe {
             let flags = (*kiocb).ki_flags;
             if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
                 return errno_to_isize(EAGAIN);
             }
-            bindings::backing_file_read_iter(self.file.as_ptr(), iter, kiocb, flags, &raw mut ctx)
+            let file = self.file.as_ptr();
+            if flags & bindings::IOCB_DIRECT == 0 {
+                return bindings::file_read_cached(file, kiocb, iter, cred.as_ptr());
+            }
+            let mut ctx = context(cred);
+            bindings::backing_file_read_iter(file, iter, kiocb, flags, &raw mut ctx)
         }
     }
 

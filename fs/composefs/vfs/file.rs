@@ -42,6 +42,14 @@ pub enum Access {
     Map,
 }
 
+/// A file to read the data of another one from.
+pub enum Reading<'a> {
+    /// It is open for that one alone, and is to have its flags.
+    Own(&'a BackingFile),
+    /// Whoever has the same inode open reads from it, so nothing about it may be changed.
+    Shared(&'a BackingFile),
+}
+
 /// Where the data of a file are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Data {
@@ -68,9 +76,13 @@ pub trait Operations: FileSystem {
     /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
 
-    /// Returns a file that has the data of `file`, too, and is read by whoever has the same inode
-    /// open, so that nothing about it may be changed. `None` leads to [`Self::backing`].
-    fn shared_backing(file: &File<Self>, access: Access) -> Option<&BackingFile>;
+    /// Returns the file to read the data of `file` from; `direct` if that is to go past the page
+    /// cache. Asked as [`Self::backing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::backing`].
+    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<Reading<'_>>;
 
     /// Returns where the file with the data of `inode` is.
     ///
@@ -109,6 +121,7 @@ impl<T: FileSystem> File<T> {
     /// # Safety
     ///
     /// `ptr` must be an open file of `T`, with a reference held for the lifetime `'a`.
+    #[inline]
     unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
         // SAFETY: The caller promises it; the type is transparent.
         unsafe { &*ptr.cast() }
@@ -119,6 +132,7 @@ impl<T: FileSystem> File<T> {
     }
 
     /// The file's inode.
+    #[inline]
     pub fn inode(&self) -> &Inode<T> {
         // SAFETY: An open file holds a reference to its inode, which is set up.
         unsafe { Inode::from_raw((*self.0.get()).f_inode) }
@@ -143,6 +157,7 @@ impl<T: FileSystem> File<T> {
     }
 
     /// What the file system keeps with the open file.
+    #[inline]
     pub fn private(&self) -> &OnceBox<T::Open> {
         // SAFETY: `OnceBox` is a transparent wrapper of a pointer, and `private_data` is used as
         // one by the type invariants.
@@ -313,16 +328,13 @@ impl<T: Operations> Table<T> {
             Access::Read
         };
         let cred = Self::credential(file);
-        if flags & bindings::IOCB_DIRECT == 0 {
-            if let Some(shared) = T::shared_backing(file, access) {
-                // SAFETY: The file is backed by this one.
-                return unsafe { shared.read_shared(kiocb, iter, cred) };
+        // SAFETY: The file is backed by either.
+        unsafe {
+            match T::reading(file, access, flags & bindings::IOCB_DIRECT != 0) {
+                Ok(Reading::Own(own)) => own.read_iter(kiocb, iter, cred),
+                Ok(Reading::Shared(shared)) => shared.read_shared(kiocb, iter, cred),
+                Err(e) => errno_to_isize(e),
             }
-        }
-        match T::backing(file, access) {
-            // SAFETY: The file is backed by this one.
-            Ok(backing) => unsafe { backing.read_iter(kiocb, iter, cred) },
-            Err(e) => errno_to_isize(e),
         }
     }
 
@@ -342,21 +354,17 @@ impl<T: Operations> Table<T> {
         let mut kiocb: bindings::kiocb = pin_init::zeroed();
         // SAFETY: The file is open.
         unsafe { bindings::init_sync_kiocb(&raw mut kiocb, raw) };
-        let shared = match kiocb.ki_flags & bindings::IOCB_DIRECT {
-            0 => T::shared_backing(file, Access::Read),
-            _ => None,
-        };
+        let direct = kiocb.ki_flags & bindings::IOCB_DIRECT != 0;
+        let kiocb = &raw mut kiocb;
         // SAFETY: The file is open and backed by either; position, pipe and length are valid.
         unsafe {
-            kiocb.ki_pos = *pos;
-            let n = match shared {
-                Some(shared) => shared.splice_shared(&raw mut kiocb, pipe, len, flags, cred),
-                None => match T::backing(file, Access::Read) {
-                    Ok(backing) => backing.splice_read(&raw mut kiocb, pipe, len, flags, cred),
-                    Err(e) => return errno_to_isize(e),
-                },
+            (*kiocb).ki_pos = *pos;
+            let n = match T::reading(file, Access::Read, direct) {
+                Ok(Reading::Own(own)) => own.splice_read(kiocb, pipe, len, flags, cred),
+                Ok(Reading::Shared(shared)) => shared.splice_shared(kiocb, pipe, len, flags, cred),
+                Err(e) => return errno_to_isize(e),
             };
-            *pos = kiocb.ki_pos;
+            *pos = (*kiocb).ki_pos;
             n
         }
     }

@@ -381,6 +381,36 @@ void composefs_helper_file_read_afresh(struct file *file)
 	WRITE_ONCE(file->f_ra.prev_pos, -1);
 }
 
+/*
+ * Reads from @file what @iocb asks of the file that it backs, with the rights of
+ * @cred. A read through the page cache is over when it returns, so it takes no
+ * kiocb that lasts longer, as one that backing_file_read_iter() makes for a read
+ * that is asynchronous.
+ */
+ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
+					  struct iov_iter *iter,
+					  const struct cred *cred)
+{
+	const size_t count = iov_iter_count(iter);
+	struct kiocb kiocb;
+	ssize_t ret;
+
+	if (!count)
+		return 0;
+	if (unlikely(!file->f_op->read_iter))
+		return -EINVAL;
+	kiocb_clone(&kiocb, iocb, file);
+	scoped_with_creds(cred) {
+		ret = rw_verify_area(READ, file, &kiocb.ki_pos, count);
+		if (!ret)
+			ret = file->f_op->read_iter(&kiocb, iter);
+		if (ret >= 0)
+			fsnotify_access(file);
+	}
+	iocb->ki_pos = kiocb.ki_pos;
+	return ret;
+}
+
 /* What fcntl(2) may have changed since the file was opened. */
 void composefs_helper_file_sync_flags(struct file *file, unsigned int flags)
 {

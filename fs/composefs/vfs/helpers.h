@@ -104,6 +104,9 @@ void composefs_helper_file_set_nonotify(struct file *file);
 void composefs_helper_file_set_no_permission_events(struct file *file);
 bool composefs_helper_file_is_nonotify(const struct file *file);
 void composefs_helper_file_read_afresh(struct file *file);
+ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
+					  struct iov_iter *iter,
+					  const struct cred *cred);
 void composefs_helper_file_sync_flags(struct file *file, unsigned int flags);
 long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 				 unsigned long arg);

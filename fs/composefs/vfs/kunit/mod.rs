@@ -29,7 +29,8 @@ use super::{
         self,
         Access,
         Data,
-        File, //
+        File,
+        Reading, //
     },
     folio::NewFolio,
     inode::{
@@ -169,8 +170,8 @@ impl file::Operations for Toy {
         Err(EIO)
     }
 
-    fn shared_backing(_: &File<Self>, _: Access) -> Option<&BackingFile> {
-        None
+    fn reading(_: &File<Self>, _: Access, _: bool) -> Result<Reading<'_>> {
+        Err(EIO)
     }
 
     fn backing_path(_: &Inode<Self>) -> Result<Path> {

@@ -257,7 +257,8 @@ pub(crate) fn reading(file: &File<Composefs>, access: Access, direct: bool) -> R
 }
 
 /// Returns the object that `file` reads from, opened for all who read it. Most files are small and
-/// opened again and again, and to open a second file for each time would cost more than the reading.
+/// opened again and again, and to open a second file for each time would cost more than the
+/// reading.
 ///
 /// `None` where that is not to be: the object has not passed yet, is not small, has another size
 /// now, its name is gone, or each open of it is somebody's business.

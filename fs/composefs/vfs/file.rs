@@ -2,9 +2,9 @@
 
 //! Regular files.
 //!
-//! As those of other file systems, the tables have no owner: an open file keeps its mount, the mount
-//! the super block, and that the module that its type belongs to. A count of the module for each
-//! open(2) would be a count of what is counted.
+//! As those of other file systems, the tables have no owner: an open file keeps its mount, the
+//! mount the super block, and that the module that its type belongs to. A count of the module for
+//! each open(2) would be a count of what is counted.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 

@@ -3,10 +3,10 @@
 //! A page cache that only we fill and only we read.
 //!
 //! A file's own page cache can be written to by others while we read it, so a `&[u8]` over it
-//! would be unsound, and a check of its bytes worthless by the time they are used. [`PrivateMapping`]
-//! is the page cache of an inode that no name and no file leads to: nobody maps it, splices it or
-//! writes to it. A folio is filled before it is added, and never again; under memory pressure it is
-//! dropped like any other.
+//! would be unsound, and a check of its bytes worthless by the time they are used.
+//! [`PrivateMapping`] is the page cache of an inode that no name and no file leads to: nobody maps
+//! it, splices it or writes to it. A folio is filled before it is added, and never again; under
+//! memory pressure it is dropped like any other.
 //!
 //! A read brings in what is around the bytes that were asked for as well: metadata that belong
 //! together are close to each other in an image, and one read of 256 KiB costs a disk hardly more
@@ -66,7 +66,8 @@ pub struct PrivateMapping<R: Reader> {
 
 /// The folios that were used last, which are found without a search of the page cache: whoever
 /// walks a directory goes to and fro between its names and their inodes. They are kept in memory as
-/// long as they are here, half a megabyte at the most, so they are to be freed when memory is short.
+/// long as they are here, half a megabyte at the most, so they are to be freed when memory is
+/// short.
 ///
 /// # Invariants
 ///
@@ -241,8 +242,8 @@ impl<R: Reader> PrivateMapping<R> {
             unsafe { bindings::folio_put(folio.as_ptr()) };
             return Err(e);
         }
-        // SAFETY: The folio has the page, and the reference is ours. It is in the low memory, and by
-        // the type invariants nobody writes to it any more.
+        // SAFETY: The folio has the page, and the reference is ours. It is in the low memory, and
+        // by the type invariants nobody writes to it any more.
         let page = unsafe {
             let address = bindings::folio_page_address(folio.as_ptr(), index);
             CachedPage::new(folio.as_ptr(), address)

@@ -26,8 +26,8 @@ use kernel::{
 
 /// A file system type that can be mounted as long as this object exists.
 ///
-/// It has to be in the memory of a module, as what a module has by itself is: the keys of locks are in
-/// it, and lockdep complains about those in memory that may be freed.
+/// It has to be in the memory of a module, as what a module has by itself is: the keys of locks are
+/// in it, and lockdep complains about those in memory that may be freed.
 ///
 /// # Invariants
 ///

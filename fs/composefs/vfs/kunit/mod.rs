@@ -332,8 +332,8 @@ impl Reader for Pattern {
     }
 }
 
-/// Where the registration is while there is a mount. It is in the module's own memory, as a real one
-/// is: lockdep knows a lock by the address of its key, and takes none that may be freed.
+/// Where the registration is while there is a mount. It is in the module's own memory, as a real
+/// one is: lockdep knows a lock by the address of its key, and takes none that may be freed.
 struct Place {
     taken: AtomicFlag,
     memory: UnsafeCell<MaybeUninit<Registration<Toy>>>,

@@ -14,12 +14,13 @@ help:
 	@echo 'make demo     mounts a real image in a virtual machine'
 	@echo 'make test     runs all tests'
 	@echo 'make modules  builds composefs.ko; with KDIR=..., for your own kernel'
+	@echo 'make patches  writes patches for a kernel tree'
 	@echo 'make shell    a shell in the guest, with the module loaded'
 	@echo 'make setup    installs what is missing, or names it'
 	@echo 'make clean    removes what was built in the clone'
 	@echo 'cargo xtask --help tells the rest'
 
-demo test setup kernel guest:
+demo test setup kernel guest patches:
 	$(XTASK) $@
 
 shell:
@@ -43,4 +44,4 @@ clean:
 	cargo clean
 endif
 
-.PHONY: help demo test setup kernel guest shell modules modules_install clean
+.PHONY: help demo test setup kernel guest patches shell modules modules_install clean

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use anyhow::bail;
 use clap::Parser;
 use clap::Subcommand;
 
@@ -20,7 +21,9 @@ use crate::guest;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::module;
+use crate::patches;
 use crate::setup;
+use crate::source::Source;
 use crate::test;
 use crate::vm;
 use crate::vm::Stream;
@@ -74,6 +77,15 @@ enum Task {
         #[arg(long)]
         clippy: bool,
     },
+    /// Writes the patches that bring composefs into a kernel tree
+    Patches {
+        /// Where to
+        #[arg(value_name = "DIR", default_value = "target/patches")]
+        dir: PathBuf,
+        /// The Linux tree that they are for
+        #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
+        source: Option<PathBuf>,
+    },
     /// Makes the guest's disk
     Guest,
     /// Boots the guest with the module, runs a command or a shell in it
@@ -117,10 +129,19 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let kernel = kernel::make(&context, flavor, source.as_deref())?;
             println!("{}", kernel.image.display());
         }
+        Task::Module { flavor, .. } if !flavor.takes_module() => {
+            bail!(
+                "composefs is built into this kernel; `cargo xtask kernel --flavor patched` builds it"
+            );
+        }
         Task::Module { flavor, clippy } => {
             let kernel = kernel::make(&context, flavor, None)?;
             let module = module::make(&context, &kernel, module::Lint::from_flag(clippy))?;
             println!("{}", module.display());
+        }
+        Task::Patches { dir, source } => {
+            let source = Source::ready(&context, source.as_deref())?;
+            patches::run(&context, &source.dir, &dir)?;
         }
         Task::Guest => println!("{}", guest::make(&context)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),

@@ -18,6 +18,7 @@ use crate::cache::Entry;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::packages::path_with_sbin;
+use crate::patched;
 use crate::progress::Step;
 use crate::source::Source;
 use crate::toolchain::Toolchain;
@@ -30,6 +31,8 @@ pub enum Flavor {
     Plain,
     /// With sanitizers, lock checking and fault injection; slow
     Debug,
+    /// The plain one, with composefs built in
+    Patched,
 }
 
 impl Flavor {
@@ -38,7 +41,13 @@ impl Flavor {
         match self {
             Self::Plain => "plain",
             Self::Debug => "debug",
+            Self::Patched => "patched",
         }
+    }
+
+    /// Whether composefs is a module of it.
+    pub fn takes_module(self) -> bool {
+        self != Self::Patched
     }
 
     /// Whether it is the slow one.
@@ -49,7 +58,7 @@ impl Flavor {
     /// The fragments, the later ones winning.
     fn fragments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &["base.config"],
+            Self::Plain | Self::Patched => &["base.config"],
             Self::Debug => &["base.config", "debug.config"],
         }
     }
@@ -81,6 +90,9 @@ pub struct Kernel {
 ///
 /// When tools are missing, the source is not to be had or does not build.
 pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
+    if flavor == Flavor::Patched {
+        return patched::make(context, own);
+    }
     if let Some(build) = env::var_os("COMPOSEFS_KERNEL_BUILD").filter(|dir| !dir.is_empty()) {
         return finished(context, flavor, Path::new(&build));
     }

@@ -19,6 +19,8 @@ mod kernel;
 mod ktap;
 mod module;
 mod packages;
+mod patched;
+mod patches;
 mod progress;
 mod rust_src;
 mod setup;

@@ -186,6 +186,25 @@ impl Drop for Step {
     }
 }
 
+/// A command that runs a script of the shell, with `words` as its arguments, where
+/// it may mount what nobody else sees: in namespaces of its own.
+pub fn in_namespace(script: &str, words: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["sh", "-c", script, "sh"]);
+    command.arg(words.get_program()).args(words.get_args());
+    for (name, value) in words.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// Runs a short command and returns what it wrote to its standard output.
 ///
 /// # Errors

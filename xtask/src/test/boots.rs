@@ -66,6 +66,26 @@ const SELINUX: Boot<'_> = Boot {
     program_timeout: None,
 };
 
+/// What a file system that is no module may differ in: none of it counts on one.
+const PATCHED: Boot<'_> = Boot {
+    name: "patched",
+    flavor: Flavor::Patched,
+    append: &[],
+    programs: Programs::Only(&[
+        "options",
+        "differential",
+        "verity_matrix",
+        "readdir",
+        "attributes",
+        "data_read",
+        "data_map",
+        "handles",
+        "sharing",
+    ]),
+    timeout: Duration::from_secs(15 * 60),
+    program_timeout: None,
+};
+
 /// What looks at memory, locks and lifetimes. Comparisons of whole trees would
 /// take too long: the debug kernel makes system calls thirty times slower.
 const DEBUG: Boot<'_> = Boot {
@@ -129,6 +149,11 @@ pub fn plain(context: &Context, report: &mut Report) -> Result<()> {
 /// The plain kernel with SELinux.
 pub fn selinux(context: &Context, report: &mut Report) -> Result<()> {
     selftests::run(context, report, &SELINUX)
+}
+
+/// The kernel with composefs built in.
+pub fn patched(context: &Context, report: &mut Report) -> Result<()> {
+    selftests::run(context, report, &PATCHED)
 }
 
 /// The debug kernel.

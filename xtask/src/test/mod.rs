@@ -9,6 +9,7 @@ mod host;
 mod hostile;
 mod kunit;
 mod module;
+mod patches;
 mod report;
 mod selftests;
 mod stress;
@@ -72,6 +73,12 @@ const SUITES: &[Suite] = &[
         name: "selinux",
         about: "those that need a kernel with SELinux active",
         run: boots::selinux,
+        part: None,
+    },
+    Suite {
+        name: "patches",
+        about: "the patches for a kernel tree, and some selftests on the kernel they make",
+        run: patches::run,
         part: None,
     },
     Suite {

@@ -131,11 +131,21 @@ fn checkpatch_files(script: &Path, ignored: &str, files: &[PathBuf]) -> Result<(
     if files.is_empty() {
         return Ok(());
     }
-    let checked = Command::new(script)
-        .args(["--no-tree", "--strict", "--terse", "--no-summary", "--file"])
-        .args(["--ignore", ignored])
-        .args(files)
-        .output()?;
+    complaints(
+        Command::new(script)
+            .args(["--no-tree", "--strict", "--terse", "--no-summary", "--file"])
+            .args(["--ignore", ignored])
+            .args(files),
+    )
+}
+
+/// Runs checkpatch; what it says is the error.
+///
+/// # Errors
+///
+/// Also when it cannot be started.
+pub fn complaints(checkpatch: &mut Command) -> Result<()> {
+    let checked = checkpatch.output()?;
     if !checked.status.success() {
         bail!(
             "{}{}",

@@ -96,7 +96,7 @@ impl VmConfig {
         setup::require(context, setup::VM)?;
         let kernel = kernel::make(context, flavor, None)?;
         let guest = guest::make(context)?;
-        let module = with_module
+        let module = (with_module && flavor.takes_module())
             .then(|| module::make(context, &kernel, Lint::Usual))
             .transpose()?;
         Ok(Self {

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The patches with which composefs goes into a kernel tree, and the kernel that
+//! they make.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::boots;
+use super::module;
+use super::report::Report;
+use crate::context::Context;
+use crate::kernel;
+use crate::kernel::Flavor;
+use crate::kernel::Kernel;
+use crate::patches;
+
+/// What checkpatch says of every patch that adds files, of those that nobody has
+/// signed yet, and of SELinux policies, in which words may repeat.
+const IGNORED: &str = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,REPEATED_WORD";
+
+/// Runs the suite.
+///
+/// # Errors
+///
+/// When a guest cannot be made, or did not end well.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    let mut kernel = None;
+    report.check("they apply, and the kernel builds", || {
+        kernel = Some(kernel::make(context, Flavor::Patched, None)?);
+        Ok(())
+    });
+    let Some(kernel) = kernel else {
+        return Ok(());
+    };
+    report.check("checkpatch", || checkpatch(context, &kernel));
+    boots::patched(context, report)
+}
+
+fn checkpatch(context: &Context, kernel: &Kernel) -> Result<()> {
+    let dir = context.cache.run_dir()?;
+    let series = patches::make(context, &kernel.source, dir.path())?;
+    let mut checkpatch = Command::new(kernel.source.join("scripts/checkpatch.pl"));
+    checkpatch
+        .args(["--no-tree", "--terse", "--no-summary", "--ignore", IGNORED])
+        // Without the cover letter.
+        .args(series.iter().skip(1));
+    module::complaints(&mut checkpatch)
+}

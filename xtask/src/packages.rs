@@ -134,7 +134,12 @@ pub const TEST: &[Need] = &[
     need(
         Probe::Program("git"),
         "git",
-        "checking that the seeded defects can be put in",
+        "making patches, and checking that they apply",
+    ),
+    need(
+        Probe::Program("python3"),
+        "python3",
+        "running what is in scripts/",
     ),
 ];
 

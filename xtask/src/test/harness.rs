@@ -3,6 +3,7 @@
 //! The harness itself: a guest that does not end well must not pass, whatever
 //! it has said before.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,6 +14,7 @@ use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::kernel::Flavor;
+use crate::progress::output;
 use crate::vm;
 use crate::vm::Failure;
 use crate::vm::Job;
@@ -86,6 +88,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             matches!(result, Err(Failure::NotBooted(_) | Failure::Panicked(_)))
         })
     });
+    report.check("instructions are counted, function by function", || {
+        counted(context)
+    });
     for (name, line, good) in PROGRAMS {
         report.check(name, || {
             let mut seen = Report::silent();
@@ -105,6 +110,25 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
                 (_, result) => bail!("{passed} passed, {failed} failed, {result:?}"),
             }
         });
+    }
+    Ok(())
+}
+
+/// That scripts/count-instructions sees a system call that does next to nothing.
+fn counted(context: &Context) -> Result<()> {
+    let said = output(
+        Command::new(context.repo.join("scripts/count-instructions"))
+            .arg("__x64_sys_getppid")
+            .arg("exec python3 -c 'import os\nwhile True: os.getppid()'"),
+    )?;
+    let count = said.split_whitespace().next();
+    let count: Option<u32> = count.and_then(|word| word.parse().ok());
+    let functions = ["__x64_sys_getppid", "do_syscall_64"];
+    let seen = functions
+        .iter()
+        .all(|name| said.contains(&format!("  {name}\n")));
+    if !seen || !count.is_some_and(|count| (20..1000).contains(&count)) {
+        bail!("it said:\n{said}");
     }
     Ok(())
 }

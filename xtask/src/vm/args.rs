@@ -54,6 +54,10 @@ pub struct VmArgs {
     #[arg(long, value_name = "KERNEL_ARGS", allow_hyphen_values = true)]
     pub append: Vec<String>,
 
+    /// More for QEMU's command line, a word each
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    pub qemu: Vec<String>,
+
     /// Boots without the module
     #[arg(long)]
     pub no_module: bool,
@@ -91,6 +95,7 @@ impl VmArgs {
         config.icount = self.icount;
         config.accel = self.accel;
         config.append = self.append;
+        config.qemu = self.qemu;
     }
 }
 
@@ -163,6 +168,7 @@ pub fn qemu(
         };
         line.device(&format!("{kind},chardev={name},name={name}"));
     }
+    line.words.extend(config.qemu.iter().cloned());
     line.words
 }
 

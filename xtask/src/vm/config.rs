@@ -82,6 +82,8 @@ pub struct VmConfig {
     pub boot_timeout: Duration,
     /// More words for the kernel's command line.
     pub append: Vec<String>,
+    /// More words for QEMU's command line.
+    pub qemu: Vec<String>,
     /// Name of the console's log.
     pub log_name: String,
 }
@@ -126,6 +128,7 @@ impl VmConfig {
             timeout: None,
             boot_timeout,
             append: Vec::new(),
+            qemu: Vec::new(),
             log_name: "console".to_owned(),
         }
     }

@@ -37,6 +37,7 @@ impl Node {
     /// [`Corrupt`] where the data is not in the image, or inline data crosses a block.
     ///
     /// C header: `fs/erofs/data.c`: `erofs_map_blocks()`
+    #[inline]
     pub(super) fn extent(&self, offset: u64) -> Result<Extent, Corrupt> {
         let Some(len @ 1..) = self.size().checked_sub(offset) else {
             return Err(Corrupt::new("read beyond the end of data", self.pos()?));

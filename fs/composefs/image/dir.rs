@@ -224,20 +224,34 @@ impl<'b> Block<'b> {
 /// The names of a block that were found to have neither a NUL nor a slash, all at once. Those of a
 /// block that is right are one behind the other, and to look at each takes three times as long.
 struct CleanNames<'b> {
-    /// The block up to the end of the last one.
+    /// The block up to the end of the last one; nothing if one is not as it must be.
     bytes: &'b [u8],
+    /// Where the last one ends.
+    end: usize,
 }
 
 impl<'b> CleanNames<'b> {
-    /// Looks at the names from that of `first` on, up to `end`. Where one is not as it must be, the
-    /// result is empty.
-    fn new(block: &Block<'b>, first: Option<&RawDirent>, end: usize) -> Self {
-        let first = first.map_or(0, RawDirent::start);
-        let is_clean = |bytes: &&[u8]| bytes.get(first..).is_some_and(name::is_clean);
-        let bytes = block.bytes.get(..end);
-        let bytes = bytes.filter(|bytes| first >= block.names && is_clean(bytes));
+    /// Looks at the names of `dirents`, which are the last ones of the block.
+    fn new(block: &Block<'b>, dirents: &[RawDirent]) -> Self {
+        let (Some(first), Some(last)) = (dirents.first(), dirents.last()) else {
+            return Self { bytes: &[], end: 0 };
+        };
+        let is_clean = |bytes: &[u8]| {
+            let names = bytes.get(first.start()..).unwrap_or(&[0]);
+            first.start() >= block.names && name::is_clean(names)
+        };
+        // Where there is no padding, the last one ends with the block.
+        if block.bytes.last() != Some(&0) && is_clean(block.bytes) {
+            return Self {
+                bytes: block.bytes,
+                end: block.bytes.len(),
+            };
+        }
+        let end = block.last_end(last);
+        let bytes = block.bytes.get(..end).filter(|bytes| is_clean(bytes));
         Self {
             bytes: bytes.unwrap_or_default(),
+            end,
         }
     }
 
@@ -354,13 +368,12 @@ impl<S: Source> Image<S> {
             let index = block_offset(*pos).div_ceil(DIRENT_SIZE);
             *pos = start.saturating_add(index.saturating_mul(DIRENT_SIZE));
             let mut rest = block.dirents.get(to_usize(index)..).unwrap_or_default();
-            let names_end = rest.last().map_or(0, |last| block.last_end(last));
-            let clean = CleanNames::new(&block, rest.first(), names_end);
+            let clean = CleanNames::new(&block, rest);
             let mut name_start = rest.first().map_or(0, RawDirent::start);
             // Each step takes the next entry, and a block has 341 at most.
             while let Some((dirent, behind)) = rest.split_first() {
                 let start = name_start;
-                let end = behind.first().map_or(names_end, RawDirent::start);
+                let end = behind.first().map_or(clean.end, RawDirent::start);
                 let name = match clean.name(start, end) {
                     Some(name) => name,
                     None => block.clean_name_at(start, end)?,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names of directory entries, eight bytes at a time.
+//! Names of directory entries, eight or sixteen bytes at a time.
 //!
 //! Every entry that readdir gives and every step of a lookup comes here, and names are short: a
 //! loop over bytes, or a call of `memcmp()`, takes longer than all else that is done with them.
@@ -26,7 +26,7 @@ const fn zeros(word: u64) -> u64 {
 }
 
 /// Returns a word in which no byte has its high bit set if those of `word` are ASCII, and neither a
-/// NUL nor a slash. If one of them is, some byte has.
+/// NUL nor a slash. If one of them is a NUL or a slash, some byte has.
 const fn suspect(word: [u8; WIDE]) -> u128 {
     const ONES: u128 = u128::from_ne_bytes([0x01; WIDE]);
     const SLASHES: u128 = u128::from_ne_bytes([b'/'; WIDE]);

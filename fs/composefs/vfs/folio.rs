@@ -12,7 +12,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    page::PAGE_MASK,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -98,7 +98,7 @@ impl CachedPage {
     #[inline]
     pub(super) fn bytes<'a>(self, pos: u64, max: u64) -> Bytes<'a> {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
-        let offset = usize::try_from(pos & !(PAGE_MASK as u64)).unwrap_or(0);
+        let offset = usize::try_from(pos & IN_PAGE).unwrap_or(0);
         let in_block = BLOCK_SIZE.saturating_sub(offset % BLOCK_SIZE);
         let me = ManuallyDrop::new(self);
         // INVARIANT: The reference is that of `self`. A page is one block or more, so that the rest
@@ -133,6 +133,9 @@ pub struct Bytes<'a> {
     len: usize,
     _mapping: PhantomData<&'a ()>,
 }
+
+/// The bits of an offset in a file that tell where it is in its page.
+const IN_PAGE: u64 = PAGE_SIZE as u64 - 1;
 
 /// Unit in which [`Bytes`] are handed out, whatever the size of the folio behind them.
 const BLOCK_SIZE: usize = 4096;

@@ -383,9 +383,9 @@ void composefs_helper_file_read_afresh(struct file *file)
 
 /*
  * Reads from @file what @iocb asks of the file that it backs, with the rights of
- * @cred. A read through the page cache is over when it returns, so it takes no
- * kiocb that lasts longer, as one that backing_file_read_iter() makes for a read
- * that is asynchronous.
+ * @cred. The kiocb is one that nobody is to be told of, so that whatever the file
+ * system does, it is over when this returns: one on the stack will do. @iocb may
+ * be asynchronous. Most reads are through a page cache, and would not be.
  */
 ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
 					  struct iov_iter *iter,

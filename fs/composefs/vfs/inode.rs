@@ -222,7 +222,7 @@ pub struct Attributes {
     pub mtime: i64,
     /// Nanoseconds of `mtime`.
     pub mtime_nsec: u32,
-    /// Whether it is known to have no access control list.
+    /// Whether it is known to have no access control list that counts.
     pub no_acl: bool,
     /// What [`Inode::hint`] is at first.
     pub hint: usize,

@@ -240,6 +240,19 @@ def copy_up(test: ktap.Test) -> None:
                    "the lower file has changed")
 
 
+@suite.test("the access time of a file that was copied moves again")
+def access_time(test: ktap.Test) -> None:
+    """That of composefs's own does not, and says so where an inode of
+    overlayfs does not take it over."""
+    with composefs() as top, layers.overlay(lower_of(top)) as merged:
+        path = Path(merged.top, "etc/services")
+        with open(path, "ab") as writer:
+            writer.write(b"more")
+        before = path.stat().st_atime_ns
+        path.read_bytes()
+        test.check(path.stat().st_atime_ns > before, "it stands still")
+
+
 @suite.test("two images are two layers")
 def two_images(test: ktap.Test) -> None:
     other = matrix.image()

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use anyhow::bail;
 use clap::Parser;
 use clap::Subcommand;
 
@@ -79,9 +78,9 @@ enum Task {
     },
     /// Writes the patches that bring composefs into a kernel tree
     Patches {
-        /// Where to
-        #[arg(value_name = "DIR", default_value = "target/patches")]
-        dir: PathBuf,
+        /// Where to; else to target/patches in the clone
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
         /// The Linux tree that they are for
         #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
         source: Option<PathBuf>,
@@ -129,11 +128,6 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let kernel = kernel::make(&context, flavor, source.as_deref())?;
             println!("{}", kernel.image.display());
         }
-        Task::Module { flavor, .. } if !flavor.takes_module() => {
-            bail!(
-                "composefs is built into this kernel; `cargo xtask kernel --flavor patched` builds it"
-            );
-        }
         Task::Module { flavor, clippy } => {
             let kernel = kernel::make(&context, flavor, None)?;
             let module = module::make(&context, &kernel, module::Lint::from_flag(clippy))?;
@@ -141,6 +135,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Task::Patches { dir, source } => {
             let source = Source::ready(&context, source.as_deref())?;
+            let dir = dir.unwrap_or_else(|| context.repo.join("target/patches"));
             patches::run(&context, &source.dir, &dir)?;
         }
         Task::Guest => println!("{}", guest::make(&context)?.root.display()),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's kernel: unpatched, configured by the fragments in
-//! scripts/config, built once for each source, configuration and toolchain.
+//! The guest's kernel: unpatched unless that is asked for, configured by the
+//! fragments in scripts/config, built once for each source, configuration and
+//! toolchain.
 
 use std::env;
 use std::fs;
@@ -16,6 +17,7 @@ use anyhow::bail;
 
 use crate::cache::Entry;
 use crate::cache::Key;
+use crate::cache::Lock;
 use crate::context::Context;
 use crate::packages::path_with_sbin;
 use crate::patched;
@@ -84,7 +86,8 @@ pub struct Kernel {
 /// Builds the kernel unless it is there. `own` is a person's own tree.
 ///
 /// A directory named by `COMPOSEFS_KERNEL_BUILD` is taken as it is, as a
-/// finished build of whatever flavor was asked for.
+/// finished build of whatever flavor was asked for; the patched kernel is made
+/// from it.
 ///
 /// # Errors
 ///
@@ -104,7 +107,7 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
     if job.entry.is_complete() && !job.source.own {
         return Ok(job.kernel());
     }
-    let _lock = context.cache.lock(&format!("kernel-{}", job.key))?;
+    let _lock = lock(context, &job.key)?;
     if job.entry.is_complete() && !job.source.own {
         return Ok(job.kernel());
     }
@@ -121,6 +124,15 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
     job.entry.complete()?;
     step.done();
     Ok(job.kernel())
+}
+
+/// Keeps others from building the kernel of this key.
+///
+/// # Errors
+///
+/// When there is no lock to be had.
+pub fn lock(context: &Context, key: &str) -> Result<Lock> {
+    context.cache.lock(&format!("kernel-{key}"))
 }
 
 /// Configures the kernel in a directory of its own and checks the result.
@@ -282,7 +294,7 @@ fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
         key,
     };
     if !entry.is_complete() {
-        let _lock = context.cache.lock(&format!("kernel-{}", kernel.key))?;
+        let _lock = lock(context, &kernel.key)?;
         entry.start_over()?;
         let step = Step::begin(
             "installing the kernel's modules",

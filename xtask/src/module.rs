@@ -77,6 +77,12 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
             source.display()
         );
     }
+    if !kernel.flavor.takes_module() {
+        bail!(
+            "composefs is built into the {} kernel",
+            kernel.flavor.name()
+        );
+    }
     let objects = output_dir(context, kernel, lint)?;
     let tools = Toolchain::ready(context)?;
     let _lock = context.cache.lock(&format!("module-{}", kernel.key))?;

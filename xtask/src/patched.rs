@@ -9,6 +9,8 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -21,6 +23,8 @@ use crate::kernel::Kernel;
 use crate::patches;
 use crate::progress::Step;
 use crate::progress::in_namespace;
+use crate::progress::output;
+use crate::progress::without_repository;
 use crate::toolchain::Toolchain;
 
 /// Says which patches the image was built with.
@@ -32,14 +36,18 @@ const BUILD: &str = r#"
 set -e
 cover() {
 	mkdir -p "$WORK/$1/upper" "$WORK/$1/work"
+	cd "$2"
 	mount -t overlay "composefs-$1" "$2" \
-		-o "lowerdir=$2,upperdir=$WORK/$1/upper,workdir=$WORK/$1/work"
+		-o "lowerdir=.,upperdir=$WORK/$1/upper,workdir=$WORK/$1/work$OPTIONS"
 }
+# What overlayfs leaves there, only root could remove.
+trap 'chmod -f 0700 "$WORK"/*/work/work || true' EXIT
 cover source "$SOURCE"
 cover build "$BUILD"
 cd "$SOURCE"
 # Above the tree may be a repository, of which it is no part.
-export GIT_CEILING_DIRECTORIES="$(dirname "$SOURCE")"
+GIT_CEILING_DIRECTORIES=$(dirname "$SOURCE")
+export GIT_CEILING_DIRECTORIES GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 for patch in "$PATCHES"/0*-*.patch; do
 	case $patch in
 	*/0000-*) ;;
@@ -48,9 +56,13 @@ for patch in "$PATCHES"/0*-*.patch; do
 done
 scripts/config --file "$BUILD/.config" --enable COMPOSEFS_FS
 "$@" olddefconfig
-grep -qx CONFIG_COMPOSEFS_FS=y "$BUILD/.config"
+if ! grep -qx CONFIG_COMPOSEFS_FS=y "$BUILD/.config"; then
+	echo "CONFIG_COMPOSEFS_FS=y is not taken: something that it needs is not built in" >&2
+	exit 1
+fi
 "$@" bzImage
-cp "$BUILD/arch/x86/boot/bzImage" "$IMAGE"
+cp "$BUILD/arch/x86/boot/bzImage" "$IMAGE.new"
+mv "$IMAGE.new" "$IMAGE"
 "#;
 
 /// Builds the kernel unless it is there. `own` is a person's own tree.
@@ -66,6 +78,7 @@ pub fn make(context: &Context, own: Option<&Path>) -> Result<Kernel> {
         .of_clone("patched", &context.repo)?
         .join(&plain.key);
     let series = dir.join("patches");
+    let (plain_key, plain_image) = (plain.key.clone(), plain.image.clone());
     let kernel = Kernel {
         flavor: Flavor::Patched,
         image: dir.join("bzImage"),
@@ -73,23 +86,61 @@ pub fn make(context: &Context, own: Option<&Path>) -> Result<Kernel> {
         ..plain
     };
     let _lock = context.cache.lock(&format!("kernel-{}", kernel.key))?;
+    // Nobody is to build it again while it lies below the overlay.
+    let _plain = kernel::lock(context, &plain_key)?;
     let patches = patches::make(context, &kernel.source, &series)?;
-    let identity = identity(&patches)?;
+    let identity = identity(&plain_image, &patches)?;
     let stamp = dir.join(STAMP);
     if kernel.image.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == identity) {
         return Ok(kernel);
+    }
+    if stamp.exists() {
+        fs::remove_file(&stamp)?;
     }
     build(context, &kernel, &series)?;
     fs::write(&stamp, identity).with_context(|| stamp.display().to_string())?;
     Ok(kernel)
 }
 
-fn identity(patches: &[PathBuf]) -> Result<String> {
-    let mut key = Key::default();
+/// What a build depends on: the plain kernel, which may be a person's own and
+/// change, and the patches.
+fn identity(plain: &Path, patches: &[PathBuf]) -> Result<String> {
+    let age = fs::metadata(plain)?.modified()?;
+    let mut key = Key::default().with("plain", format!("{:?}", age.duration_since(UNIX_EPOCH)));
     for patch in patches {
         key = key.with("patch", fs::read(patch)?);
     }
     Ok(key.finish())
+}
+
+/// Whether this machine lets us cover a directory, as [`make`] does.
+///
+/// # Errors
+///
+/// What it says if not.
+pub fn can_cover(context: &Context) -> Result<()> {
+    let work = context.cache.run_dir()?;
+    let mut command = in_namespace(CAN_COVER, &Command::new("true"));
+    command.env("WORK", work.path()).env("OPTIONS", options());
+    output(&mut command).map(drop)
+}
+
+const CAN_COVER: &str = r#"
+set -e
+cd "$WORK"
+mkdir lower upper work
+cd lower
+trap 'chmod -f 0700 "$WORK/work/work" || true' EXIT
+mount -t overlay composefs-test "$WORK/lower" \
+	-o "lowerdir=.,upperdir=$WORK/upper,workdir=$WORK/work$OPTIONS"
+"#;
+
+/// Who is not root may not set the xattrs that overlayfs uses by default.
+fn options() -> &'static str {
+    match rustix::process::geteuid().is_root() {
+        true => "",
+        false => ",userxattr",
+    }
 }
 
 fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
@@ -100,11 +151,12 @@ fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
     let mut make = Toolchain::ready(context)?.make();
     make.arg("-C").arg(&kernel.build);
     let mut command = in_namespace(BUILD, &make);
-    command
+    without_repository(&mut command)
         .env("SOURCE", &kernel.source)
         .env("BUILD", &kernel.build)
         .env("PATCHES", series)
         .env("WORK", work.path())
+        .env("OPTIONS", options())
         .env("IMAGE", &kernel.image);
     step.run(&mut command)?;
     step.done();

@@ -3,7 +3,6 @@
 //! The patches with which composefs goes into a kernel tree: a series that can
 //! be mailed, and that the guest's patched kernel is built from.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use anyhow::bail;
 
 use crate::context::Context;
 use crate::progress::output;
+use crate::progress::without_repository;
 
 /// Where the programs of tests/selftests are in a kernel tree.
 pub const SELFTESTS: &str = "tools/testing/selftests/filesystems/composefs";
@@ -142,46 +142,71 @@ pub fn run(context: &Context, source: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the series for the kernel at `source`, in an empty directory or one
-/// that has an older series. Returns the patches in their order, the cover
-/// letter first. The same clone gives the same bytes.
+/// Makes the series for the kernel at `source`, in a directory where nothing but
+/// an older series is. Returns the patches in their order, the cover letter first.
+/// The same clone gives the same bytes.
 ///
 /// # Errors
 ///
-/// When the kernel has not the lines that patches go by, or git fails.
+/// When the directory has other patches, the kernel has not the lines that ours
+/// go by, or git fails.
 pub fn make(context: &Context, source: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    for old in series(dir)? {
-        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    let old = series(dir)?;
+    if old.first().is_some_and(|first| !is_ours(first)) {
+        bail!(
+            "{} has patches of others; name another directory",
+            dir.display()
+        );
     }
     let work = context.cache.run_dir()?;
-    let git = Git::new(context, work.path())?;
-    for line in PATCHES.iter().flat_map(|patch| patch.lines) {
-        copy(source, Path::new(line.file), git.tree, Path::new(line.file))?;
+    let made = work.path().join("series");
+    write(context, source, &work.path().join("tree"), &made)?;
+    for path in old {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
-    git.run(["init", "--quiet", "--initial-branch=composefs"])?;
-    git.run(["config", "branch.composefs.description", COVER])?;
+    for path in series(&made)? {
+        let name = path.file_name().context("a patch without a name")?;
+        fs::copy(&path, dir.join(name)).with_context(|| format!("to {}", dir.display()))?;
+    }
+    series(dir)
+}
+
+/// Whether a file is the cover letter of an older series.
+fn is_ours(first: &Path) -> bool {
+    let subject = COVER.lines().next().unwrap_or_default();
+    fs::read_to_string(first).is_ok_and(|text| text.contains(subject))
+}
+
+/// Makes the series in an empty repository.
+fn write(context: &Context, source: &Path, tree: &Path, made: &Path) -> Result<()> {
+    fs::create_dir(tree)?;
+    let git = Git::new(context, tree)?;
+    for line in PATCHES.iter().flat_map(|patch| patch.lines) {
+        copy(source, Path::new(line.file), tree, Path::new(line.file))?;
+    }
+    git.run(&["init", "--quiet", "--initial-branch=composefs"])?;
+    git.run(&["config", "branch.composefs.description", COVER])?;
     git.commit("the kernel")?;
-    git.run(["tag", "kernel"])?;
+    git.run(&["tag", "kernel"])?;
     for patch in PATCHES {
         for (from, to) in patch.adds {
             for file in files(context, from)? {
                 let inside = file.strip_prefix(from).unwrap_or(&file);
-                // A file's path has no end that joins it to itself.
+                // A file's own path has nothing inside.
                 let target = match inside.as_os_str().is_empty() {
                     true => PathBuf::from(to),
                     false => Path::new(to).join(inside),
                 };
-                copy(&context.repo, &file, git.tree, &target)?;
+                copy(&context.repo, &file, tree, &target)?;
             }
         }
         for line in patch.lines {
-            insert(&git.tree.join(line.file), line, &git.author())?;
+            insert(&tree.join(line.file), line, &git.author())?;
         }
         git.commit(patch.message)?;
     }
-    let output = env::current_dir()?.join(dir);
-    git.run([
+    git.run(&[
         "format-patch",
         "--quiet",
         "--cover-letter",
@@ -189,10 +214,9 @@ pub fn make(context: &Context, source: &Path, dir: &Path) -> Result<Vec<PathBuf>
         "--no-signature",
         "--zero-commit",
         "--output-directory",
-        &output.to_string_lossy(),
+        &made.to_string_lossy(),
         "kernel",
-    ])?;
-    series(dir)
+    ])
 }
 
 /// The patches that are in a directory, in their order.
@@ -210,10 +234,10 @@ fn series(dir: &Path) -> Result<Vec<PathBuf>> {
 /// that git is to ignore.
 fn files(context: &Context, path: &str) -> Result<Vec<PathBuf>> {
     let listed = output(
-        Command::new("git")
+        without_repository(&mut Command::new("git"))
             .current_dir(&context.repo)
-            .args(["ls-files", "-z", "--cached", "--others"])
-            .args(["--exclude-standard", "--deduplicate", "--", path]),
+            .args(["ls-files", "-z", "--cached", "--others", "--deduplicate"])
+            .args(["--exclude-per-directory=.gitignore", "--", path]),
     )?;
     let files: Vec<PathBuf> = listed
         .split_terminator('\0')
@@ -261,11 +285,11 @@ struct Git<'a> {
 
 impl<'a> Git<'a> {
     fn new(context: &Context, tree: &'a Path) -> Result<Self> {
-        let last = output(Command::new("git").current_dir(&context.repo).args([
-            "log",
-            "-1",
-            "--format=%an%n%ae%n%aI",
-        ]))?;
+        let last = output(
+            without_repository(&mut Command::new("git"))
+                .current_dir(&context.repo)
+                .args(["log", "-1", "--format=%an%n%ae%n%aI"]),
+        )?;
         let [name, mail, date] = last.lines().collect::<Vec<_>>()[..] else {
             bail!("the clone's last commit has no author");
         };
@@ -288,13 +312,15 @@ impl<'a> Git<'a> {
         format!("{name} <{mail}>")
     }
 
-    fn run<const N: usize>(&self, arguments: [&str; N]) -> Result<()> {
+    fn run(&self, arguments: &[&str]) -> Result<()> {
         output(
-            Command::new("git")
+            without_repository(&mut Command::new("git"))
                 .current_dir(self.tree)
                 // A person's own settings would change what comes out.
                 .env("GIT_CONFIG_GLOBAL", "/dev/null")
                 .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_ATTR_NOSYSTEM", "1")
+                .args(["-c", "core.attributesFile=/dev/null"])
                 .envs(self.who.iter().map(|(variable, value)| (variable, value)))
                 .args(arguments),
         )
@@ -302,8 +328,8 @@ impl<'a> Git<'a> {
     }
 
     fn commit(&self, message: &str) -> Result<()> {
-        self.run(["add", "--all"])?;
-        self.run(["commit", "--quiet", "--message", message])
+        self.run(&["add", "--all", "--force"])?;
+        self.run(&["commit", "--quiet", "--message", message])
     }
 }
 
@@ -323,6 +349,16 @@ mod tests {
         fs::write(&file, "a\nb\nd\nbb\n")?;
         insert(file.path(), &LINE, "me")?;
         assert_eq!(fs::read_to_string(&file)?, "a\nb\nc me\nd\nbb\n");
+        Ok(())
+    }
+
+    #[test]
+    fn patches_of_others_are_not_ours() -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(&file, "Subject: [PATCH] fix a typo\n")?;
+        assert!(!is_ours(file.path()));
+        fs::write(&file, format!("Subject: [PATCH 0/5] {COVER}"))?;
+        assert!(is_ours(file.path()));
         Ok(())
     }
 

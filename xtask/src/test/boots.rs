@@ -72,7 +72,7 @@ const PATCHED: Boot<'_> = Boot {
     flavor: Flavor::Patched,
     append: &[],
     programs: Programs::Only(&[
-        "options",
+        "basedir",
         "differential",
         "verity_matrix",
         "readdir",

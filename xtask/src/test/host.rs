@@ -14,6 +14,8 @@ use super::report::Report;
 use crate::context::Context;
 use crate::progress::Step;
 use crate::progress::tail;
+use crate::progress::without_repository;
+use crate::setup;
 
 /// Runs the suite.
 ///
@@ -21,6 +23,7 @@ use crate::progress::tail;
 ///
 /// When cargo cannot be started.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    setup::require(context, setup::TEST)?;
     plain(context, report, "rustfmt", &["fmt", "--all", "--check"], "")?;
     plain(
         context,
@@ -69,7 +72,7 @@ fn defects(context: &Context) -> Result<()> {
         bail!("there are none");
     }
     for patch in patches {
-        let done = Command::new("git")
+        let done = without_repository(&mut Command::new("git"))
             .current_dir(&context.repo)
             .args(["apply", "--check"])
             .arg(&patch)

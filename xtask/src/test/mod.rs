@@ -22,7 +22,6 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::context::Context;
-use crate::setup;
 use crate::signals;
 use report::Report;
 
@@ -134,7 +133,6 @@ pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
             bail!("the suite \"{name}\" runs as a whole only");
         }
     }
-    setup::require(context, setup::TEST)?;
     let mut report = Report::new(env::var_os(NO_SKIP).is_some());
     for suite in SUITES {
         if names.is_empty() {

@@ -14,7 +14,9 @@ use crate::context::Context;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
+use crate::patched;
 use crate::patches;
+use crate::setup;
 
 /// What checkpatch says of every patch that adds files, of those that nobody has
 /// signed yet, and of SELinux policies, in which words may repeat.
@@ -26,6 +28,14 @@ const IGNORED: &str = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,REPEATED_WORD";
 ///
 /// When a guest cannot be made, or did not end well.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    setup::require(context, setup::TEST)?;
+    if let Err(error) = patched::can_cover(context) {
+        report.skip(
+            "patches",
+            &format!("nobody can cover a directory here: {error:#}"),
+        );
+        return Ok(());
+    }
     let mut kernel = None;
     report.check("they apply, and the kernel builds", || {
         kernel = Some(kernel::make(context, Flavor::Patched, None)?);

@@ -14,6 +14,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -22,8 +24,12 @@ use rustix::fs::flock;
 use sha2::Digest;
 use sha2::Sha256;
 
-/// Names the stamp in an entry's directory.
+/// Names the stamp in an entry's directory. Its age is the time since the entry
+/// was used.
 const STAMP: &str = ".complete";
+
+/// How long an entry that nobody uses is kept.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The root of all that xtask keeps between runs.
 #[derive(Clone)]
@@ -95,7 +101,7 @@ impl Cache {
         for path in old.iter().take(old.len().saturating_sub(KEPT - 1)) {
             let _ = fs::remove_file(path);
         }
-        let now = std::time::SystemTime::now()
+        let now = SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         // Two guests may run at once.
@@ -250,9 +256,17 @@ impl Entry {
         &self.path
     }
 
-    /// Whether it was finished.
+    /// Whether it was finished. Who asks is about to use it.
     pub fn is_complete(&self) -> bool {
-        self.path.join(STAMP).exists()
+        let stamp = self.path.join(STAMP);
+        if !stamp.exists() {
+            return false;
+        }
+        // In a cache that cannot be written to nothing is removed either.
+        if let Ok(stamp) = File::options().append(true).open(stamp) {
+            let _ = stamp.set_modified(SystemTime::now());
+        }
+        true
     }
 
     /// Makes the directory, keeping what an interrupted build left in it.
@@ -282,14 +296,31 @@ impl Entry {
         self.resume()
     }
 
-    /// Says that all is there.
+    /// Says that all is there. Others of its kind that nobody has used for long
+    /// are removed: an entry of another key has taken their place.
     ///
     /// # Errors
     ///
     /// When the stamp cannot be written.
     pub fn complete(&self) -> Result<()> {
         fs::write(self.path.join(STAMP), "")
-            .with_context(|| format!("cannot finish {}", self.path.display()))
+            .with_context(|| format!("cannot finish {}", self.path.display()))?;
+        self.remove_old();
+        Ok(())
+    }
+
+    fn remove_old(&self) {
+        let kind = self.path.parent().map(fs::read_dir);
+        for entry in kind.into_iter().flatten().flatten().flatten() {
+            let stamp = entry.path().join(STAMP);
+            let used = fs::metadata(&stamp).and_then(|stamp| stamp.modified());
+            let old = used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age > KEPT));
+            // Without its stamp first: what is left of it is not to be believed.
+            if old && fs::remove_file(&stamp).is_ok() {
+                // What stays is in nobody's way.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
@@ -350,6 +381,36 @@ mod tests {
         fs::remove_dir(one)?;
         assert_eq!(cache.of_clone("kind", two)?, of_two);
         assert!(of_two.exists() && !of_one.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_that_nobody_uses_goes_when_another_one_comes() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let entry = |key: &str| Entry {
+            path: dir.path().join("kind").join(key),
+        };
+        let age = |key: &str| -> Result<()> {
+            let stamp = File::options()
+                .append(true)
+                .open(entry(key).path.join(STAMP))?;
+            Ok(stamp.set_modified(SystemTime::now() - 2 * KEPT)?)
+        };
+        for key in ["used", "unused", "recent", "unfinished"] {
+            entry(key).resume()?;
+        }
+        for key in ["used", "unused", "recent"] {
+            entry(key).complete()?;
+        }
+        age("used")?;
+        age("unused")?;
+        assert!(entry("used").is_complete());
+        entry("new").resume()?;
+        entry("new").complete()?;
+        for key in ["used", "recent", "unfinished", "new"] {
+            assert!(entry(key).path.exists(), "{key} is gone");
+        }
+        assert!(!entry("unused").path.exists());
         Ok(())
     }
 

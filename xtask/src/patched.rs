@@ -35,13 +35,13 @@ const STAMP: &str = "series";
 const BUILD: &str = r#"
 set -e
 cover() {
-	mkdir -p "$WORK/$1/upper" "$WORK/$1/work"
+	mkdir -p "$WORK/$1/upper" "$WORK/$1/workdir"
 	cd "$2"
 	mount -t overlay "composefs-$1" "$2" \
-		-o "lowerdir=.,upperdir=$WORK/$1/upper,workdir=$WORK/$1/work$OPTIONS"
+		-o "lowerdir=.,upperdir=$WORK/$1/upper,workdir=$WORK/$1/workdir$OPTIONS"
 }
 # What overlayfs leaves there, only root could remove.
-trap 'chmod -f 0700 "$WORK"/*/work/work || true' EXIT
+trap 'chmod -f 0700 "$WORK"/*/workdir/work || true' EXIT
 cover source "$SOURCE"
 cover build "$BUILD"
 cd "$SOURCE"
@@ -128,11 +128,11 @@ pub fn can_cover(context: &Context) -> Result<()> {
 const CAN_COVER: &str = r#"
 set -e
 cd "$WORK"
-mkdir lower upper work
+mkdir lower upper workdir
 cd lower
-trap 'chmod -f 0700 "$WORK/work/work" || true' EXIT
+trap 'chmod -f 0700 "$WORK/workdir/work" || true' EXIT
 mount -t overlay composefs-test "$WORK/lower" \
-	-o "lowerdir=.,upperdir=$WORK/upper,workdir=$WORK/work$OPTIONS"
+	-o "lowerdir=.,upperdir=$WORK/upper,workdir=$WORK/workdir$OPTIONS"
 "#;
 
 /// Who is not root may not set the xattrs that overlayfs uses by default.

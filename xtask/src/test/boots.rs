@@ -74,12 +74,10 @@ const PATCHED: Boot<'_> = Boot {
     programs: Programs::Only(&[
         "basedir",
         "differential",
-        "verity_matrix",
         "readdir",
         "attributes",
         "data_read",
         "data_map",
-        "handles",
         "sharing",
     ]),
     timeout: Duration::from_secs(15 * 60),

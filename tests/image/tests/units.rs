@@ -367,6 +367,14 @@ fn dirents() {
         }
         assert!(!matches!(image.lookup(&node, b"x"), Ok(Some(_))));
     }
+    // The last one ends at a NUL, whatever is behind that.
+    for data in [&b"abc\0d"[..], b"abc\0/", b"abc\0\0", b"abc"] {
+        let (image, node) = directory(&[(36, 1), (37, 1), (38, 1)], data, 36 + data.len());
+        let (seen, words, _) = names(&image, &node);
+        assert_eq!(words, "accepted", "{data:?}");
+        assert_eq!(seen, [b"a", b"b", b"c"], "{data:?}");
+        assert!(matches!(image.lookup(&node, b"c"), Ok(Some(_))));
+    }
     // A name that starts among the entries is seen by who starts there.
     let (image, node) = directory(&[(36, 1), (12, 1), (38, 1)], b"abc", 39);
     let mut pos = 12;

@@ -383,9 +383,9 @@ void composefs_helper_file_read_afresh(struct file *file)
 
 /*
  * Reads from @file what @iocb asks of the file that it backs, with the rights of
- * @cred. The kiocb is one that nobody is to be told of, so that whatever the file
- * system does, it is over when this returns: one on the stack will do. @iocb may
- * be asynchronous. Most reads are through a page cache, and would not be.
+ * @cred, but not past the page cache. Without ->ki_complete a kiocb is synchronous:
+ * the file system is done with it when ->read_iter returns, also where @iocb is
+ * asynchronous, so that it may be on the stack.
  */
 ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
 					  struct iov_iter *iter,

@@ -13,6 +13,7 @@ mod cli;
 mod context;
 mod demo;
 mod fixtures;
+mod git;
 mod guest;
 mod guest_program;
 mod kernel;

@@ -17,14 +17,13 @@ use anyhow::Result;
 
 use crate::cache::Key;
 use crate::context::Context;
+use crate::git::forget_repository;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::patches;
 use crate::progress::Step;
-use crate::progress::in_namespace;
 use crate::progress::output;
-use crate::progress::without_repository;
 use crate::toolchain::Toolchain;
 
 /// Says which patches the image was built with.
@@ -88,6 +87,10 @@ pub fn make(context: &Context, own: Option<&Path>) -> Result<Kernel> {
     let _lock = context.cache.lock(&format!("kernel-{}", kernel.key))?;
     // Nobody is to build it again while it lies below the overlay.
     let _plain = kernel::lock(context, &plain_key)?;
+    if series.exists() {
+        // It may be one that the clone's patches have outgrown.
+        fs::remove_dir_all(&series)?;
+    }
     let patches = patches::make(context, &kernel.source, &series)?;
     let identity = identity(&plain_image, &patches)?;
     let stamp = dir.join(STAMP);
@@ -151,7 +154,8 @@ fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
     let mut make = Toolchain::ready(context)?.make();
     make.arg("-C").arg(&kernel.build);
     let mut command = in_namespace(BUILD, &make);
-    without_repository(&mut command)
+    forget_repository(&mut command);
+    command
         .env("SOURCE", &kernel.source)
         .env("BUILD", &kernel.build)
         .env("PATCHES", series)
@@ -161,4 +165,23 @@ fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
     step.run(&mut command)?;
     step.done();
     Ok(())
+}
+
+/// A command that runs a script of the shell, with `words` as its arguments, where
+/// it may mount what nobody else sees: in namespaces of its own.
+fn in_namespace(script: &str, words: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["sh", "-c", script, "sh"]);
+    command.arg(words.get_program()).args(words.get_args());
+    for (name, value) in words.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
 }

@@ -6,18 +6,17 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
 use crate::context::Context;
+use crate::git::git;
 use crate::progress::output;
-use crate::progress::without_repository;
 
 /// Where the programs of tests/selftests are in a kernel tree.
-pub const SELFTESTS: &str = "tools/testing/selftests/filesystems/composefs";
+const SELFTESTS: &str = "tools/testing/selftests/filesystems/composefs";
 
 /// One patch.
 struct Patch {
@@ -153,10 +152,10 @@ pub fn run(context: &Context, source: &Path, dir: &Path) -> Result<()> {
 pub fn make(context: &Context, source: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let old = series(dir)?;
-    if old.first().is_some_and(|first| !is_ours(first)) {
+    if let Some(other) = old.iter().find(|patch| !is_ours(patch)) {
         bail!(
-            "{} has patches of others; name another directory",
-            dir.display()
+            "{} is no patch of ours; name another directory",
+            other.display()
         );
     }
     let work = context.cache.run_dir()?;
@@ -172,10 +171,17 @@ pub fn make(context: &Context, source: &Path, dir: &Path) -> Result<Vec<PathBuf>
     series(dir)
 }
 
-/// Whether a file is the cover letter of an older series.
-fn is_ours(first: &Path) -> bool {
-    let subject = COVER.lines().next().unwrap_or_default();
-    fs::read_to_string(first).is_ok_and(|text| text.contains(subject))
+/// Whether a file is of an older series, by its subject.
+fn is_ours(file: &Path) -> bool {
+    let messages = PATCHES.iter().map(|patch| patch.message);
+    let subjects: Vec<&str> = messages
+        .chain([COVER])
+        .filter_map(|message| message.lines().next())
+        .collect();
+    let is_one = |line: &str| {
+        line.starts_with("Subject: ") && subjects.iter().any(|subject| line.ends_with(subject))
+    };
+    fs::read_to_string(file).is_ok_and(|text| text.lines().any(is_one))
 }
 
 /// Makes the series in an empty repository.
@@ -234,7 +240,7 @@ fn series(dir: &Path) -> Result<Vec<PathBuf>> {
 /// that git is to ignore.
 fn files(context: &Context, path: &str) -> Result<Vec<PathBuf>> {
     let listed = output(
-        without_repository(&mut Command::new("git"))
+        git()
             .current_dir(&context.repo)
             .args(["ls-files", "-z", "--cached", "--others", "--deduplicate"])
             .args(["--exclude-per-directory=.gitignore", "--", path]),
@@ -285,11 +291,12 @@ struct Git<'a> {
 
 impl<'a> Git<'a> {
     fn new(context: &Context, tree: &'a Path) -> Result<Self> {
-        let last = output(
-            without_repository(&mut Command::new("git"))
-                .current_dir(&context.repo)
-                .args(["log", "-1", "--format=%an%n%ae%n%aI"]),
-        )?;
+        let last =
+            output(
+                git()
+                    .current_dir(&context.repo)
+                    .args(["log", "-1", "--format=%an%n%ae%n%aI"]),
+            )?;
         let [name, mail, date] = last.lines().collect::<Vec<_>>()[..] else {
             bail!("the clone's last commit has no author");
         };
@@ -314,7 +321,7 @@ impl<'a> Git<'a> {
 
     fn run(&self, arguments: &[&str]) -> Result<()> {
         output(
-            without_repository(&mut Command::new("git"))
+            git()
                 .current_dir(self.tree)
                 // A person's own settings would change what comes out.
                 .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -357,8 +364,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(&file, "Subject: [PATCH] fix a typo\n")?;
         assert!(!is_ours(file.path()));
-        fs::write(&file, format!("Subject: [PATCH 0/5] {COVER}"))?;
-        assert!(is_ours(file.path()));
+        for message in PATCHES.iter().map(|patch| patch.message).chain([COVER]) {
+            fs::write(&file, format!("From: me\nSubject: [PATCH 1/5] {message}"))?;
+            assert!(is_ours(file.path()));
+        }
         Ok(())
     }
 

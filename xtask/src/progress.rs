@@ -186,45 +186,6 @@ impl Drop for Step {
     }
 }
 
-/// Takes from a command what git is told of a repository: a hook of another one
-/// may have started us.
-pub fn without_repository(command: &mut Command) -> &mut Command {
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_PREFIX",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_CONFIG_COUNT",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// A command that runs a script of the shell, with `words` as its arguments, where
-/// it may mount what nobody else sees: in namespaces of its own.
-pub fn in_namespace(script: &str, words: &Command) -> Command {
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["sh", "-c", script, "sh"]);
-    command.arg(words.get_program()).args(words.get_args());
-    for (name, value) in words.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command
-}
-
 /// Runs a short command and returns what it wrote to its standard output.
 ///
 /// # Errors

@@ -12,9 +12,9 @@ use anyhow::bail;
 use super::citations;
 use super::report::Report;
 use crate::context::Context;
+use crate::git::git;
 use crate::progress::Step;
 use crate::progress::tail;
-use crate::progress::without_repository;
 use crate::setup;
 
 /// Runs the suite.
@@ -72,7 +72,7 @@ fn defects(context: &Context) -> Result<()> {
         bail!("there are none");
     }
     for patch in patches {
-        let done = without_repository(&mut Command::new("git"))
+        let done = git()
             .current_dir(&context.repo)
             .args(["apply", "--check"])
             .arg(&patch)

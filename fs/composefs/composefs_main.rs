@@ -69,8 +69,6 @@ impl vfs::FileSystem for Composefs {
     type Module = LocalModule;
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";
-    const INTERNAL_NAME: &'static CStr = c"composefs_cache";
-    const INTERNAL_MAGIC: c_ulong = mount::MAGIC;
     fn allows_user_namespaces() -> bool {
         module_parameters::userns_mount.value()
     }

@@ -140,7 +140,8 @@ impl Eq for Key {}
 
 /// An image that has been opened and checked, with what belongs to it.
 pub(crate) struct Prepared {
-    file: PrivateFile,
+    file: Option<PrivateFile>,
+    image: Option<Image<Cache>>,
     digest: Option<verity::Digest>,
     source: CString,
     basedirs: PrivateMounts,
@@ -182,7 +183,8 @@ impl super_block::Operations for Composefs {
             credential: credential.clone(),
         });
         options.prepared = Some(Prepared {
-            file,
+            file: Some(file),
+            image: None,
             digest,
             source,
             basedirs,
@@ -193,6 +195,16 @@ impl super_block::Operations for Composefs {
         Ok(key)
     }
 
+    fn load(fc: &FsContext<'_>, options: &mut Options) -> Result {
+        let prepared = options.prepared.as_mut().ok_or(EINVAL)?;
+        let file = prepared.file.take().ok_or(EINVAL)?;
+        let size = file.size();
+        let cache = Cache(PrivateMapping::new(file, size)?);
+        let image = Image::open(cache).map_err(|e| bad_image(fc, &prepared.source, e))?;
+        prepared.image = Some(image);
+        Ok(())
+    }
+
     fn fill_super<'a>(
         fc: &FsContext<'a>,
         options: &mut Options,
@@ -200,7 +212,8 @@ impl super_block::Operations for Composefs {
     ) -> Result<ARef<Inode<Self>>> {
         let mut options = core::mem::take(options);
         let Prepared {
-            file,
+            file: _,
+            image,
             digest,
             source,
             basedirs,
@@ -215,10 +228,7 @@ impl super_block::Operations for Composefs {
             basedir.path = None;
         }
 
-        let size = file.size();
-        let cache = PrivateMapping::new(&sb, file, size)?;
-        let image = Image::open(Cache(cache)).map_err(|e| bad_image(fc, &source, e))?;
-
+        let image = image.ok_or(EINVAL)?;
         let superblock = *image.superblock();
         // Image writers leave the UUID out, but the digest is one if ever there was.
         let uuid = digest

@@ -7,13 +7,14 @@
 #include <linux/cleanup.h>
 #include "helpers.h"
 
+#include <linux/anon_inodes.h>
 #include <linux/exportfs.h>
 #include <linux/fs_parser.h>
 #include <linux/fsverity.h>
-#include <linux/pseudo_fs.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 
+const unsigned short COMPOSEFS_CONST_MODE_REGULAR = S_IFREG | 0400;
 const unsigned long COMPOSEFS_CONST_SB_ACTIVE = SB_ACTIVE;
 const unsigned long COMPOSEFS_CONST_SB_RDONLY = SB_RDONLY;
 const unsigned long COMPOSEFS_CONST_SB_NOATIME = SB_NOATIME;

@@ -220,6 +220,22 @@ pub(super) unsafe extern "C" fn init_fs_context<T: super_block::Operations + Ope
     0
 }
 
+/// Type of the `test` of `sget_fc()`.
+type SgetTest =
+    Option<unsafe extern "C" fn(*mut bindings::super_block, *mut bindings::fs_context) -> c_int>;
+
+/// The `set` of an `sget_fc()` that is to find a super block and to make none.
+///
+/// # Safety
+///
+/// None; it is unsafe because C has no other functions.
+unsafe extern "C" fn refuse(
+    _sb: *mut bindings::super_block,
+    _fc: *mut bindings::fs_context,
+) -> c_int {
+    ENOENT.to_errno()
+}
+
 struct Table<T>(PhantomData<T>);
 
 impl<T: super_block::Operations + Operations> Table<T> {
@@ -321,9 +337,9 @@ impl<T: super_block::Operations + Operations> Table<T> {
     ///
     /// `fc` must be a context of `T` that is locked.
     unsafe fn root(fc: *mut bindings::fs_context) -> Result<*mut bindings::dentry> {
-        // SAFETY: The caller promises it. `sget_fc` takes what is in `s_fs_info` if it makes a new
-        // super block, and leaves it if not.
-        unsafe {
+        // SAFETY: The caller promises it. What is in `s_fs_info` afterwards is what was put there,
+        // or null if a super block has taken it.
+        let sb = unsafe {
             let context = (*fc)
                 .fs_private
                 .cast::<T::Context>()
@@ -331,22 +347,17 @@ impl<T: super_block::Operations + Operations> Table<T> {
                 .ok_or(EINVAL)?;
             let key = T::prepare(&FsContext::from_raw(fc), context)?;
             let has_key = key.is_some();
-            let info = KBox::new(Info::<T>::new(key), GFP_KERNEL)?;
+            let info = KBox::new(Info::<T>::new(key), GFP_KERNEL_ACCOUNT)?;
             (*fc).s_fs_info = KBox::into_raw(info).cast();
-            let sb = from_err_ptr(bindings::sget_fc(
-                fc,
-                if has_key {
-                    Some(super_block::test::<T>)
-                } else {
-                    None
-                },
-                Some(bindings::set_anon_super_fc),
-            ));
+            let sb = Self::super_block(fc, context, has_key);
             let left = core::mem::replace(&mut (*fc).s_fs_info, core::ptr::null_mut());
             if let Some(left) = NonNull::new(left.cast::<Info<T>>()) {
                 drop(KBox::from_raw(left.as_ptr()));
             }
-            let sb = sb?;
+            sb?
+        };
+        // SAFETY: The super block is active, and locked by us. Without a root it is a new one.
+        unsafe {
             if (*sb).s_root.is_null() {
                 if let Err(e) = to_result(super_block::fill_super::<T>(sb, fc)) {
                     bindings::deactivate_locked_super(sb);
@@ -355,6 +366,48 @@ impl<T: super_block::Operations + Operations> Table<T> {
                 (*sb).s_flags |= bindings::SB_ACTIVE;
             }
             Ok(bindings::dget((*sb).s_root))
+        }
+    }
+
+    /// Finds a super block with the key in `s_fs_info`, or makes a new one when all that it takes
+    /// has been read.
+    ///
+    /// # Safety
+    ///
+    /// `fc` must be a context of `T` that is locked, with an [`Info<T>`] in `s_fs_info` that has a
+    /// key if `has_key`.
+    unsafe fn super_block(
+        fc: *mut bindings::fs_context,
+        context: &mut T::Context,
+        has_key: bool,
+    ) -> Result<*mut bindings::super_block> {
+        let test: SgetTest = if has_key {
+            Some(super_block::test::<T>)
+        } else {
+            None
+        };
+        // SAFETY: The type of a context stays. Whether the list is empty is asked without a lock,
+        // because a wrong answer costs only time.
+        let may_share = unsafe {
+            let first = &raw const (*(*fc).fs_type).fs_supers.first;
+            has_key && !core::ptr::read_volatile(first).is_null()
+        };
+        if may_share {
+            // SAFETY: The caller promises it. `refuse` keeps a new super block from being made.
+            match from_err_ptr(unsafe { bindings::sget_fc(fc, test, Some(refuse)) }) {
+                Err(e) if e == ENOENT => (),
+                found => return found,
+            }
+        }
+        // SAFETY: The caller promises it. `sget_fc` takes what is in `s_fs_info` if it makes a new
+        // super block, and leaves it if not.
+        unsafe {
+            T::load(&FsContext::from_raw(fc), context)?;
+            from_err_ptr(bindings::sget_fc(
+                fc,
+                test,
+                Some(bindings::set_anon_super_fc),
+            ))
         }
     }
 

@@ -1,96 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A super block of the kernel's own, for inodes that belong to no mount.
+//! Inodes that belong to no mount.
 //!
-//! C header: [`include/linux/pseudo_fs.h`](srctree/include/linux/pseudo_fs.h)
+//! They are on the super block of the kernel's anonymous inodes, which is never unmounted. A pseudo
+//! file system of the module's own would have to outlive the module: `put_super()` unlinks a super
+//! block from its `file_system_type` with the last passive reference, which sync(2) and other
+//! walks of all super blocks may hold long after the super block was shut down.
+//!
+//! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
 
-use super::{
-    bindings,
-    FileSystem, //
-};
-use core::{
-    marker::PhantomData,
-    pin::Pin,
-    ptr::NonNull, //
-};
+use super::bindings;
+use core::ptr::NonNull;
 use kernel::{
     error::from_err_ptr,
     prelude::*,
-    types::Opaque, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
-/// A mount that no name leads to. Its inodes may live as long as it does: longer than those of any
-/// super block that can be unmounted.
+/// The super block of anonymous inodes, once it has been asked for.
+static SUPER_BLOCK: Atomic<*mut bindings::super_block> = Atomic::new(core::ptr::null_mut());
+
+/// Returns the super block of the kernel's anonymous inodes.
 ///
-/// # Invariants
+/// # Errors
 ///
-/// `mnt` is a mount of `fs_type` that we own.
-#[pin_data(PinnedDrop)]
-pub(super) struct InternalMount<T: FileSystem> {
-    #[pin]
-    fs_type: Opaque<bindings::file_system_type>,
-    mnt: NonNull<bindings::vfsmount>,
-    _type: PhantomData<T>,
+/// `ENOMEM`.
+fn super_block() -> Result<NonNull<bindings::super_block>> {
+    if let Some(sb) = NonNull::new(SUPER_BLOCK.load(Relaxed)) {
+        return Ok(sb);
+    }
+    // SAFETY: The name is copied; `generic_ro_fops` is a table of the kernel without an owner. The
+    // file is ours until it is put, and `anon_inode_mnt`, which it is on, stays for ever.
+    let sb = unsafe {
+        let file = from_err_ptr(bindings::anon_inode_getfile(
+            c"[internal]".as_char_ptr(),
+            &raw const bindings::generic_ro_fops,
+            core::ptr::null_mut(),
+            bindings::O_RDONLY as c_int,
+        ))?;
+        let sb = (*(*file).f_inode).i_sb;
+        bindings::fput(file);
+        sb
+    };
+    SUPER_BLOCK.store(sb, Relaxed);
+    NonNull::new(sb).ok_or(EINVAL)
 }
 
-impl<T: FileSystem> InternalMount<T> {
-    /// Makes the mount.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(&this in Self {
-            // It has no owner: a module cannot go as long as something counts as using it, and
-            // this is there until the module goes.
-            fs_type: Opaque::new(bindings::file_system_type {
-                name: T::INTERNAL_NAME.as_char_ptr(),
-                init_fs_context: Some(init_fs_context::<T>),
-                kill_sb: Some(bindings::kill_anon_super),
-                ..pin_init::zeroed()
-            }),
-            mnt: {
-                // SAFETY: The type was written before, and is pinned.
-                let mnt = unsafe { bindings::kern_mount((*this.as_ptr()).fs_type.get()) };
-                NonNull::new(from_err_ptr(mnt)?).ok_or(EINVAL)?
-            },
-            _type: PhantomData,
-        }? Error)
-    }
-
-    /// Makes an inode. It has no name and is not hashed, so that nobody else finds it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn new_inode(&self) -> Result<NonNull<bindings::inode>> {
-        // SAFETY: The mount has a super block, which allocates its inodes.
-        NonNull::new(unsafe { bindings::new_inode((*self.mnt.as_ptr()).mnt_sb) }).ok_or(ENOMEM)
-    }
-}
-
-#[pinned_drop]
-impl<T: FileSystem> PinnedDrop for InternalMount<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: We own the mount by the type invariants. A mount of the kernel's own goes at
-        // once, so that nobody uses the type afterwards.
-        unsafe { bindings::kern_unmount(self.mnt.as_ptr()) };
-    }
-}
-
-/// `->init_fs_context`.
+/// Makes an inode. It has no name and is not hashed, so that nobody else finds it.
 ///
-/// # Safety
+/// # Errors
 ///
-/// `fc` must be a new context.
-unsafe extern "C" fn init_fs_context<T: FileSystem>(
-    fc: *mut kernel::bindings::fs_context,
-) -> c_int {
-    // SAFETY: The kernel crate knows only the name of the structure, ours is the same.
-    let context = unsafe { bindings::init_pseudo(fc.cast(), T::INTERNAL_MAGIC) };
-    if context.is_null() {
-        ENOMEM.to_errno()
-    } else {
-        0
-    }
+/// `ENOMEM`.
+pub(super) fn new_inode() -> Result<NonNull<bindings::inode>> {
+    let sb = super_block()?;
+    // SAFETY: The super block is there for ever, and allocates its inodes.
+    NonNull::new(unsafe { bindings::new_inode(sb.as_ptr()) }).ok_or(ENOMEM)
 }

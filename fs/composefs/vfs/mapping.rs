@@ -21,12 +21,8 @@ use super::{
         Bytes,
         CachedPage, //
     },
-    once::Flag,
-    registration,
-    super_block::{
-        self,
-        NewSuperBlock, //
-    }, //
+    internal,
+    once::Flag, //
 };
 use core::{
     mem::MaybeUninit,
@@ -102,18 +98,14 @@ impl<R: Reader> PrivateMapping<R> {
     /// # Errors
     ///
     /// `ENOMEM`, or `EFBIG` if `size` is not a size that a file can have.
-    pub fn new<T: super_block::Operations>(
-        sb: &NewSuperBlock<'_, T>,
-        reader: R,
-        size: u64,
-    ) -> Result<Self> {
+    pub fn new(reader: R, size: u64) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
-        // SAFETY: The type of a super block of `T` is that of its registration.
-        let inode = unsafe { registration::internal_inode::<T>((*sb.as_ptr()).s_type) }?;
+        let inode = internal::new_inode()?;
         // SAFETY: The inode is new, so nobody else looks at its fields. `i_mapping` of a new inode
         // points to its own `i_data`.
         unsafe {
             let raw = inode.as_ptr();
+            (*raw).i_mode = bindings::MODE_REGULAR;
             bindings::set_nlink(raw, 1);
             bindings::i_size_write(raw, i_size);
             bindings::inode_nohighmem(raw);

@@ -59,13 +59,6 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Name of the cache that its inodes come from, as `/proc/slabinfo` shows it.
     const INODE_CACHE_NAME: &'static CStr;
 
-    /// Name of the type of a super block that only the kernel sees. It is another one than
-    /// [`Self::NAME`], whose files a security policy may expect to have labels.
-    const INTERNAL_NAME: &'static CStr;
-
-    /// `s_magic` of that super block.
-    const INTERNAL_MAGIC: c_ulong;
-
     /// Whether whoever is root in a user namespace may mount. Asked once, at registration.
     fn allows_user_namespaces() -> bool {
         false

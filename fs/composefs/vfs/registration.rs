@@ -8,7 +8,6 @@ use super::{
     bindings,
     context,
     inode,
-    internal::InternalMount,
     super_block,
     FileSystem, //
 };
@@ -37,8 +36,6 @@ use kernel::{
 pub struct Registration<T: super_block::Operations> {
     #[pin]
     fs_type: Opaque<bindings::file_system_type>,
-    #[pin]
-    internal: InternalMount<T>,
     inodes: InodeCache<T>,
 }
 
@@ -57,7 +54,6 @@ impl<T: super_block::Operations> Registration<T> {
     pub fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inodes: InodeCache::new()?,
-            internal <- InternalMount::new(),
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
                 // SAFETY: The slot is memory for the type, which is pinned, and unregistered
                 // before it goes.
@@ -115,22 +111,6 @@ pub(super) unsafe fn inode_cache<T: super_block::Operations>(
 ) -> *mut bindings::kmem_cache {
     // SAFETY: The caller promises it.
     unsafe { of_type::<T>(fs_type) }.inodes.cache.as_ptr()
-}
-
-/// Makes an inode that belongs to no mount.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-///
-/// # Safety
-///
-/// `fs_type` must be that of a [`Registration<T>`].
-pub(super) unsafe fn internal_inode<T: super_block::Operations>(
-    fs_type: *mut bindings::file_system_type,
-) -> Result<NonNull<bindings::inode>> {
-    // SAFETY: The caller promises it.
-    unsafe { of_type::<T>(fs_type) }.internal.new_inode()
 }
 
 /// The registration that `fs_type` is in.

@@ -53,7 +53,19 @@ pub trait Operations:
     /// Whatever keeps it from being mounted; `fc` takes a message for the user.
     fn prepare(fc: &FsContext<'_>, context: &mut Self::Context) -> Result<Option<Self::Key>>;
 
-    /// Fills a new super block, and returns its root directory.
+    /// Reads what [`Self::fill_super`] needs. It is called before there is a super block: sync(2)
+    /// and all other walks of super blocks wait for one that is being filled, and what is read may
+    /// be on a file system that never answers.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being read; `fc` takes a message for the user.
+    fn load(_fc: &FsContext<'_>, _context: &mut Self::Context) -> Result {
+        Ok(())
+    }
+
+    /// Fills a new super block, and returns its root directory. Nothing should have to be waited
+    /// for here: see [`Self::load`].
     ///
     /// # Errors
     ///

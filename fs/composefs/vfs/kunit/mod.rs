@@ -131,8 +131,6 @@ impl FileSystem for Toy {
     type Module = crate::LocalModule;
     const NAME: &'static CStr = c"composefs_kunit";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_kunit_inode";
-    const INTERNAL_NAME: &'static CStr = c"composefs_kunit_cache";
-    const INTERNAL_MAGIC: c_ulong = 0x6b75_6e69;
     type Context = ();
     type Key = ();
     type Super = ToyData;
@@ -253,7 +251,7 @@ impl super_block::Operations for Toy {
     ) -> Result<ARef<Inode<Self>>> {
         let mut mappings = KVec::with_capacity(SIZES.len(), GFP_KERNEL)?;
         for size in SIZES {
-            let mapping = PrivateMapping::new(&sb, Pattern::new(size), size)?;
+            let mapping = PrivateMapping::new(Pattern::new(size), size)?;
             mappings.push(mapping, GFP_KERNEL)?;
         }
         let data = ToyData {
@@ -261,7 +259,7 @@ impl super_block::Operations for Toy {
             credential: cred::current()?,
         };
         let attributes_of_sb = super_block::Attributes {
-            magic: Self::INTERNAL_MAGIC,
+            magic: 0x6b75_6e69,
             posix_acl: false,
             stack_depth: 0,
             uuid: [0; 16],

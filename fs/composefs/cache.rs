@@ -25,6 +25,12 @@ impl Cache {
     pub(crate) fn file(&self) -> &PrivateFile {
         self.0.reader()
     }
+
+    /// See [`PrivateMapping::set_sequential`].
+    #[inline]
+    pub(crate) fn set_sequential(&self, sequential: bool) {
+        self.0.set_sequential(sequential);
+    }
 }
 
 impl Source for Cache {

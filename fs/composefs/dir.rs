@@ -4,7 +4,10 @@
 
 use crate::{
     fault,
-    inode,
+    inode::{
+        self,
+        DirUse, //
+    },
     vfs::{
         dir::{
             self,
@@ -23,19 +26,22 @@ use kernel::{
 impl dir::Operations for Composefs {
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
         let sb = dir.super_block();
+        let image = sb.data().image();
+        let so_far = DirUse::of(dir);
+        image.source().set_sequential(so_far.is_listed());
         // Programs look names up in the order in which they read them: see `lookup_near`.
-        let near = inode::last_lookup(dir);
-        let node = inode::node(dir);
-        let found = sb.data().image().lookup_near(&node, name, near);
+        let found = image.lookup_near(&inode::node(dir), name, so_far.next());
         let Some(found) = found.map_err(|e| fault::of_image(dir, e))? else {
             return Ok(None);
         };
-        inode::set_last_lookup(dir, found.next);
+        so_far.set_next(dir, found.next);
         inode::get(sb, found.nid, dir.ino())
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {
         let image = dir.super_block().data().image();
+        DirUse::of(dir).set_listed(dir);
+        image.source().set_sequential(true);
         let mut pos = emitter.pos();
         let result = image.read_dir(&inode::node(dir), &mut pos, |entry| {
             emitter.set_pos(entry.pos);

@@ -72,18 +72,48 @@ pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
     Node::new(inode.ino(), inode.size(), inode.data().form)
 }
 
-/// The cookie of the entry behind the one that was looked up last in the directory `dir`.
+/// Bit of a directory's number: the directory has been listed.
+const LISTED: usize = 1 << (usize::BITS - 1);
+
+/// How a directory has been used so far.
 ///
 /// An inode has room for one number besides what it is made of. That of a directory is this.
-#[inline]
-pub(crate) fn last_lookup(dir: &Inode<Composefs>) -> Option<u64> {
-    number(dir)
-}
+#[derive(Clone, Copy)]
+pub(crate) struct DirUse(usize);
 
-/// Remembers a cookie for [`last_lookup`].
-#[inline]
-pub(crate) fn set_last_lookup(dir: &Inode<Composefs>, cookie: u64) {
-    dir.hint().set(usize::try_from(cookie).unwrap_or(0));
+impl DirUse {
+    /// Returns what is known of the directory `dir`.
+    #[inline]
+    pub(crate) fn of(dir: &Inode<Composefs>) -> Self {
+        Self(dir.hint().get())
+    }
+
+    /// The cookie of the entry behind the one that was looked up last.
+    #[inline]
+    pub(crate) fn next(self) -> Option<u64> {
+        u64::try_from(self.0 & !LISTED).ok().filter(|n| *n != 0)
+    }
+
+    /// Whether it has been listed: who lists a directory looks most of its names up next.
+    #[inline]
+    pub(crate) fn is_listed(self) -> bool {
+        self.0 & LISTED != 0
+    }
+
+    /// Remembers a cookie for [`Self::next`].
+    #[inline]
+    pub(crate) fn set_next(self, dir: &Inode<Composefs>, cookie: u64) {
+        // A cookie without a place here is one that is not remembered.
+        let cookie = usize::try_from(cookie).unwrap_or(0) & !LISTED;
+        dir.hint().set(cookie | (self.0 & LISTED));
+    }
+
+    /// Remembers that the directory is listed.
+    pub(crate) fn set_listed(self, dir: &Inode<Composefs>) {
+        if !self.is_listed() {
+            dir.hint().set(self.0 | LISTED);
+        }
+    }
 }
 
 /// A directory that the inode, which is no directory itself, was found in.
@@ -168,7 +198,7 @@ fn read(
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
         no_acl: !mounted.has_acl() || !inode.node.has_xattrs(),
-        // See `last_lookup` and `directory_of`.
+        // See `DirUse` and `directory_of`.
         hint: match file_type {
             FileType::Directory => 0,
             _ => usize::try_from(directory).unwrap_or(0),

@@ -32,6 +32,7 @@ use crate::{
             PrivateMounts, //
         },
         private_file::PrivateFile,
+        shrink::Shrink,
         statfs::StatFs,
         super_block::{
             self,
@@ -275,12 +276,12 @@ impl super_block::Operations for Composefs {
         Ok(answer)
     }
 
-    fn cached_objects(sb: &SuperBlock<Self>) -> usize {
-        sb.data().image().source().0.pages_at_hand()
+    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
+        sb.data().image().source().0.pages_at_hand(shrink)
     }
 
-    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize {
-        sb.data().image().source().0.free_pages_at_hand()
+    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
+        sb.data().image().source().0.free_pages_at_hand(shrink)
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {

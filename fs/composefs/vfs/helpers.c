@@ -6,6 +6,7 @@
 
 #include <linux/cred.h>
 #include <linux/fsnotify.h>
+#include <linux/memcontrol.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/security.h>
@@ -174,7 +175,8 @@ static struct folio *get_recent_folio(struct folio **recent,
 }
 
 /* Puts @folio in front, and forgets the last one. */
-static void set_recent_folio(struct folio **recent, struct folio *folio)
+void composefs_helper_set_recent_folio(struct folio **recent,
+				       struct folio *folio)
 {
 	int i;
 
@@ -185,8 +187,22 @@ static void set_recent_folio(struct folio **recent, struct folio *folio)
 		folio_put(folio);
 }
 
-/* How many pages @recent keeps in memory. */
-unsigned long composefs_helper_count_recent_pages(struct folio **recent)
+/*
+ * Whether @folio is one to give up for @sc: what a memory cgroup's reclaim takes
+ * is charged to that cgroup.
+ */
+static bool folio_is_for(struct folio *folio, const struct shrink_control *sc)
+{
+	if (!sc || !sc->memcg || mem_cgroup_is_root(sc->memcg))
+		return true;
+	guard(rcu)();
+	return folio_memcg(folio) == sc->memcg;
+}
+
+/* How many pages @recent keeps in memory that are to be given up for @sc. */
+unsigned long
+composefs_helper_count_recent_pages(struct folio **recent,
+				    const struct shrink_control *sc)
 {
 	unsigned long pages = 0;
 	struct folio *folio;
@@ -197,29 +213,50 @@ unsigned long composefs_helper_count_recent_pages(struct folio **recent)
 		folio = READ_ONCE(recent[i]);
 		if (!folio || !folio_try_get(folio))
 			continue;
-		pages += folio_nr_pages(folio);
+		if (folio_is_for(folio, sc))
+			pages += folio_nr_pages(folio);
 		folio_put(folio);
 	}
 	return pages;
 }
 
-/* Forgets @recent, and drops from the page cache what nobody else uses. */
-unsigned long composefs_helper_free_recent_pages(struct folio **recent,
-						 struct address_space *mapping)
+/*
+ * Forgets those of @recent that are to be given up for @sc. Whether they stay in
+ * the page cache is for reclaim to decide, which knows how they were used;
+ * drop_caches, which is no reclaim, drops them.
+ */
+unsigned long
+composefs_helper_free_recent_pages(struct folio **recent,
+				   struct address_space *mapping,
+				   const struct shrink_control *sc)
 {
+	const bool drop = sc && !(current->flags & PF_MEMALLOC);
 	unsigned long pages = 0;
 	struct folio *folio;
 	pgoff_t first, last;
+	bool is_for;
 	int i;
 
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+		scoped_guard(rcu) {
+			folio = READ_ONCE(recent[i]);
+			is_for = folio && folio_try_get(folio);
+			if (is_for) {
+				is_for = folio_is_for(folio, sc);
+				folio_put(folio);
+			}
+		}
+		if (!is_for)
+			continue;
 		folio = xchg(&recent[i], NULL);
 		if (!folio)
 			continue;
 		first = folio->index;
 		last = first + folio_nr_pages(folio) - 1;
+		pages += folio_nr_pages(folio);
 		folio_put(folio);
-		pages += invalidate_mapping_pages(mapping, first, last);
+		if (drop)
+			invalidate_mapping_pages(mapping, first, last);
 	}
 	return pages;
 }
@@ -235,7 +272,11 @@ struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 		folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
 		if (IS_ERR(folio))
 			return NULL;
-		set_recent_folio(recent, folio);
+		if (!folio_test_uptodate(folio)) {
+			folio_put(folio);
+			return NULL;
+		}
+		composefs_helper_set_recent_folio(recent, folio);
 	}
 	*address = composefs_helper_folio_page_address(folio, index);
 	return folio;
@@ -250,18 +291,45 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 	return filemap_alloc_folio(gfp, order, NULL);
 }
 
-/* @folio is filled, and seen by others only as one that is up to date. */
+/* On success @folio is locked: others who want it wait until it is filled. */
 int composefs_helper_add_cache_folio(struct address_space *mapping,
 				     struct folio *folio, pgoff_t index)
 {
-	int err;
+	return filemap_add_folio(mapping, folio, index,
+				 mapping_gfp_constraint(mapping, GFP_KERNEL));
+}
 
-	folio_mark_uptodate(folio);
-	err = filemap_add_folio(mapping, folio, index,
-				mapping_gfp_constraint(mapping, GFP_KERNEL));
-	if (!err)
-		folio_unlock(folio);
+bool composefs_helper_cache_page_is_filling(struct address_space *mapping,
+					    pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+	bool filling;
+
+	if (IS_ERR(folio))
+		return false;
+	filling = !folio_test_uptodate(folio);
+	folio_put(folio);
+	return filling;
+}
+
+/* Waits until nobody fills the folio with page @index, or there is none. */
+int composefs_helper_wait_cache_page(struct address_space *mapping,
+				     pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+	int err = 0;
+
+	if (IS_ERR(folio))
+		return 0;
+	if (!folio_test_uptodate(folio))
+		err = folio_wait_locked_killable(folio);
+	folio_put(folio);
 	return err;
+}
+
+void composefs_helper_folio_unlock(struct folio *folio)
+{
+	folio_unlock(folio);
 }
 
 void composefs_helper_mapping_set_ops(struct inode *inode,

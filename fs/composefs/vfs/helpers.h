@@ -19,6 +19,7 @@
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <linux/seq_file.h>
+#include <linux/shrinker.h>
 #include <linux/statfs.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
@@ -67,14 +68,21 @@ composefs_helper_mapping_max_order(const struct address_space *mapping);
  */
 #define COMPOSEFS_RECENT_FOLIOS 2
 
-/* Pages of the largest of them. */
+/* Pages of the largest of them, and what is read where little else was asked for. */
 #define COMPOSEFS_READ_PAGES (SZ_256K / PAGE_SIZE)
+#define COMPOSEFS_READ_PAGES_MIN (PAGE_SIZE < SZ_16K ? SZ_16K / PAGE_SIZE : 1)
 
 void *composefs_helper_folio_page_address(const struct folio *folio,
 					  pgoff_t index);
-unsigned long composefs_helper_count_recent_pages(struct folio **recent);
-unsigned long composefs_helper_free_recent_pages(struct folio **recent,
-						 struct address_space *mapping);
+unsigned long
+composefs_helper_count_recent_pages(struct folio **recent,
+				    const struct shrink_control *sc);
+unsigned long
+composefs_helper_free_recent_pages(struct folio **recent,
+				   struct address_space *mapping,
+				   const struct shrink_control *sc);
+void composefs_helper_set_recent_folio(struct folio **recent,
+				       struct folio *folio);
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 						struct folio **recent,
 						pgoff_t index, void **address);
@@ -82,6 +90,11 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 						 unsigned int order);
 int composefs_helper_add_cache_folio(struct address_space *mapping,
 				     struct folio *folio, pgoff_t index);
+bool composefs_helper_cache_page_is_filling(struct address_space *mapping,
+					    pgoff_t index);
+int composefs_helper_wait_cache_page(struct address_space *mapping,
+				     pgoff_t index);
+void composefs_helper_folio_unlock(struct folio *folio);
 void composefs_helper_mapping_set_ops(struct inode *inode,
 				      const struct address_space_operations *ops);
 

@@ -5,14 +5,16 @@
 //! A file's own page cache can be written to by others while we read it, so a `&[u8]` over it
 //! would be unsound, and a check of its bytes worthless by the time they are used.
 //! [`PrivateMapping`] is the page cache of an inode that no name and no file leads to: nobody maps
-//! it, splices it or writes to it. A folio is filled before it is added, and never again; under
-//! memory pressure it is dropped like any other.
+//! it, splices it or writes to it. A folio is filled once, while it is locked and not up to date,
+//! and never again; under memory pressure it is dropped like any other. Who misses a page that
+//! another task is filling waits for that task.
 //!
-//! A read brings in what is around the bytes that were asked for as well: metadata that belong
-//! together are close to each other in an image, and one read of 256 KiB costs a disk hardly more
-//! than one of 4 KiB. If that fails, only the page itself is read, so that an error is never about
-//! bytes that nobody asked for. The very first read is of one page: it is that of a mount, and many
-//! images are mounted long before they are used.
+//! How much a miss reads depends on how the pages around it are used. Where the caller goes through
+//! the bytes in order ([`PrivateMapping::set_sequential`]), it is 256 KiB, which costs a disk hardly
+//! more than 4 KiB. Elsewhere it is 16 KiB, until the 256 KiB around the page have been missed in
+//! several places. If a read of more than one page fails, only the page itself is read, so that an
+//! error is never about bytes that nobody asked for. The very first read is of one page: it is that
+//! of a mount, and many images are mounted long before they are used.
 
 use super::{
     bindings,
@@ -22,7 +24,8 @@ use super::{
         CachedPage, //
     },
     internal,
-    once::Flag, //
+    once::Flag,
+    shrink::Shrink, //
 };
 use core::{
     mem::MaybeUninit,
@@ -32,6 +35,10 @@ use kernel::{
     error::to_result,
     page::PAGE_SHIFT,
     prelude::*,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 
@@ -57,6 +64,8 @@ pub struct PrivateMapping<R: Reader> {
     size: u64,
     /// Whether anything has been read yet.
     begun: Flag,
+    /// See [`Self::set_sequential`].
+    sequential: AtomicFlag,
     recent: RecentFolios,
 }
 
@@ -105,6 +114,7 @@ impl<R: Reader> PrivateMapping<R> {
         // points to its own `i_data`.
         unsafe {
             let raw = inode.as_ptr();
+            // `generic_error_remove_folio` takes folios of regular files only.
             (*raw).i_mode = bindings::MODE_REGULAR;
             bindings::set_nlink(raw, 1);
             bindings::i_size_write(raw, i_size);
@@ -117,8 +127,19 @@ impl<R: Reader> PrivateMapping<R> {
             reader,
             size,
             begun: Flag::default(),
+            sequential: AtomicFlag::new(false),
             recent: RecentFolios::new(),
         })
+    }
+
+    /// Says whether what is behind the bytes that are asked for will be asked for next. Callers
+    /// with different habits may share a mapping: what was said last counts.
+    #[inline]
+    pub fn set_sequential(&self, sequential: bool) {
+        // The word is read by all processors: it is written only when it changes.
+        if self.sequential.load(Relaxed) != sequential {
+            self.sequential.store(sequential, Relaxed);
+        }
     }
 
     /// Where the bytes come from.
@@ -131,16 +152,26 @@ impl<R: Reader> PrivateMapping<R> {
         self.size
     }
 
-    /// How many pages are kept in memory to be at hand.
-    pub fn pages_at_hand(&self) -> usize {
+    /// How many pages are kept in memory to be at hand, of those that `shrink` is about.
+    pub fn pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
         // SAFETY: `recent` holds folios.
-        unsafe { bindings::count_recent_pages(self.recent.as_ptr()) }
+        unsafe { bindings::count_recent_pages(self.recent.as_ptr(), shrink.as_ptr()) }
     }
 
-    /// Frees the pages that are kept to be at hand; returns how many.
-    pub fn free_pages_at_hand(&self) -> usize {
+    /// Keeps those pages no longer at hand, so that they can be reclaimed; returns how many.
+    pub fn free_pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
         // SAFETY: `recent` holds folios of the mapping.
-        unsafe { bindings::free_recent_pages(self.recent.as_ptr(), self.mapping()) }
+        unsafe {
+            bindings::free_recent_pages(self.recent.as_ptr(), self.mapping(), shrink.as_ptr())
+        }
+    }
+
+    /// Keeps no page at hand.
+    fn forget_recent(&self) {
+        // SAFETY: `recent` holds folios of the mapping.
+        unsafe {
+            bindings::free_recent_pages(self.recent.as_ptr(), self.mapping(), core::ptr::null());
+        }
     }
 
     /// The bytes from `pos` to the end of the 4 KiB block that `pos` is in, or to the end of the
@@ -177,70 +208,101 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Reads page `index` and what is around it.
+    /// Reads page `index` and what is around it, or waits for who does.
     #[cold]
     fn read(&self, index: c_ulong) -> Result<CachedPage> {
-        // SAFETY: The mapping is valid.
-        let max = unsafe { bindings::mapping_max_order(self.mapping()) };
-        let pages = self.size.div_ceil(1 << PAGE_SHIFT);
-        let mut order = match self.begun.get() {
-            true => READ_ORDER.min(max).min(pages.max(1).ilog2()),
-            false => 0,
-        };
-        self.begun.set();
+        let mut limit = self.order(index);
+        let mut has_made_room = false;
         loop {
-            match self.read_order(index, order) {
-                Ok(page) => return Ok(page),
-                Err(e) if order == 0 && e != EEXIST => return Err(e),
-                // Another one may have read it meanwhile, or only a part of what is around it.
-                Err(e) if e == EEXIST => {
-                    if let Some(page) = self.find(index) {
-                        return Ok(page);
+            // SAFETY: The mapping is valid.
+            to_result(unsafe { bindings::wait_cache_page(self.mapping(), index) })?;
+            if let Some(page) = self.find(index) {
+                return Ok(page);
+            }
+            match self.read_order(index, limit) {
+                Ok(Some(page)) => return Ok(page),
+                // The page itself may have been added by another task; if not, a page around it.
+                Ok(None) if has_made_room => limit = limit.saturating_sub(1),
+                Ok(None) => {
+                    has_made_room = true;
+                    if !self.make_room(index, limit) {
+                        limit = limit.saturating_sub(1);
                     }
-                    order = order.saturating_sub(1);
                 }
-                Err(_) => order = 0,
+                Err(e) if limit == 0 => return Err(e),
+                Err(_) => limit = 0,
             }
         }
     }
 
-    /// Reads a folio of `1 << order` pages that has page `index`, adds it to the page cache, and
-    /// returns that page.
-    fn read_order(&self, index: c_ulong, order: c_uint) -> Result<CachedPage> {
+    /// Decides how much to read for page `index`. Returns the order of the folio.
+    fn order(&self, index: c_ulong) -> c_uint {
+        if !self.begun.get() {
+            self.begun.set();
+            return 0;
+        }
+        // SAFETY: The mapping is valid.
+        let max = unsafe { bindings::mapping_max_order(self.mapping()) };
+        let pages = self.size.div_ceil(1 << PAGE_SHIFT);
+        let whole = READ_ORDER.min(max).min(pages.max(1).ilog2());
+        let part = READ_ORDER_MIN.min(whole);
+        if self.sequential.load(Relaxed) {
+            return whole;
+        }
+        let start = index & (c_ulong::MAX << whole);
+        let parts = (start..=start | !(c_ulong::MAX << whole)).step_by(1 << part);
+        match parts.filter(|first| self.has_any(*first, part)).count() {
+            PARTS_MAX.. => whole,
+            _ => part,
+        }
+    }
+
+    /// Whether any of the `1 << order` pages from `first` on is in the page cache, or being filled.
+    fn has_any(&self, first: c_ulong, order: c_uint) -> bool {
+        let last = first | !(c_ulong::MAX << order);
+        let pos = |index: c_ulong| i64::try_from(index << PAGE_SHIFT).unwrap_or(i64::MAX);
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::filemap_range_has_page(self.mapping(), pos(first), pos(last)) }
+    }
+
+    /// Drops what is in the way of a folio of `1 << order` pages that has page `index`. Returns
+    /// whether there is nothing that another task is filling. Who uses what is dropped keeps it as
+    /// long as needed.
+    fn make_room(&self, index: c_ulong, order: c_uint) -> bool {
+        let first = index & (c_ulong::MAX << order);
+        let last = first | !(c_ulong::MAX << order);
+        let is_filling = |index| {
+            // SAFETY: The mapping is valid.
+            unsafe { bindings::cache_page_is_filling(self.mapping(), index) }
+        };
+        if (first..=last).any(is_filling) {
+            return false;
+        }
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::invalidate_inode_pages2_range(self.mapping(), first, last) };
+        true
+    }
+
+    /// Adds a folio of `1 << order` pages that has page `index` to the page cache, reads it, and
+    /// returns that page. `None` if one of the pages is in the page cache already.
+    fn read_order(&self, index: c_ulong, order: c_uint) -> Result<Option<CachedPage>> {
         let start = index & (c_ulong::MAX << order);
-        // SAFETY: The mapping is valid and allows folios of this order.
-        let folio = unsafe { bindings::alloc_cache_folio(self.mapping(), order) };
-        let mut folio = UnsharedFolio(NonNull::new(folio).ok_or(ENOMEM)?);
+        let Some(mut folio) = FillingFolio::add(self.mapping(), start, order)? else {
+            return Ok(None);
+        };
         self.fill(
             u64::try_from(start).map_err(|_| EFBIG)? << PAGE_SHIFT,
             folio.memory(),
         )?;
-        let folio = folio.share();
-        let add = || {
-            // SAFETY: The folio is ours alone and filled; its order fits `start`. The function adds
-            // a reference, so that ours stays.
-            to_result(unsafe { bindings::add_cache_folio(self.mapping(), folio.as_ptr(), start) })
-        };
-        let mut result = add();
-        if result == Err(EEXIST) && self.find(index).is_none() {
-            let last = start | !(c_ulong::MAX << order);
-            // A page around it was read by itself. Who uses that keeps it as long as needed.
-            // SAFETY: The mapping is valid.
-            unsafe { bindings::invalidate_inode_pages2_range(self.mapping(), start, last) };
-            result = add();
-        }
-        if let Err(e) = result {
-            // SAFETY: The folio was not added, and the reference is ours.
-            unsafe { bindings::folio_put(folio.as_ptr()) };
-            return Err(e);
-        }
-        // SAFETY: The folio has the page, and the reference is ours. It is in the low memory, and
-        // by the type invariants nobody writes to it any more.
+        let folio = folio.finish();
+        // SAFETY: The folio is up to date and has the page, and the reference is ours. It is in the
+        // low memory, and by the type invariants nobody writes to it any more.
         let page = unsafe {
+            bindings::set_recent_folio(self.recent.as_ptr(), folio.as_ptr());
             let address = bindings::folio_page_address(folio.as_ptr(), index);
             CachedPage::new(folio.as_ptr(), address)
         };
-        page.ok_or(EIO)
+        page.ok_or(EIO).map(Some)
     }
 
     /// Fills `out` with the bytes from `pos` on, and with zeros after the end.
@@ -264,41 +326,86 @@ impl<R: Reader> PrivateMapping<R> {
 /// How much is read at once at the most: 256 KiB.
 const READ_ORDER: c_uint = bindings::READ_PAGES.ilog2();
 
-/// A folio that is in no page cache yet.
+/// How much is read at once where little was asked for: 16 KiB, or a page if that is more.
+const READ_ORDER_MIN: c_uint = bindings::READ_PAGES_MIN.ilog2();
+
+/// In how many places of 256 KiB there may be pages before all are read.
+const PARTS_MAX: usize = 4;
+
+/// A folio in a page cache that is being filled. Dropped without that, it is removed.
 ///
 /// # Invariants
 ///
-/// We own the only reference to it, and it is in the low memory.
-struct UnsharedFolio(NonNull<bindings::folio>);
+/// The folio is in `mapping`, locked, not up to date, and in the low memory. We own a reference to
+/// it.
+struct FillingFolio {
+    mapping: *mut bindings::address_space,
+    folio: NonNull<bindings::folio>,
+}
 
-impl UnsharedFolio {
+impl FillingFolio {
+    /// Allocates a folio of `1 << order` pages and adds it to `mapping` as that of page `start` and
+    /// those behind it. `None` if one of those pages is there already.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn add(
+        mapping: *mut bindings::address_space,
+        start: c_ulong,
+        order: c_uint,
+    ) -> Result<Option<Self>> {
+        // SAFETY: The mapping is that of a `PrivateMapping` and allows folios of this order.
+        let folio = unsafe { bindings::alloc_cache_folio(mapping, order) };
+        let folio = NonNull::new(folio).ok_or(ENOMEM)?;
+        // SAFETY: The folio is ours alone, and its order fits `start`.
+        let added = to_result(unsafe { bindings::add_cache_folio(mapping, folio.as_ptr(), start) });
+        if let Err(e) = added {
+            // SAFETY: The folio was not added, and the reference is ours.
+            unsafe { bindings::folio_put(folio.as_ptr()) };
+            return if e == EEXIST { Ok(None) } else { Err(e) };
+        }
+        // INVARIANT: It was added, which locks it and takes a reference besides ours.
+        Ok(Some(Self { mapping, folio }))
+    }
+
     /// The folio's memory, in which anything may be.
     fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: By the type invariants the folio's memory has an address and is ours alone.
+        // SAFETY: By the type invariants the folio's memory has an address, and nobody else reads
+        // or writes what is locked and not up to date.
         unsafe {
             core::slice::from_raw_parts_mut(
-                bindings::folio_address(self.0.as_ptr()).cast(),
-                bindings::folio_size(self.0.as_ptr()),
+                bindings::folio_address(self.folio.as_ptr()).cast(),
+                bindings::folio_size(self.folio.as_ptr()),
             )
         }
     }
 
-    /// Gives up the knowledge that it is ours alone, but not the reference.
-    fn share(self) -> NonNull<bindings::folio> {
-        core::mem::ManuallyDrop::new(self).0
+    /// Lets others read the folio, all of which has been filled. Returns the reference.
+    fn finish(self) -> NonNull<bindings::folio> {
+        let folio = core::mem::ManuallyDrop::new(self).folio;
+        // SAFETY: The folio is locked and not up to date by the type invariants; this unlocks it.
+        unsafe { bindings::folio_end_read(folio.as_ptr(), true) };
+        folio
     }
 }
 
-impl Drop for UnsharedFolio {
+impl Drop for FillingFolio {
     fn drop(&mut self) {
-        // SAFETY: We own the reference by the type invariants.
-        unsafe { bindings::folio_put(self.0.as_ptr()) };
+        let folio = self.folio.as_ptr();
+        // SAFETY: The folio is in the mapping, and locked, by the type invariants. Those who wait
+        // for the lock find that it is not there any more. The reference is ours.
+        unsafe {
+            bindings::generic_error_remove_folio(self.mapping, folio);
+            bindings::folio_unlock(folio);
+            bindings::folio_put(folio);
+        }
     }
 }
 
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
-        self.free_pages_at_hand();
+        self.forget_recent();
         // SAFETY: By the type invariants we hold the last reference; the inode is not hashed, so
         // it is evicted here with all its folios.
         unsafe { bindings::iput(self.inode.as_ptr()) };
@@ -371,8 +478,7 @@ mod tests {
             held.push((pos, mapping.bytes(pos)?), GFP_KERNEL)?;
         }
         // What memory pressure would do.
-        mapping.free_pages_at_hand();
-        ensure!(mapping.pages_at_hand() == 0);
+        mapping.forget_recent();
         // SAFETY: The mapping is valid.
         unsafe { bindings::invalidate_mapping_pages(mapping.mapping(), 0, c_ulong::MAX) };
         for (pos, bytes) in &held {

@@ -33,6 +33,7 @@ pub mod once;
 pub mod path;
 pub mod private_file;
 pub mod registration;
+pub mod shrink;
 pub mod statfs;
 pub mod super_block;
 pub mod task;

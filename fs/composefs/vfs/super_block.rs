@@ -18,6 +18,7 @@ use super::{
         self,
         Inode, //
     },
+    shrink::Shrink,
     statfs::StatFs,
     xattr,
     FileSystem, //
@@ -84,11 +85,12 @@ pub trait Operations:
     fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs>;
 
     /// How much the file system keeps that it could do without, besides inodes and dentries. Asked
-    /// when memory is short; the unit is its own.
-    fn cached_objects(sb: &SuperBlock<Self>) -> usize;
+    /// when memory is short; the unit is its own. What is not charged to the memory cgroup that
+    /// `shrink` is about does not count.
+    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize;
 
     /// Frees what [`Self::cached_objects`] has counted. Returns how much it was.
-    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize;
+    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize;
 
     /// Shows the options that would mount the same thing again, each with [`show_option`].
     ///
@@ -397,15 +399,16 @@ impl<T: Operations> Tables<T> {
 
     /// # Safety
     ///
-    /// `sb` must be a super block of `T` whose shrinker is at work: it has been mounted, and is not
-    /// being shut down.
+    /// `sb` must be a super block of `T` whose shrinker is at work with `control`: it has been
+    /// mounted, and is not being shut down.
     unsafe extern "C" fn nr_cached_objects(
         sb: *mut bindings::super_block,
-        _control: *mut bindings::shrink_control,
+        control: *mut bindings::shrink_control,
     ) -> c_long {
-        // SAFETY: What has been mounted and is not being shut down has its data.
-        let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
-        c_long::try_from(T::cached_objects(sb)).unwrap_or(c_long::MAX)
+        // SAFETY: What has been mounted and is not being shut down has its data. The control is
+        // valid for the call.
+        let (sb, shrink) = unsafe { (SuperBlock::<T>::from_raw(sb), Shrink::from_raw(control)) };
+        c_long::try_from(T::cached_objects(sb, &shrink)).unwrap_or(c_long::MAX)
     }
 
     /// # Safety
@@ -413,11 +416,11 @@ impl<T: Operations> Tables<T> {
     /// As for `nr_cached_objects`.
     unsafe extern "C" fn free_cached_objects(
         sb: *mut bindings::super_block,
-        _control: *mut bindings::shrink_control,
+        control: *mut bindings::shrink_control,
     ) -> c_long {
         // SAFETY: As above.
-        let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
-        c_long::try_from(T::free_cached_objects(sb)).unwrap_or(c_long::MAX)
+        let (sb, shrink) = unsafe { (SuperBlock::<T>::from_raw(sb), Shrink::from_raw(control)) };
+        c_long::try_from(T::free_cached_objects(sb, &shrink)).unwrap_or(c_long::MAX)
     }
 
     /// # Safety

@@ -45,6 +45,7 @@ use super::{
     },
     path::Path,
     registration::Registration,
+    shrink::Shrink,
     statfs::StatFs,
     super_block::{
         self,
@@ -274,14 +275,16 @@ impl super_block::Operations for Toy {
         Ok(StatFs::full(4096, 1))
     }
 
-    fn cached_objects(sb: &SuperBlock<Self>) -> usize {
+    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
         let mappings = sb.data().mappings.iter();
-        mappings.map(PrivateMapping::pages_at_hand).sum()
+        mappings.map(|mapping| mapping.pages_at_hand(shrink)).sum()
     }
 
-    fn free_cached_objects(sb: &SuperBlock<Self>) -> usize {
+    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
         let mappings = sb.data().mappings.iter();
-        mappings.map(PrivateMapping::free_pages_at_hand).sum()
+        mappings
+            .map(|mapping| mapping.free_pages_at_hand(shrink))
+            .sum()
     }
 
     fn show_options(_: &SuperBlock<Self>, _: &SeqFile) -> Result {

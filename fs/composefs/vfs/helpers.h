@@ -70,7 +70,7 @@ composefs_helper_mapping_max_order(const struct address_space *mapping);
 
 /* Pages of the largest of them, and what is read where little else was asked for. */
 #define COMPOSEFS_READ_PAGES (SZ_256K / PAGE_SIZE)
-#define COMPOSEFS_READ_PAGES_MIN (PAGE_SIZE < SZ_16K ? SZ_16K / PAGE_SIZE : 1)
+#define COMPOSEFS_READ_PAGES_MIN DIV_ROUND_UP(SZ_16K, PAGE_SIZE)
 
 void *composefs_helper_folio_page_address(const struct folio *folio,
 					  pgoff_t index);

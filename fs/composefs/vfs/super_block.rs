@@ -220,10 +220,6 @@ pub struct NewSuperBlock<'a, T: FileSystem> {
 }
 
 impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
-    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
-        self.sb.as_ptr()
-    }
-
     /// Gives the super block its attributes and data. It is read-only and keeps no access times.
     ///
     /// # Errors

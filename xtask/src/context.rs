@@ -3,8 +3,10 @@
 //! What every command is given: the clone and the cache.
 
 use std::env;
+use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use anyhow::Result;
 
 use crate::cache::Cache;
@@ -22,15 +24,13 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When the cache directory cannot be made.
+    /// When there is no clone, or the cache directory cannot be made.
     pub fn new() -> Result<Self> {
-        // Cargo sets the variable when it runs us; the compiled-in value serves
-        // a binary that was started directly.
-        let manifest = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let repo = manifest.parent().unwrap_or(&manifest).to_path_buf();
+        // Cargo says of which clone the package is that it runs.
+        let cargo = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let places = [cargo, env::current_exe().ok(), env::current_dir().ok()];
         Ok(Self {
-            repo,
+            repo: clone(places)?,
             cache: Cache::open()?,
         })
     }
@@ -38,5 +38,62 @@ impl Context {
     /// The folder of the kernel module.
     pub fn module_dir(&self) -> PathBuf {
         self.repo.join("fs/composefs")
+    }
+}
+
+/// The top of the clone that one of these places is in, the first one that is in
+/// any. Where this program was compiled says nothing: it may have been moved.
+fn clone(places: impl IntoIterator<Item = Option<PathBuf>>) -> Result<PathBuf> {
+    let top = |place: PathBuf| {
+        let top = place.ancestors().find(|top| is_clone(top));
+        top.map(Path::to_path_buf)
+    };
+    places.into_iter().flatten().find_map(top).context(
+        "no clone of composefs: change to the directory of one, and say `cargo xtask` there",
+    )
+}
+
+fn is_clone(top: &Path) -> bool {
+    ["xtask/Cargo.toml", "fs/composefs/composefs_main.rs"]
+        .iter()
+        .all(|name| top.join(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_clone_is_found_by_where_the_program_is_and_is_called() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let dir = dir.path().canonicalize()?;
+        for name in ["one", "two"] {
+            for (folder, file) in [
+                ("xtask", "Cargo.toml"),
+                ("fs/composefs", "composefs_main.rs"),
+            ] {
+                fs::create_dir_all(dir.join(name).join(folder))?;
+                fs::write(dir.join(name).join(folder).join(file), "")?;
+            }
+        }
+        let place = |name: &str| Some(dir.join(name));
+        let found = |places: [&str; 3]| clone(places.map(place)).ok();
+        assert_eq!(
+            found(["one/xtask", "two/target/debug/xtask", "two"]),
+            place("one")
+        );
+        assert_eq!(
+            found(["other", "two/target/debug/xtask", "one"]),
+            place("two")
+        );
+        assert_eq!(
+            found(["other", "bin/xtask", "one/fs/composefs"]),
+            place("one")
+        );
+        assert_eq!(found(["other", "bin/xtask", "."]), None);
+        assert_eq!(clone([None, None, place("two")]).ok(), place("two"));
+        Ok(())
     }
 }

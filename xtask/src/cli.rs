@@ -150,6 +150,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
+    let args = args.checked()?;
     let mut config = VmConfig::prepare(context, args.flavor, !args.no_module, args.job())?;
     args.apply(&mut config);
     // A terminal stays ours; a pipe or a file is meant for the command.

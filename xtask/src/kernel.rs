@@ -19,6 +19,7 @@ use crate::cache::Entry;
 use crate::cache::Key;
 use crate::cache::Lock;
 use crate::context::Context;
+use crate::named;
 use crate::packages::path_with_sbin;
 use crate::patched;
 use crate::progress::Step;
@@ -96,8 +97,8 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
     if flavor == Flavor::Patched {
         return patched::make(context, own);
     }
-    if let Some(build) = env::var_os("COMPOSEFS_KERNEL_BUILD").filter(|dir| !dir.is_empty()) {
-        return finished(context, flavor, Path::new(&build));
+    if let Some(build) = named::directory_of("COMPOSEFS_KERNEL_BUILD")? {
+        return finished(context, flavor, &build);
     }
     let own = own.map(Path::to_path_buf).or_else(|| {
         let dir = env::var_os("COMPOSEFS_KERNEL_SOURCE")?;
@@ -265,12 +266,9 @@ fn install_modules(step: &Step, mut make: Command, kernel: &Kernel) -> Result<()
     )
 }
 
-/// A build that somebody else made.
+/// A build that somebody else made. `build` is a path from the root on.
 fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
     let name = build.display();
-    let build = build
-        .canonicalize()
-        .with_context(|| format!("COMPOSEFS_KERNEL_BUILD: no directory {name}"))?;
     let image = build.join("arch/x86/boot/bzImage");
     let age = fs::metadata(&image)
         .and_then(|data| data.modified())
@@ -278,7 +276,7 @@ fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
     let source = build
         .join("source")
         .canonicalize()
-        .unwrap_or_else(|_| build.clone());
+        .unwrap_or_else(|_| build.to_path_buf());
     let key = Key::default()
         .with("build", build.as_os_str().as_encoded_bytes())
         .with("age", format!("{:?}", age.duration_since(UNIX_EPOCH)))
@@ -289,7 +287,7 @@ fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
         flavor,
         image,
         modules: entry.path().join("root/lib/modules"),
-        build: build.clone(),
+        build: build.to_path_buf(),
         source,
         key,
     };
@@ -301,7 +299,7 @@ fn finished(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
             &context.cache.log("modules"),
         )?;
         let mut make = Toolchain::ready(context)?.make();
-        make.arg("-C").arg(&build);
+        make.arg("-C").arg(build);
         install_modules(&step, make, &kernel)?;
         entry.complete()?;
         step.done();

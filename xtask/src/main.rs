@@ -19,6 +19,7 @@ mod guest_program;
 mod kernel;
 mod ktap;
 mod module;
+mod named;
 mod packages;
 mod patched;
 mod patches;

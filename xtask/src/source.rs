@@ -13,6 +13,7 @@ use anyhow::bail;
 
 use crate::apt::PrivateApt;
 use crate::context::Context;
+use crate::named;
 use crate::progress::Step;
 
 /// The oldest kernel that the module is written for.
@@ -43,9 +44,7 @@ impl Source {
     /// When it cannot be fetched, or is too old.
     pub fn ready(context: &Context, own: Option<&Path>) -> Result<Self> {
         if let Some(dir) = own {
-            let dir = dir
-                .canonicalize()
-                .with_context(|| format!("no kernel source at {}", dir.display()))?;
+            let dir = named::directory("--source or COMPOSEFS_KERNEL_SOURCE", dir)?;
             return Self::read(dir, true);
         }
         let entry = context.cache.entry("source", PACKAGE);

@@ -7,11 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::context::Context;
+use crate::named;
 use crate::packages::path_with_sbin;
 use crate::progress::output;
 use crate::rust_src;
@@ -114,6 +117,8 @@ pub struct Toolchain {
     /// The bindings generator.
     bindgen: PathBuf,
     identity: String,
+    /// How many programs make runs at once.
+    jobs: u64,
 }
 
 impl Toolchain {
@@ -135,6 +140,7 @@ impl Toolchain {
             rust_lib_src,
             bindgen,
             identity: format!("{clang}{rustc}{generator}"),
+            jobs: jobs()?,
         })
     }
 
@@ -168,7 +174,7 @@ impl Toolchain {
             .env("PATH", path_with_sbin())
             .arg(self.llvm.make_variable())
             .arg(format!("BINDGEN={}", self.bindgen.display()))
-            .arg(format!("-j{}", jobs()));
+            .arg(format!("-j{}", self.jobs));
         make
     }
 }
@@ -199,9 +205,11 @@ pub fn rustc_sysroot() -> Result<PathBuf> {
 }
 
 /// How many programs make runs at once.
-fn jobs() -> usize {
-    env::var("COMPOSEFS_JOBS")
-        .ok()
-        .and_then(|jobs| jobs.parse().ok())
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+fn jobs() -> Result<u64> {
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    match named::number("COMPOSEFS_JOBS")? {
+        Some(0) => bail!("COMPOSEFS_JOBS=0: make needs one at least"),
+        Some(jobs) => Ok(jobs),
+        None => Ok(u64::try_from(processors())?),
+    }
 }

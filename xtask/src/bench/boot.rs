@@ -2,7 +2,6 @@
 
 //! One boot of the guest that measures.
 
-use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::context::Context;
 use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
+use crate::named;
 use crate::progress::Step;
 use crate::progress::tail;
 use crate::vm;
@@ -116,11 +116,11 @@ impl Boot {
 
     /// Adds the tree that is walked.
     fn add_tree(&mut self, context: &Context) -> Result<()> {
-        let images = env::var_os("COMPOSEFS_IMAGES").map(PathBuf::from);
+        let images = named::directory_of("COMPOSEFS_IMAGES")?;
         let preferred =
             images.filter(|images| images.join(format!("{PREFERRED_TREE}.cfs.gz")).exists());
         if let Some(images) = preferred {
-            let mount = ("images".to_owned(), images.canonicalize()?);
+            let mount = ("images".to_owned(), images);
             self.config.mounts.push(mount);
             self.tree = PREFERRED_TREE.to_owned();
             self.script +=

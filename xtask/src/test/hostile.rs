@@ -17,13 +17,13 @@ use anyhow::anyhow;
 use anyhow::bail;
 
 use super::report::Report;
-use super::stress::number;
 use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
+use crate::named;
 use crate::progress::Step;
 use crate::progress::output;
 use crate::vm::Disk;
@@ -111,7 +111,7 @@ fn one(
     let share = run.path().join("share");
     let images = share.join("images");
     corpus(context, &images)?;
-    let seed = number(SEED)?.unwrap_or(1);
+    let seed = named::number(SEED)?.unwrap_or(1);
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
     // Unmounting waits for RCU, and under emulation that is most of the time:
     // some threads wait while one works.

@@ -6,13 +6,11 @@
 //! the kernel's own Makefile builds and installs them: it is given a tree that
 //! is the kernel's, by links, and has ours in it.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
@@ -24,6 +22,7 @@ use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
 use crate::kernel::Kernel;
+use crate::named;
 use crate::progress::Step;
 use crate::setup;
 use crate::toolchain::Toolchain;
@@ -52,10 +51,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
 
     let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", fixtures::MOUNT_POINT);
     config.mounts = vec![("kselftest".to_owned(), installed)];
-    if let Some(images) = env::var_os("COMPOSEFS_IMAGES").map(PathBuf::from) {
-        let images = images
-            .canonicalize()
-            .with_context(|| format!("COMPOSEFS_IMAGES: no directory {}", images.display()))?;
+    if let Some(images) = named::directory_of("COMPOSEFS_IMAGES")? {
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }

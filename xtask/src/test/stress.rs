@@ -4,7 +4,6 @@
 //! module that come and go. First on the plain kernel, which gets more done,
 //! then on the debug kernel, which sees more.
 
-use std::env;
 use std::slice;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::context::Context;
 use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
+use crate::named;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -83,8 +83,8 @@ pub fn part(context: &Context, report: &mut Report, flavor: &str) -> Result<()> 
 }
 
 fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
-    let seconds = number(SECONDS)?;
-    let seed = number(SEED)?.unwrap_or(1);
+    let seconds = named::number(SECONDS)?;
+    let seed = named::number(SEED)?.unwrap_or(1);
     let programs = guest_program::build(context, "composefs-stress")?;
     let disk = fixtures::make(context)?;
     for boot in boots {
@@ -118,16 +118,4 @@ fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
         watch(context, &config, report, program)?;
     }
     Ok(())
-}
-
-/// A number from the environment.
-pub(super) fn number(variable: &str) -> Result<Option<u64>> {
-    match env::var(variable) {
-        Ok(value) if !value.is_empty() => {
-            let number = value.parse();
-            let number = number.with_context(|| format!("{variable}={value} is no number"))?;
-            Ok(Some(number))
-        }
-        _ => Ok(None),
-    }
 }

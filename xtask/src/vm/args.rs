@@ -6,12 +6,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
+use anyhow::bail;
+
 use super::accel::Choice;
 use super::config::Accel;
 use super::config::Disk;
 use super::config::Job;
 use super::config::VmConfig;
 use crate::kernel::Flavor;
+use crate::named;
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Debug)]
@@ -29,11 +33,12 @@ pub struct VmArgs {
     pub disks: Vec<PathBuf>,
 
     /// Memory of the guest
-    #[arg(long = "mem", value_name = "SIZE", default_value = "2G")]
+    #[arg(long = "mem", value_name = "SIZE", default_value = "2G", value_parser = memory)]
     pub memory: String,
 
     /// Processors of the guest
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=255))]
     pub smp: u32,
 
     /// Counts instructions instead of time, on one emulated processor, so that
@@ -78,6 +83,29 @@ impl VmArgs {
         }
     }
 
+    /// The options with their paths from the root on. To be called before
+    /// anything is built.
+    ///
+    /// # Errors
+    ///
+    /// When a path leads to nothing that the guest could have.
+    pub fn checked(mut self) -> Result<Self> {
+        if let Some(share) = &mut self.share {
+            *share = named::directory("--share", share)?;
+        }
+        for number in 0..self.disks.len() {
+            let (before, rest) = self.disks.split_at_mut(number);
+            if let Some(disk) = rest.first_mut() {
+                let named = disk.display().to_string();
+                *disk = named::disk("--disk", disk)?;
+                if before.contains(disk) {
+                    bail!("--disk: {named} is named twice, and a disk has one writer");
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// Puts the options into a configuration.
     pub fn apply(self, config: &mut VmConfig) {
         config.timeout = match config.job {
@@ -96,6 +124,15 @@ impl VmArgs {
         config.accel = self.accel;
         config.append = self.append;
         config.qemu = self.qemu;
+    }
+}
+
+/// Checks an amount of memory, and gives it as it was written.
+fn memory(text: &str) -> Result<String, &'static str> {
+    let digits = text.trim_end_matches(['M', 'G']);
+    match digits.parse::<u32>() {
+        Ok(1..) if text.len() == digits.len() + 1 => Ok(text.to_owned()),
+        _ => Err("a number and M or G, as in 512M or 2G"),
     }
 }
 
@@ -250,4 +287,50 @@ impl Line {
 /// A path inside a QEMU option, where a comma would begin the next one.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        vm: VmArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<VmArgs> {
+        let words = ["vm"].iter().chain(words);
+        Whole::try_parse_from(words)?.vm.checked()
+    }
+
+    #[test]
+    fn what_qemu_would_refuse_is_refused_by_its_name() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let disk = dir.path().join("disk");
+        File::create(&disk)?;
+        let disk = disk.to_string_lossy();
+        assert!(parse(&["--mem", "512M", "--smp", "4", "--disk", &disk]).is_ok());
+        for (words, said) in [
+            (&["--mem", "2X"][..], "--mem"),
+            (&["--mem", "0G"], "--mem"),
+            (&["--mem", "2GG"], "--mem"),
+            (&["--smp", "0"], "--smp"),
+            (&["--disk", "/nowhere/disk"], "--disk"),
+            (&["--disk", &disk, "--disk", &disk], "twice"),
+            (&["--share", "/nowhere"], "--share"),
+            (&["--share", &disk], "no directory"),
+        ] {
+            let error = parse(words).err().map(|error| format!("{error:#}"));
+            assert!(
+                error.as_ref().is_some_and(|text| text.contains(said)),
+                "{words:?}: {error:?}"
+            );
+        }
+        Ok(())
+    }
 }

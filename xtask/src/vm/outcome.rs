@@ -94,9 +94,14 @@ impl Outcome {
 
     /// The failure in full, with the end of the console.
     pub fn explain(&self, failure: &Failure) -> String {
+        let end = tail(&self.console, 40);
+        if end.is_empty() {
+            // QEMU has not come as far as to start the guest.
+            return format!("{failure}\nThe guest has said nothing on its console.");
+        }
         format!(
             "{failure}\nThe end of the guest's console:\n{}\nThe whole console: {}",
-            tail(&self.console, 40),
+            end,
             self.console.display()
         )
     }

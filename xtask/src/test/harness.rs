@@ -77,6 +77,10 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             matches!(result, Err(Failure::Complained(_, Some(0))))
         })
     });
+    report.check("a name that reads like a panic is none", || {
+        let seen = boot("echo 'composefs: Kernel panic: a test' >/dev/kmsg", |_| {})?;
+        expect(&seen, |result| *result == Ok(0))
+    });
     report.check("a guest that is gone without a word is told", || {
         let seen = boot("echo o >/proc/sysrq-trigger; sleep 1000", |_| {})?;
         expect(&seen, |result| *result == Err(Failure::Vanished))

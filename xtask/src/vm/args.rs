@@ -213,6 +213,8 @@ pub fn qemu(
 fn command_line(config: &VmConfig) -> String {
     let mut words = vec![
         "console=ttyS0",
+        // By the time a line of the kernel is known.
+        "printk.time=1",
         "panic=-1",
         "oops=panic",
         "panic_on_warn=1",

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Reading a kernel's console for words that no good run prints.
+//!
+//! A line may hold anything that somebody has named so: a file, a mount, a
+//! program. So a complaint is known by where it stands, right behind the line's
+//! time, which is where the kernel begins.
 
 use std::fs;
 use std::path::Path;
@@ -10,27 +14,26 @@ use regex::Regex;
 
 use super::outcome::Failure;
 
+/// The time that the kernel puts before each line of its log, and where it is
+/// configured so, the thread or processor.
+static STAMP: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\[ *[0-9]+\.[0-9]{6}\](\[ *[TC][0-9]+\])? ").ok());
+
 static COMPLAINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"BUG:|kernel BUG at|WARNING:|[Pp]anicked|Oops|general protection|Kernel panic",
-        r"|INFO: task|hard LOCKUP|rcu:.*(stall|self-detected)",
-        r"|KASAN|UBSAN:|ODEBUG:|refcount_t:|list_(add|del) corruption|Busy inodes",
-        r"|suspicious RCU|possible recursive locking|INFO: trying to register",
+        "^(",
+        r"(watchdog: )?BUG[: ]|kernel BUG at |WARNING: |rust_kernel: panicked at |Oops[: ]",
+        r"|general protection fault|traps: PANIC: |Kernel panic",
+        r"|INFO: (task|trying to register) |watchdog: .*hard LOCKUP",
+        r"|rcu: .*(stall|self-detected)",
+        r"|KASAN: |UBSAN: |ODEBUG: |refcount_t: |list_(add|del) corruption|VFS: Busy inodes",
         // Whatever happens after that, nobody looks at the locks.
         r"|turning off the locking correctness validator",
         r"|kmemleak: [0-9]+ new",
+        ")",
     ))
     .ok()
 });
-
-/// Lines of a healthy boot that the expression above would catch.
-const HARMLESS: [&str; 3] = [
-    // KASAN says that it is there.
-    "KernelAddressSanitizer initialized",
-    "kasan: ",
-    // The kernel's command line names settings.
-    "Kernel command line:",
-];
 
 /// How many lines of a console are complaints.
 pub fn count(console: &Path) -> usize {
@@ -50,7 +53,8 @@ fn complaints(text: &str) -> impl Iterator<Item = &str> {
 pub fn find(console: &Path) -> Option<Failure> {
     let text = read(console);
     let complaints: Vec<&str> = complaints(&text).collect();
-    let panic = complaints.iter().find(|l| l.contains("Kernel panic"));
+    let is_panic = |line: &&&str| message(line).is_some_and(|m| m.starts_with("Kernel panic"));
+    let panic = complaints.iter().find(is_panic);
     // What came before the panic says more than the panic.
     let first = complaints.first()?.trim().to_owned();
     Some(match panic {
@@ -61,8 +65,15 @@ pub fn find(console: &Path) -> Option<Failure> {
 }
 
 fn is_complaint(line: &str) -> bool {
-    COMPLAINT.as_ref().is_some_and(|bad| bad.is_match(line))
-        && !HARMLESS.iter().any(|good| line.contains(good))
+    let bad = COMPLAINT.as_ref().zip(message(line));
+    bad.is_some_and(|(bad, message)| bad.is_match(message))
+}
+
+/// What the kernel says in a line of the console: what is behind the first time
+/// in it. Before that may be the end of what a program has written.
+fn message(line: &str) -> Option<&str> {
+    let stamp = STAMP.as_ref()?.find(line)?;
+    line.get(stamp.end()..)
 }
 
 #[cfg(test)]
@@ -72,23 +83,28 @@ mod tests {
     #[test]
     fn complaints_are_seen() {
         for line in [
-            "[    1.0] BUG: kernel NULL pointer dereference, address: 0",
-            "[    1.0] WARNING: CPU: 0 PID: 1 at fs/inode.c:1",
-            "[    1.0] WARNING: possible circular locking dependency detected",
-            "[    1.0] BUG: KASAN: slab-use-after-free in foo",
-            "[    1.0] INFO: task cat:12 blocked for more than 120 seconds.",
-            "[    1.0] WARNING: suspicious RCU usage",
-            "[    1.0] rust_kernel: panicked at fs/composefs/dir.rs:3:1",
-            "[    1.0] Oops: general protection fault, probably for address",
-            "[    1.0] Kernel panic - not syncing: sysrq triggered crash",
-            "[    1.0] rcu: INFO: rcu_preempt self-detected stall on CPU",
-            "[    1.0] kernel BUG at fs/inode.c:1!",
-            "[    1.0] VFS: Busy inodes after unmount of vdc (ext4)",
-            "[    1.0] refcount_t: underflow; use-after-free.",
-            "[    1.0] list_del corruption. next->prev should be 0, but was 1",
-            "[    1.0] INFO: trying to register non-static key.",
-            "[    1.0] turning off the locking correctness validator.",
-            "[    1.0] kmemleak: 3 new suspected memory leaks (see /sys/kernel)",
+            "[    1.000000] BUG: kernel NULL pointer dereference, address: 0",
+            "[    1.000000] WARNING: CPU: 0 PID: 1 at fs/inode.c:1",
+            "[    1.000000] WARNING: possible circular locking dependency detected",
+            "[    1.000000] BUG: KASAN: slab-use-after-free in foo",
+            "[    1.000000] INFO: task cat:12 blocked for more than 120 seconds.",
+            "[    1.000000] WARNING: suspicious RCU usage",
+            "[    1.000000] rust_kernel: panicked at fs/composefs/dir.rs:3:1",
+            "[    1.000000] Oops: general protection fault, probably for address",
+            "[    1.000000] Kernel panic - not syncing: sysrq triggered crash",
+            "[    1.000000] rcu: INFO: rcu_preempt self-detected stall on CPU",
+            "[    1.000000] kernel BUG at fs/inode.c:1!",
+            "[    1.000000] VFS: Busy inodes after unmount of vdc (ext4)",
+            "[    1.000000] refcount_t: underflow; use-after-free.",
+            "[    1.000000] list_del corruption. next->prev should be 0, but was 1",
+            "[    1.000000] INFO: trying to register non-static key.",
+            "[    1.000000] turning off the locking correctness validator.",
+            "[    1.000000] kmemleak: 3 new suspected memory leaks (see /sys/kernel)",
+            "[    1.000000] BUG kmalloc-64 (Not tainted): Poison overwritten",
+            "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [cat:1]",
+            "[    1.000000] watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 0",
+            "[12345.678901][   T12] BUG: unable to handle page fault for address: 0",
+            "a program's line without an end[    1.000000] Kernel panic - not syncing: x",
         ] {
             assert!(is_complaint(line), "{line}");
         }
@@ -97,20 +113,49 @@ mod tests {
     #[test]
     fn a_healthy_boot_is_no_complaint() {
         for line in [
-            "[    0.0] Kernel command line: panic=-1 oops=panic panic_on_warn=1",
-            "[    0.0] kasan: KernelAddressSanitizer initialized (generic)",
-            "[    0.0] rcu: Preemptible hierarchical RCU implementation.",
-            "[    0.0] kmemleak: Kernel memory leak detector disabled",
+            "[    0.000000] Kernel command line: panic=-1 oops=panic panic_on_warn=1",
+            "[    0.000000] kasan: KernelAddressSanitizer initialized (generic)",
+            "[    0.000000] rcu: Preemptible hierarchical RCU implementation.",
+            "[    0.000000] kmemleak: Kernel memory leak detector disabled",
         ] {
             assert!(!is_complaint(line), "{line}");
         }
     }
 
     #[test]
+    fn what_somebody_is_called_is_no_complaint() {
+        for line in [
+            "[    1.000000] composefs: /dev/vdc: inode 5: object Kernel panic: not there",
+            "[    1.000000] composefs: [    1.000000] Kernel panic - not syncing: x: inode 5",
+            "[    1.000000] composefs: BUG: inode 5: dirent: nameoff is invalid",
+            "[    1.000000] EXT4-fs (vdc): mounted filesystem KASAN: WARNING: r/w",
+            "Kernel panic - not syncing: as a program says",
+        ] {
+            assert!(!is_complaint(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_not_told_by_a_name() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let console = dir.path().join("console");
+        let line = "[    1.000000] BUG: Dentry 0{i=1,n=Kernel panic} still in use (1)";
+        fs::write(&console, line)?;
+        assert_eq!(
+            find(&console),
+            Some(Failure::Complained(line.to_owned(), None))
+        );
+        Ok(())
+    }
+
+    #[test]
     fn the_cause_comes_before_the_panic() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let console = dir.path().join("console");
-        fs::write(&console, "WARNING: one\nKernel panic - two\n")?;
+        fs::write(
+            &console,
+            "[    1.000000] WARNING: one\r\n[    1.000001] Kernel panic - two\r\n",
+        )?;
         let Some(Failure::Panicked(line)) = find(&console) else {
             anyhow::bail!("no panic seen");
         };

@@ -272,7 +272,7 @@ impl super_block::Operations for Composefs {
             0 => sb.device(),
             fsid => fsid,
         };
-        answer.identify(fsid, MAGIC, NAME_MAX, superblock.inos);
+        answer.identify(fsid, MAGIC, NAME_MAX);
         Ok(answer)
     }
 

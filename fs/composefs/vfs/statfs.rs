@@ -29,15 +29,16 @@ impl StatFs {
         self.0
     }
 
-    /// Sets the identity, type, longest name in bytes, and number of inodes, all of them used.
-    pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long, files: u64) {
+    /// Sets the identity, type and longest name in bytes. The number of inodes, and how many of them
+    /// are free, is not told: a file system that nothing can be added to has not run out of them.
+    pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long) {
         self.0.f_fsid.val = [
             (fsid as u32).cast_signed(),
             ((fsid >> 32) as u32).cast_signed(),
         ];
         self.0.f_type = magic.cast_signed();
         self.0.f_namelen = name_len;
-        self.0.f_files = files;
+        self.0.f_files = 0;
         self.0.f_ffree = 0;
     }
 }

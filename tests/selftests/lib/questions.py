@@ -81,7 +81,7 @@ def content(path: str) -> Question:
 
 def file_system(top: str) -> tuple[int, ...]:
     found = os.statvfs(top)
-    return found.f_bsize, found.f_namemax, found.f_files
+    return found.f_bsize, found.f_namemax, found.f_fsid
 
 
 # All of the image alone, but for the contents that are in objects.

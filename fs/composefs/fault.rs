@@ -61,6 +61,19 @@ pub(crate) fn of_object(inode: &Inode<Composefs>, name: &CStr, what: fmt::Argume
     EIO
 }
 
+/// Writes to the log why nobody may read the content of `inode`, which is in no object, and returns
+/// the error for who wanted it.
+pub(crate) fn of_content(inode: &Inode<Composefs>, what: &str) -> Error {
+    log::warn(fmt!(
+        "{}: inode {}: {}",
+        inode.super_block().data().source(),
+        inode.ino(),
+        what
+    ));
+    inode.report_data_lost();
+    EIO
+}
+
 /// An error, for people. The kernel has names for them only if it is configured so.
 pub(crate) struct Reason(pub(crate) Error);
 

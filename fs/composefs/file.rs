@@ -13,6 +13,7 @@ use crate::{
         self,
         Pinned, //
     },
+    options::Verity,
     vfs::{
         backing::BackingFile,
         file::{
@@ -94,6 +95,13 @@ fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<Data> 
     let content = mounted.image().content(&node);
     let pinned = match content.map_err(|e| fault::of_image(inode, e))? {
         Content::External(_) => return blob::prepare_unknown(file).map(|()| Data::Backed),
+        // Whoever wrote zeros in place of an object and its digest would have them believed.
+        Content::Sparse if inode.size() != 0 && mounted.verity() == Verity::Required => {
+            return Err(fault::of_content(
+                inode,
+                "the image has no content and names no digest for it, and verity requires one",
+            ));
+        }
         Content::Sparse => Pinned::Zeros,
         Content::Inline => {
             let data = inode::read_whole(mounted, &node, INLINE_MAX);

@@ -40,7 +40,8 @@ pub(crate) enum Verity {
     /// Where the image names one.
     #[default]
     Named,
-    /// Always: a file without one cannot be read. Option `verity`, also set by `digest=`.
+    /// Always: a file without one cannot be read, unless its content is in the image. Option `verity`,
+    /// also set by `digest=`.
     Required,
     /// Where the image names one, unless the object directory's file system has no fs-verity.
     /// Option `tryverity`.

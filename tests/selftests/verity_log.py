@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import fixtures, kernel_log, ktap, mounts, objects
+from lib import (fixtures, kernel_log, ktap, matrix, mounts, notify,
+                 objects)
 from lib.objects import Store
 
 suite = ktap.Suite()
@@ -102,6 +103,23 @@ def link(test: ktap.Test) -> None:
 def no_digest(test: ktap.Test) -> None:
     line_of(test, lambda s, n, d: s.verified(n, d), "digest", "verity",
             image_name="matrix-no-digests", options=(("verity", None),))
+
+
+@suite.test("a file without content, under verity: a line and an event")
+def no_content(test: ktap.Test) -> None:
+    kernel_log.forget_limits()
+    with matrix.without_content() as image, \
+            mounts.composefs(image.path, [], ("verity", None)) as top, \
+            notify.fanotify(top, notify.FAN_FS_ERROR) as listener, \
+            kernel_log.watch() as lines:
+        inode = os.stat(f"{top}/{FILE}").st_ino
+        test.fails(errno.EIO, "open", os.open, f"{top}/{FILE}", os.O_RDONLY)
+        test.check(notify.ready(listener), "no event")
+        found = [event.error for event in notify.events(listener)]
+        test.equal(found, [errno.EIO], "events")
+    words = [f"{image.path}:", f"inode {inode}:", "digest", "verity"]
+    test.check(any(all(word in line for word in words) for line in lines),
+               f"no line with {words} among {lines}")
 
 
 @suite.test("nothing is said of objects that are good")

@@ -9,11 +9,13 @@ first one that opens and verifies. open(2) has to succeed always.
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import access, fixtures, ktap, mounts, objects
+from lib import access, fixtures, ktap, matrix, mounts, objects, reference
 from lib.fixtures import Image
 from lib.modes import EIO, GOOD, MODES, OTHER, options, other, outcome
 from lib.objects import Store
@@ -137,6 +139,35 @@ def inline(test: ktap.Test) -> None:
         image = fixtures.named(name)
         for mode in MODES:
             check_ways(test, image, [], mode, GOOD, "inline")
+
+
+@suite.test("a size without content: zeros, or EIO where digests are required")
+def no_content(test: ktap.Test) -> None:
+    with matrix.without_content() as image, objects.store() as store:
+        for mode in MODES:
+            refused = mode in ("verity", "digest=")
+            with mounts.composefs(image.path, [store.path],
+                                  *options(mode, image)) as top:
+                size = len(matrix.data())
+                test.equal(os.stat(f"{top}/{matrix.FILE}").st_size, size,
+                           f"{mode}: size")
+                for name, way in access.WAYS.items():
+                    try:
+                        found = outcome(f"{top}/{matrix.FILE}", way,
+                                        bytes(size))
+                    except OSError as error:
+                        found = f"open: {ktap.errno_name(error.errno)}"
+                    test.equal(found, "open: EIO" if refused else GOOD,
+                               f"{name}, {mode}")
+                test.equal(Path(top, matrix.INLINE).read_bytes(),
+                           matrix.data(matrix.INLINE), f"{mode}: in the image")
+        # What users see today.
+        with reference.mount(dataclasses.replace(
+                image, objects=[store.path]), verity=True) as top:
+            test.fails(errno.EIO, "erofs + overlayfs: open", os.open,
+                       f"{top}/{matrix.FILE}", os.O_RDONLY)
+            test.equal(Path(top, matrix.INLINE).read_bytes(),
+                       matrix.data(matrix.INLINE), "in the image")
 
 
 @suite.test("a store that can have no fs-verity is for noverity and tryverity")

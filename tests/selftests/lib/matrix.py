@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import fixtures, ktap, objects
@@ -33,6 +36,20 @@ def add_to(store: objects.Store, name: str = FILE) -> str:
     found = object_name(name)
     store.verified(found, data(name))
     return found
+
+
+@contextmanager
+def without_content() -> Iterator[Image]:
+    """An image whose files have a size, and neither content nor objects nor
+    digests of them. Those whose content is in the image have it."""
+    image = fixtures.named("matrix-no-digests")
+    before = Path(image.path).read_bytes()
+    with objects.store() as work:
+        # A metacopy without a redirect.
+        path = work.verified("image", before.replace(
+            b"overlay.redirect", b"overlay.no_where"))
+        yield dataclasses.replace(image, path=str(path), objects=[],
+                                  digest=objects.measure_verity(path))
 
 
 def is_right(test: ktap.Test, top: str, what: str) -> None:

@@ -15,11 +15,13 @@ import mmap
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lib import access, fixtures, ktap, objects, reference, slab, special
+from lib import (access, fixtures, ktap, matrix, mounts, objects, reference,
+                 slab, special)
 from lib.mounts import libc
 from lib.special import opened
 from lib.uring import Ring
@@ -347,17 +349,68 @@ def direct(test: ktap.Test) -> None:
             # Nothing goes through the page cache, so alignment counts.
             same(test, "not aligned", (fd, theirs),
                  lambda fd: os.preadv(fd, [bytearray(100)], 7))
-    with special.mounted() as top, \
-            reference.mount(special.image()) as their_top:
-        for name in ("sizes/64", "sizes/0"):
-            found = []
-            for where in (top, their_top):
-                try:
-                    with opened(f"{where}/{name}", O_DIRECT) as fd:
-                        found.append(result(read_direct, fd))
-                except OSError as error:
-                    found.append(ktap.errno_name(error.errno))
-            test.equal(found[0], found[1], f"{name}, in the image")
+
+
+@contextmanager
+def loop_device(path: str) -> Iterator[str]:
+    device = subprocess.run(
+        ["losetup", "--find", "--show", "--read-only", path],
+        capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def buffered_all_ways(test: ktap.Test, path: str, expected: bytes) -> None:
+    """A file that has no object: O_DIRECT is accepted, and changes nothing."""
+    for what, flags, later in (("O_DIRECT", O_DIRECT, 0),
+                               ("O_DIRECT from fcntl(2)", 0, O_DIRECT),
+                               ("without it from fcntl(2)", O_DIRECT, 0)):
+        for name, way in access.WAYS.items():
+            if not expected and name.startswith("map"):
+                continue
+            try:
+                with opened(path, os.O_RDONLY | flags) as fd:
+                    fcntl.fcntl(fd, fcntl.F_SETFL, later or flags)
+                    test.check(fcntl.fcntl(fd, fcntl.F_GETFL) & O_DIRECT,
+                               f"{path}, {what}: not set")
+                    if what.startswith("without"):
+                        fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+                    found = way(fd, len(expected))
+            except OSError as error:
+                found = ktap.errno_name(error.errno)
+            test.check(found == expected,
+                       f"{path}, {what}, {name}: {brief(found)!r}")
+    with opened(path, os.O_RDONLY | O_DIRECT) as fd:
+        # Neither place nor memory has to be aligned.
+        room = bytearray(100)
+        count = os.preadv(fd, [memoryview(room)[1:]], 1)
+        test.equal(bytes(room[1:1 + count]), expected[1:100],
+                   f"{path}: not aligned")
+        test.equal(os.preadv(fd, [room], len(expected)), 0,
+                   f"{path}: at the end")
+
+
+@suite.test("O_DIRECT of what has no object: through the page cache")
+def direct_without_object(test: ktap.Test) -> None:
+    names = [f"sizes/{size}" for size in special.INLINE_SIZES]
+    with special.mounted() as top:
+        for name in names:
+            buffered_all_ways(test, f"{top}/{name}", special.data(name))
+    with matrix.without_content() as image, \
+            mounts.composefs(image.path, []) as top:
+        buffered_all_ways(test, f"{top}/{matrix.FILE}",
+                          bytes(len(matrix.data())))
+    # What users see today, from a device.
+    with loop_device(special.image().path) as device, mounts.mounted(
+            "erofs", [("source", device), ("ro", None)]) as top:
+        for name in names:
+            with opened(f"{top}/{name}", os.O_RDONLY | O_DIRECT) as fd, \
+                    mmap.mmap(-1, 65536) as room:
+                count = os.preadv(fd, [room], 0)
+                test.equal(room[:count], special.data(name),
+                           f"{name}: erofs on a loop device")
 
 
 @suite.test("fcntl(2) F_SETFL: O_DIRECT and O_NONBLOCK on and off")

@@ -237,7 +237,7 @@ impl<T: Operations> Table<T> {
     const PAGED: bindings::file_operations = bindings::file_operations {
         llseek: Some(bindings::generic_file_llseek),
         release: Some(Self::release),
-        read_iter: Some(bindings::generic_file_read_iter),
+        read_iter: Some(Self::read_paged),
         splice_read: Some(bindings::filemap_splice_read),
         mmap: Some(bindings::generic_file_readonly_mmap),
         fsync: Some(bindings::noop_fsync),
@@ -262,8 +262,13 @@ impl<T: Operations> Table<T> {
         };
         let result = T::open(inode, user_file).and_then(|data| {
             match data {
+                // There is nothing to go past the page cache to, but who asks for it, as `fcntl`
+                // may later, gets what `read_paged` reads.
                 // SAFETY: Nobody else has the file. Neither table has an owner to be counted.
-                Data::Paged => unsafe { (*file).f_op = &Self::PAGED },
+                Data::Paged => unsafe {
+                    (*file).f_op = &Self::PAGED;
+                    (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
+                },
                 Data::Backed => {
                     // Whether the file with the data can do either is asked when it is read.
                     // SAFETY: Nobody else has the file.
@@ -336,6 +341,19 @@ impl<T: Operations> Table<T> {
                 Err(e) => errno_to_isize(e),
             }
         }
+    }
+
+    /// Reads through the page cache, also what was asked for with `O_DIRECT`.
+    ///
+    /// # Safety
+    ///
+    /// `kiocb` must be a read from an open file of `T`, `iter` where it goes to.
+    unsafe extern "C" fn read_paged(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The caller promises it.
+        unsafe { bindings::filemap_read(kiocb, iter, 0) }
     }
 
     /// # Safety

@@ -31,7 +31,10 @@ use crate::{
             PrivateMount,
             PrivateMounts, //
         },
-        private_file::PrivateFile,
+        private_file::{
+            Origin,
+            PrivateFile, //
+        },
         shrink::Shrink,
         statfs::StatFs,
         super_block::{
@@ -115,12 +118,15 @@ impl Mounted {
 }
 
 /// What makes a super block the one that a second mount asks for, too: the image by its own digest,
-/// for a path or an inode number would be no identity, and all that its files depend on.
+/// for a path or an inode number would be no identity, and all that its files depend on. That is
+/// also the file system that the image is read from: a mount is not to fail with a disk that it did
+/// not name, where another one has the same image.
 ///
 /// The addresses in it are those of things that the super block holds, so that nothing else has
 /// them as long as it can be mounted again.
 pub(crate) struct Key {
     image: verity::Digest,
+    origin: Origin,
     verity: Verity,
     pinned: bool,
     basedirs: KVec<Identity>,
@@ -130,6 +136,7 @@ pub(crate) struct Key {
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         self.image == other.image
+            && self.origin == other.origin
             && self.verity == other.verity
             && self.pinned == other.pinned
             && *self.basedirs == *other.basedirs
@@ -178,6 +185,7 @@ impl super_block::Operations for Composefs {
         let shareable = digest.filter(|_| !fc.has_security_options());
         let key = shareable.map(|image| Key {
             image,
+            origin: file.origin(),
             verity,
             pinned: options.digest.is_some(),
             basedirs: identities,

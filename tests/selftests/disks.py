@@ -87,6 +87,31 @@ def image_fails(test: ktap.Test) -> None:
         answers.check(test, "when it works again", "right")
 
 
+@suite.test("the image on two disks: a mount fails with its own disk alone")
+def one_of_two_fails(test: ktap.Test) -> None:
+    digest = ("digest", special.image().digest)
+    with image_on_disk(digest, verity=True) as (where, path, top), \
+            image_on_disk(digest, verity=True) as (_, other_path, other):
+        with special.mounted(digest) as third, mounts.composefs(
+                str(path), special.image().objects, digest) as again:
+            test.equal(len({os.stat(name).st_dev
+                            for name in (top, other, third, again)}), 3,
+                       "super blocks of four mounts from three disks")
+        theirs = Answers(top, questions.EVERYTHING)
+        good = Answers(other, questions.EVERYTHING)
+        where.device.fail()
+        forget()
+        good.check(test, "from the other disk", "right")
+        theirs.check(test, "from the disk that failed", "EIO",
+                     but=questions.OF_MEMORY)
+        # Not the one that fails is joined.
+        with mounts.composefs(str(other_path), special.image().objects,
+                              digest) as later:
+            forget()
+            Answers(later, questions.EVERYTHING).check(
+                test, "mounted later", "right")
+
+
 @suite.test("some blocks of the image fail: EIO where they are needed")
 def image_blocks_fail(test: ktap.Test) -> None:
     with image_on_disk() as (where, path, top):

@@ -81,10 +81,16 @@ def same(test: ktap.Test) -> None:
         for fd in fds:
             os.close(fd)
     with objects.store() as work:
-        # Its digest is what an image is known by, not its path.
-        copy = work.verified("copy", Path(image.path).read_bytes())
-        shares(test, "a copy", True, pinned, mounts.composefs_options(
-            str(copy), image.objects, ("digest", image.digest)))
+        # Its digest is what an image is known by, not its path; but another
+        # file system may fail, or go away, by itself.
+        content = Path(image.path).read_bytes()
+        first, second = (mounts.composefs_options(
+            str(work.verified(name, content)), image.objects,
+            ("digest", image.digest)) for name in ("first", "second"))
+        shares(test, "a copy", True, first, second)
+        test.need(os.stat(work.path).st_dev != os.stat(image.path).st_dev,
+                  "the image is on the scratch file system")
+        shares(test, "a copy on another file system", False, pinned, first)
 
 
 @suite.test("other options are not shared")

@@ -81,6 +81,12 @@ impl PrivateFile {
         self.size
     }
 
+    /// What tells the file system that it is on from any other one, as long as it is open.
+    pub fn origin(&self) -> Origin {
+        // SAFETY: The file is open, so that its inode has a super block.
+        Origin(unsafe { (*(*self.file.as_ptr()).f_inode).i_sb.addr() })
+    }
+
     /// The file's fs-verity digest, if it has one.
     ///
     /// # Errors
@@ -91,6 +97,10 @@ impl PrivateFile {
         unsafe { verity::digest((*self.file.as_ptr()).f_inode) }
     }
 }
+
+/// See [`PrivateFile::origin`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Origin(usize);
 
 impl Reader for PrivateFile {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {

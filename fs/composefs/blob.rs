@@ -144,15 +144,15 @@ fn known(inode: &Inode<Composefs>) -> Option<&Blob> {
 /// Keeps what was found: with the inode, or with the open file if the inode knows another one.
 fn keep(file: &File<Composefs>, blob: Blob) -> Result {
     if file.inode().pinned().get().is_none() {
-        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL)?;
+        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL_ACCOUNT)?;
         file.inode().pinned().get_or_set(pinned);
         return Ok(());
     }
     let open = OpenBlob {
-        found: Some(KBox::new(blob, GFP_KERNEL)?),
+        found: Some(KBox::new(blob, GFP_KERNEL_ACCOUNT)?),
         file: OnceBackingFile::default(),
     };
-    file.private().get_or_set(KBox::new(open, GFP_KERNEL)?);
+    file.private().get_or_set(KBox::new(open, GFP_KERNEL_ACCOUNT)?);
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn verify(inode: &Inode<Composefs>, blob: &Blob) -> Result {
 pub(crate) fn real_path(inode: &Inode<Composefs>) -> Option<&Path> {
     if inode.pinned().get().is_none() {
         let blob = find(inode, Report::Quiet).ok()?;
-        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL).ok()?;
+        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL_ACCOUNT).ok()?;
         inode.pinned().get_or_set(pinned);
     }
     let blob = known(inode).filter(|blob| blob.is_good())?;
@@ -228,7 +228,7 @@ fn open(file: &File<Composefs>, access: Access) -> Result<&BackingFile> {
     let open = match file.private().get() {
         Some(open) => open,
         None => {
-            let open = KBox::new(OpenBlob::default(), GFP_KERNEL)?;
+            let open = KBox::new(OpenBlob::default(), GFP_KERNEL_ACCOUNT)?;
             file.private().get_or_set(open)
         }
     };

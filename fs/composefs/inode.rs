@@ -245,7 +245,8 @@ pub(crate) fn read_whole(
         .ok()
         .filter(|size| *size <= max);
     let size = size.ok_or_else(|| corrupt("data in the image are too large"))?;
-    let mut data = KVec::zeroed(size, GFP_KERNEL).map_err(|e| image::Error::Source(e.into()))?;
+    let data = KVec::zeroed(size, GFP_KERNEL_ACCOUNT);
+    let mut data = data.map_err(|e| image::Error::Source(e.into()))?;
     if mounted.image().read(node, 0, &mut data)? != size {
         return Err(corrupt("data in the image are cut off"));
     }

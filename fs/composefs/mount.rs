@@ -16,6 +16,7 @@ use crate::{
     inode,
     options::{
         Basedir,
+        Name,
         Options,
         Verity, //
     },
@@ -70,7 +71,7 @@ pub(crate) struct Mounted {
     /// What tells the image from others; all zeros if nothing does.
     uuid: [u8; 16],
     /// Name of the image, for messages.
-    source: CString,
+    source: Name,
     /// Mounts of our own, with the object directories at their roots.
     basedirs: PrivateMounts,
     verity: Verity,
@@ -151,7 +152,7 @@ pub(crate) struct Prepared {
     file: Option<PrivateFile>,
     image: Option<Image<Cache>>,
     digest: Option<verity::Digest>,
-    source: CString,
+    source: Name,
     basedirs: PrivateMounts,
     verity: Verity,
     /// One more than the deepest file system below.
@@ -171,16 +172,16 @@ impl super_block::Operations for Composefs {
             fc.error(fmt!("no image was given"));
             return Err(EINVAL);
         };
-        let source = CString::try_from(source)?;
+        let source = Name::new(source)?;
 
         let (file, mut depth) = open_image(fc, &source, options, &credential)?;
         let digest = image_digest(fc, &source, &file, options)?;
         let mut basedirs = PrivateMounts::default();
-        let mut identities = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL)?;
+        let mut identities = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         for basedir in &options.basedirs {
             let root = open_basedir(fc, basedir, verity, &mut basedirs)?;
             depth = depth.max(root.stack_depth());
-            identities.push(root.identity(), GFP_KERNEL)?;
+            identities.push(root.identity(), GFP_KERNEL_ACCOUNT)?;
         }
         let shareable = digest.filter(|_| !fc.has_security_options());
         let key = shareable.map(|image| Key {

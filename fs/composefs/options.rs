@@ -26,10 +26,8 @@ use crate::{
     },
     Composefs, //
 };
-use kernel::{
-    prelude::*,
-    str::CString, //
-};
+use core::ops::Deref;
+use kernel::prelude::*;
 
 /// Most object directories of a mount; overlayfs has the same limit for its layers.
 const BASEDIRS_MAX: usize = 500;
@@ -62,10 +60,42 @@ impl Verity {
     }
 }
 
+/// A string that a mounter has given, and that is kept: charged to the mounter's memory cgroup, which
+/// a [`CString`](kernel::str::CString) is not.
+///
+/// # Invariants
+///
+/// The last byte is a NUL, and no other one is.
+pub(crate) struct Name(KVec<u8>);
+
+impl Name {
+    /// Copies `name`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(name: &CStr) -> Result<Self> {
+        let bytes = name.to_bytes_with_nul();
+        let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
+        copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+        // INVARIANT: As a `CStr` has it.
+        Ok(Self(copy))
+    }
+}
+
+impl Deref for Name {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        // By the type invariants it is one.
+        CStr::from_bytes_with_nul(&self.0).unwrap_or_default()
+    }
+}
+
 /// An object directory, as it was given.
 pub(crate) struct Basedir {
     /// Its name, for messages and `/proc/mounts`.
-    pub(crate) name: CString,
+    pub(crate) name: Name,
     /// What the file descriptor referred to that it was given as, if it was.
     pub(crate) path: Option<Path>,
 }
@@ -113,7 +143,7 @@ impl context::Operations for Composefs {
                 })?;
             }
             (b"basedir", Value::Path(path)) => {
-                let name = path.name()?;
+                let name = Name::new(&path.name()?)?;
                 let path = Some(path.clone());
                 add_basedir(fc, options, Basedir { name, path })?;
             }
@@ -198,7 +228,7 @@ fn add_basedir(fc: &FsContext<'_>, options: &mut Options, basedir: Basedir) -> R
         fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
         return Err(EINVAL);
     }
-    Ok(options.basedirs.push(basedir, GFP_KERNEL)?)
+    Ok(options.basedirs.push(basedir, GFP_KERNEL_ACCOUNT)?)
 }
 
 /// Adds the directories of one `basedir=`: separated by colons, with `\` before a colon or
@@ -227,7 +257,7 @@ fn add_basedirs(fc: &FsContext<'_>, options: &mut Options, value: &CStr) -> Resu
         }
         name.push(0, GFP_KERNEL)?;
         let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
-        let name = CString::try_from(name)?;
+        let name = Name::new(name)?;
         add_basedir(fc, options, Basedir { name, path: None })?;
         if !more {
             return Ok(());

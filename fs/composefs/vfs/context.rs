@@ -146,7 +146,7 @@ impl FsContext<'_> {
             if !(*self.fc.as_ptr()).source.is_null() {
                 return Err(EINVAL);
             }
-            let copy = bindings::kstrdup(name.as_char_ptr(), bindings::GFP_KERNEL);
+            let copy = bindings::kstrdup(name.as_char_ptr(), bindings::GFP_KERNEL_ACCOUNT);
             if copy.is_null() {
                 return Err(ENOMEM);
             }
@@ -207,7 +207,7 @@ pub(super) unsafe extern "C" fn init_fs_context<T: super_block::Operations + Ope
     fc: *mut kernel::bindings::fs_context,
 ) -> c_int {
     let fc = fc.cast::<bindings::fs_context>();
-    let Ok(context) = KBox::new(T::Context::default(), GFP_KERNEL) else {
+    let Ok(context) = KBox::new(T::Context::default(), GFP_KERNEL_ACCOUNT) else {
         return ENOMEM.to_errno();
     };
     // SAFETY: The context is new. The kernel crate knows only the name of the structure, ours is

@@ -390,9 +390,10 @@ fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
         return Err(EINVAL);
     }
     let len = c_int::try_from(target.len()).map_err(|_| EINVAL)?;
-    let mut copy = KVec::with_capacity(target.len().checked_add(1).ok_or(EINVAL)?, GFP_KERNEL)?;
-    copy.extend_from_slice(target, GFP_KERNEL)?;
-    copy.push(0, GFP_KERNEL)?;
+    let size = target.len().checked_add(1).ok_or(EINVAL)?;
+    let mut copy = KVec::with_capacity(size, GFP_KERNEL_ACCOUNT)?;
+    copy.extend_from_slice(target, GFP_KERNEL_ACCOUNT)?;
+    copy.push(0, GFP_KERNEL_ACCOUNT)?;
     let (raw, _, _) = copy.into_raw_parts();
     Ok((raw, len))
 }

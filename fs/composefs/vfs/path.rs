@@ -255,14 +255,14 @@ impl PrivateMounts {
     ///
     /// `EPERM` without `CAP_SYS_ADMIN` over the mount, `EINVAL` if it cannot be cloned, `ENOMEM`.
     pub fn add(&mut self, path: &Path) -> Result<&PrivateMount> {
-        self.0.reserve(1, GFP_KERNEL)?;
+        self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The path is valid.
         let mnt = from_err_ptr(unsafe { bindings::clone_private_mount(path.as_ptr()) })?;
         // INVARIANT: `clone_private_mount` gave us the mount.
         let mount = PrivateMount {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
         };
-        self.0.push(mount, GFP_KERNEL)?;
+        self.0.push(mount, GFP_KERNEL_ACCOUNT)?;
         self.0.last().ok_or(EINVAL)
     }
 

@@ -46,11 +46,12 @@ unsafe impl Send for BackingFile {}
 // SAFETY: What is done with it through a shared reference is what many threads may do with a file.
 unsafe impl Sync for BackingFile {}
 
-/// The flags of a user's open(2) that the open of the backing file takes over.
+/// The flags of a user's open(2) that the open of the backing file takes over. `__FMODE_EXEC` is
+/// that of execve(2), which listeners and security modules look at.
 ///
 /// `O_DIRECT` is not among them: the file may not be able to, which is for the user's open to say.
 /// It follows with the first read.
-const PASSED_FLAGS: c_uint = bindings::O_NONBLOCK;
+const PASSED_FLAGS: c_uint = bindings::O_NONBLOCK | bindings::FMODE_EXEC;
 
 impl BackingFile {
     /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of `user_file`.

@@ -5,8 +5,13 @@
 //! Finding it is a lookup of names, which takes the locks of directories. Others fault in user
 //! memory under those, so a lookup must never happen under the lock of a memory map; nor must a
 //! read of the image, which may take the locks of the file system that the image is on. What is not
-//! known yet is looked up at open(2), and an mmap(2) makes do with what is known by then. Opening
-//! and verifying wait for the first read or mmap.
+//! known yet is looked up at open(2), and an mmap(2) makes do with what is known by then.
+//!
+//! Opening an object waits for whoever holds a lease on it, for a listener that is asked, and
+//! before it has been verified for the disk, and must not do that under the lock of a memory map
+//! either. So an object is opened and verified at open(2), as overlayfs does it, where opening it
+//! could wait or is somebody's business. One that has passed and concerns nobody waits for the
+//! first read or mmap.
 
 use crate::{
     fault::{
@@ -60,6 +65,8 @@ pub(crate) struct OpenBlob {
 /// Where an object was found, and what the image says of it.
 pub(crate) struct Blob {
     path: Path,
+    /// See [`Path::opens_at_once`].
+    opens_at_once: bool,
     /// The digest that it must have, if the image names one.
     digest: Option<Digest>,
     /// Whether it has passed all checks of the mount. Its digest has done so once and for all: the
@@ -75,6 +82,12 @@ impl Blob {
     /// Whether there is no reason to look for another one.
     fn is_good(&self) -> bool {
         !self.path.is_unlinked() && (self.passed.get() || !self.failed.get())
+    }
+
+    /// Whether it has passed, and opening it concerns nobody but who reads it.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.passed.get() && self.opens_at_once && !self.path.is_watched()
     }
 }
 
@@ -93,43 +106,47 @@ const PATH_MAX: usize = 4096;
 /// As [`prepare_unknown`].
 #[inline]
 pub(crate) fn prepare(file: &File<Composefs>, blob: &Blob) -> Result {
+    if blob.is_quiet() && !blob.path.is_unlinked() && !blob.path.is_leased() {
+        return Ok(());
+    }
     if !blob.is_good() {
         return prepare_unknown(file);
     }
-    if blob.path.open_may_wait() {
-        return open_early(file);
-    }
-    Ok(())
+    open_early(file, blob)
 }
 
-/// Prepares the opening of a file whose content is in an object: looks for the object.
+/// Prepares the opening of a file whose content is in an object: looks for the object, and opens
+/// it.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EINTR`, or what keeps the image from being read. An object that is missing or wrong
-/// is no error yet: it may have been put right when it is read.
+/// `ENOMEM`, `EINTR`, what keeps the image from being read, or the answer of a listener that does
+/// not permit it. An object that is missing or wrong is no error yet: it may have been put right
+/// when it is read.
 pub(crate) fn prepare_unknown(file: &File<Composefs>) -> Result {
     let blob = match find(file.inode(), Report::Quiet) {
         Ok(blob) => blob,
         Err(e) if e == EIO => return Ok(()),
         Err(e) => return Err(e),
     };
-    let early = blob.path.open_may_wait();
     keep(file, blob)?;
-    if early {
-        return open_early(file);
+    match found(file) {
+        Some(blob) => open_early(file, blob),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Opens the object for a file that is being opened: under the lock of a memory map it would be too
-/// late.
+/// Opens the object `blob` for a file that is being opened: under the lock of a memory map it would
+/// be too late.
 #[cold]
-fn open_early(file: &File<Composefs>) -> Result {
-    match get(file, Access::Read) {
-        Err(e) if is_transient(e) => Err(e),
-        // Who reads will see the error.
-        _ => Ok(()),
+fn open_early(file: &File<Composefs>, blob: &Blob) -> Result {
+    let backing = open_verified(file, blob, Access::Read, Report::Quiet);
+    trace::blob_open(file.inode(), &backing);
+    match backing {
+        Ok(backing) => set_opened(file, backing).map(drop),
+        // Who reads will see the error, and the log then.
+        Err(e) if e == EIO => Ok(()),
+        Err(e) => Err(e),
     }
 }
 
@@ -175,8 +192,10 @@ pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
 /// Opens an object only to check it.
 fn verify(inode: &Inode<Composefs>, blob: &Blob) -> Result {
     let file = PrivateFile::open(&blob.path, inode.super_block().data().credential());
-    let file = file.map_err(|e| not_opened(inode, blob, e))?;
-    check(inode, blob, file.size(), || file.verity_digest())
+    let file = file.map_err(|e| not_opened(inode, blob, e, Report::Loud))?;
+    check(inode, blob, Report::Loud, file.size(), || {
+        file.verity_digest()
+    })
 }
 
 /// Returns where the object of `inode` is, for who asks which file has its content. The inode keeps
@@ -201,8 +220,8 @@ pub(crate) fn real_path(inode: &Inode<Composefs>) -> Option<&Path> {
 ///
 /// # Errors
 ///
-/// `EIO` if there is no object that could be verified, `EAGAIN` if it is not open yet and the
-/// caller must not wait.
+/// `EIO` if there is no object that could be verified, `EAGAIN` if it is not open yet and to open
+/// it takes longer than the caller may wait, or the answer of a listener that does not permit it.
 pub(crate) fn get(file: &File<Composefs>, access: Access) -> Result<&BackingFile> {
     match opened(file) {
         Some(backing) => Ok(backing),
@@ -224,7 +243,11 @@ fn open(file: &File<Composefs>, access: Access) -> Result<&BackingFile> {
         Access::Read => open_known_or_found(file),
     };
     trace::blob_open(file.inode(), &backing);
-    let backing = backing?;
+    set_opened(file, backing?)
+}
+
+/// Makes `backing` the object that `file` reads from, unless it has one by now.
+fn set_opened(file: &File<Composefs>, backing: BackingFile) -> Result<&BackingFile> {
     let open = match file.private().get() {
         Some(open) => open,
         None => {
@@ -261,15 +284,15 @@ pub(crate) fn reading(file: &File<Composefs>, access: Access, direct: bool) -> R
 /// reading.
 ///
 /// `None` where that is not to be: the object has not passed yet, is not small, has another size
-/// now, its name is gone, or each open of it is somebody's business.
+/// now, its name is gone, or somebody listens to it, who is told of each open and read.
 fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
     // What has an object of its own goes on with it.
     if file.private().get().is_some() || file.is_nonotify() {
         return None;
     }
     let inode = file.inode();
-    let blob = known(inode).filter(|blob| blob.passed.get() && !blob.path.is_unlinked())?;
-    if inode.size() > SHARED_MAX || blob.path.open_may_wait() {
+    let blob = known(inode).filter(|blob| blob.is_quiet() && !blob.path.is_unlinked())?;
+    if inode.size() > SHARED_MAX {
         return None;
     }
     // Who opens it alone will be told of a wrong size.
@@ -293,19 +316,24 @@ fn found(file: &File<Composefs>) -> Option<&Blob> {
     open.or_else(|| known(file.inode()))
 }
 
-/// Opens the object from what is known of it, looking nothing up and not reading the image. An
-/// object whose opening may do more than that had to be opened at open(2).
+/// Opens the object from what is known of it, looking nothing up, not reading the image, and
+/// waiting for nobody. What could not be opened at open(2) is given up.
 fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
-    match found(file) {
-        Some(blob) if !blob.path.open_may_wait() => open_verified(file, blob),
-        Some(_) => Err(EIO),
+    let inode = file.inode();
+    let Some(blob) = found(file) else {
         // Its name is in the image. What was wrong at open(2) was not said then.
-        None => Err(fault::of_object(
-            file.inode(),
-            c"?",
-            fmt!("was not found when the file was opened"),
-        )),
+        let what = fmt!("was not found when the file was opened");
+        return Err(fault::of_object(inode, c"?", what));
+    };
+    if !blob.opens_at_once || blob.path.lacks_verity_info() {
+        let what = fmt!("could not be opened when the file was opened");
+        return Err(fail(inode, blob, Report::Loud, what));
     }
+    // Who began to listen after open(2) cannot be asked.
+    if blob.path.is_guarded() {
+        return Err(EAGAIN);
+    }
+    open_verified(file, blob, Access::Map, Report::Loud)
 }
 
 /// Opens the object from what is known of it, or looks it up again if that leads to none: it may
@@ -313,26 +341,35 @@ fn open_known(file: &File<Composefs>) -> Result<BackingFile> {
 fn open_known_or_found(file: &File<Composefs>) -> Result<BackingFile> {
     let Some(blob) = found(file) else {
         let now = find(file.inode(), Report::Loud)?;
-        return open_verified(file, &now);
+        return open_verified(file, &now, Access::Read, Report::Loud);
     };
-    let first = match open_verified(file, blob) {
-        Ok(backing) => return Ok(backing),
-        Err(e) => e,
+    let first = match open_verified(file, blob, Access::Read, Report::Loud) {
+        Err(e) if e == EIO => e,
+        result => return result,
     };
     match find(file.inode(), Report::Loud) {
         // What has just failed needs no second line in the log.
-        Ok(now) if !blob.path.is_same(&now.path) => open_verified(file, &now).map_err(|_| first),
+        Ok(now) if !blob.path.is_same(&now.path) => {
+            open_verified(file, &now, Access::Read, Report::Loud).map_err(|_| first)
+        }
         _ => Err(first),
     }
 }
 
 /// Opens an object, and returns it only if it is the one that the image means.
-fn open_verified(file: &File<Composefs>, blob: &Blob) -> Result<BackingFile> {
+fn open_verified(
+    file: &File<Composefs>,
+    blob: &Blob,
+    access: Access,
+    report: Report,
+) -> Result<BackingFile> {
     let inode = file.inode();
     let credential = inode.super_block().data().credential();
-    let backing = BackingFile::open(file, &blob.path, credential);
-    let backing = backing.map_err(|e| not_opened(inode, blob, e))?;
-    check(inode, blob, backing.size(), || backing.verity_digest())?;
+    let backing = BackingFile::open(file, &blob.path, credential, access);
+    let backing = backing.map_err(|e| not_opened(inode, blob, e, report))?;
+    check(inode, blob, report, backing.size(), || {
+        backing.verity_digest()
+    })?;
     Ok(backing)
 }
 
@@ -375,6 +412,7 @@ fn find(inode: &Inode<Composefs>, report: Report) -> Result<Blob> {
         match cred::with(mounted.credential(), || basedir.lookup(cstr)) {
             Ok(path) if path.is_regular() => {
                 return Ok(Blob {
+                    opens_at_once: path.opens_at_once(),
                     path,
                     digest,
                     passed: Flag::default(),
@@ -400,18 +438,28 @@ fn is_transient(e: Error) -> bool {
     e == ENOMEM || e == EINTR || e == ERESTARTSYS || e == EAGAIN
 }
 
-/// The error for who wanted an object that could not be opened.
-fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error) -> Error {
-    if is_transient(e) {
+/// The error for who wanted an object that could not be opened. What a listener answers that is
+/// asked for permission says nothing about the object.
+fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error, report: Report) -> Error {
+    if is_transient(e) || blob.path.is_guarded() {
         return e;
     }
-    fail(inode, blob, fmt!("cannot be opened: {}", Reason(e)))
+    let what = fmt!("cannot be opened: {}", Reason(e));
+    fail(inode, blob, report, what)
 }
 
 /// As [`fault::of_object`], for an object that was found. Its name is asked for where it was found:
 /// the image may not be read here.
-fn fail(inode: &Inode<Composefs>, blob: &Blob, what: fmt::Arguments<'_>) -> Error {
+fn fail(
+    inode: &Inode<Composefs>,
+    blob: &Blob,
+    report: Report,
+    what: fmt::Arguments<'_>,
+) -> Error {
     blob.failed.set();
+    if report == Report::Quiet {
+        return EIO;
+    }
     let name = blob.path.name();
     // Its mount is one of ours, with the object directory at its root.
     let name = name.as_ref().ok().and_then(|name| {
@@ -425,15 +473,16 @@ fn fail(inode: &Inode<Composefs>, blob: &Blob, what: fmt::Arguments<'_>) -> Erro
 fn check(
     inode: &Inode<Composefs>,
     blob: &Blob,
+    report: Report,
     size: u64,
     digest: impl FnOnce() -> Result<Option<verity::Digest>>,
 ) -> Result {
     if size != inode.size() {
         let what = fmt!("has {} bytes, expected {}", size, inode.size());
-        return Err(fail(inode, blob, what));
+        return Err(fail(inode, blob, report, what));
     }
     if !blob.passed.get() {
-        check_digest(inode, blob, digest)?;
+        check_digest(inode, blob, report, digest)?;
         blob.passed.set();
     }
     Ok(())
@@ -443,10 +492,11 @@ fn check(
 fn check_digest(
     inode: &Inode<Composefs>,
     blob: &Blob,
+    report: Report,
     digest: impl FnOnce() -> Result<Option<verity::Digest>>,
 ) -> Result {
     let required = inode.super_block().data().verity();
-    let fail = |what: fmt::Arguments<'_>| Err(fail(inode, blob, what));
+    let fail = |what: fmt::Arguments<'_>| Err(fail(inode, blob, report, what));
     if required == Verity::Off {
         return Ok(());
     }

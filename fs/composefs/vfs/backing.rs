@@ -8,7 +8,10 @@ use super::{
     bindings,
     cred,
     errno_to_isize,
-    file::File,
+    file::{
+        Access,
+        File, //
+    },
     path::Path,
     private_file::PrivateFile,
     verity::{
@@ -55,17 +58,23 @@ const PASSED_FLAGS: c_uint = bindings::O_NONBLOCK | bindings::FMODE_EXEC;
 
 impl BackingFile {
     /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of `user_file`.
+    /// Unless it is to be read, it does not wait for who holds a lease on it.
     ///
     /// # Errors
     ///
-    /// `EACCES` if `cred` may not read it, else what opening it gives.
+    /// `EACCES` if `cred` may not read it, `EAGAIN` if it would have to wait, else what opening it
+    /// gives.
     pub fn open<T: FileSystem>(
         user_file: &File<T>,
         path: &Path,
         cred: &Credential,
+        access: Access,
     ) -> Result<Self> {
         let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
         flags |= user_file.flags() & PASSED_FLAGS;
+        if access != Access::Read {
+            flags |= bindings::O_NONBLOCK;
+        }
         let file = cred::with(cred, || {
             path.may_read()?;
             // Only an owner may keep the access time from being updated.
@@ -84,9 +93,15 @@ impl BackingFile {
             })
         })?;
         // INVARIANT: `backing_file_open` gave us the reference.
-        Ok(Self {
+        let backing = Self {
             file: NonNull::new(file).ok_or(EINVAL)?,
-        })
+        };
+        if access != Access::Read {
+            // Later reads may wait again.
+            // SAFETY: The user's file is open.
+            unsafe { backing.sync_flags(user_file.as_ptr()) };
+        }
+        Ok(backing)
     }
 
     /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of everybody who

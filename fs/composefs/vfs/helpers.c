@@ -409,15 +409,16 @@ bool composefs_helper_path_is_unlinked(const struct path *path)
 	return d_unlinked(path->dentry);
 }
 
-bool composefs_helper_path_open_may_wait(const struct path *path)
+bool composefs_helper_inode_is_leased(const struct inode *inode)
 {
-	const struct super_block *sb = path->mnt->mnt_sb;
+	struct file_lock_context *ctx = locks_inode_context(inode);
 
-	return sb->s_stack_depth > 0 ||
-	       (READ_ONCE(path->dentry->d_flags) &
-		(DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE)) ||
-	       fsnotify_sb_has_priority_watchers((struct super_block *)sb,
-						 FSNOTIFY_PRIO_CONTENT);
+	return ctx && !list_empty_careful(&ctx->flc_lease);
+}
+
+bool composefs_helper_fsnotify_sb_has_watchers(struct super_block *sb)
+{
+	return fsnotify_sb_has_watchers(sb);
 }
 
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file)
@@ -529,6 +530,12 @@ int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
 					 u8 *algorithm)
 {
 	return fsverity_get_digest(inode, digest, algorithm, NULL);
+}
+
+/* Whether opening @inode has to read its fs-verity descriptor first. */
+bool composefs_helper_inode_lacks_verity_info(const struct inode *inode)
+{
+	return IS_VERITY(inode) && !fsverity_get_info(inode);
 }
 
 bool composefs_helper_sb_has_verity(const struct super_block *sb)

@@ -111,7 +111,8 @@ struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt);
 int composefs_helper_path_may_read(const struct path *path);
 bool composefs_helper_path_owner_or_capable(const struct path *path);
 bool composefs_helper_path_is_unlinked(const struct path *path);
-bool composefs_helper_path_open_may_wait(const struct path *path);
+bool composefs_helper_inode_is_leased(const struct inode *inode);
+bool composefs_helper_fsnotify_sb_has_watchers(struct super_block *sb);
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
 void composefs_helper_file_set_no_permission_events(struct file *file);
@@ -132,6 +133,7 @@ const struct path *composefs_helper_file_path(const struct file *file);
 /* fs-verity */
 int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
 					 u8 *algorithm);
+bool composefs_helper_inode_lacks_verity_info(const struct inode *inode);
 bool composefs_helper_sb_has_verity(const struct super_block *sb);
 
 bool composefs_helper_sb_compatible(struct super_block *sb,

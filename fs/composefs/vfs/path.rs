@@ -163,11 +163,77 @@ impl Path {
         unsafe { bindings::sb_has_verity(self.super_block()) }
     }
 
-    /// Whether opening it may do more than a plain local file system does: look names up, wait for
-    /// a daemon, or for a listener that is asked for permission.
-    pub fn open_may_wait(&self) -> bool {
-        // SAFETY: The path is valid.
-        unsafe { bindings::path_open_may_wait(self.as_ptr()) }
+    /// Whether its file system opens files without looking names up, waiting for a daemon or a
+    /// server, or taking locks. Only such are named here whose `->open` was read.
+    pub fn opens_at_once(&self) -> bool {
+        let is_known = matches!(
+            self.magic(),
+            bindings::BTRFS_MAGIC
+                | bindings::EROFS_MAGIC
+                | bindings::EXT4_MAGIC
+                | bindings::RAMFS_MAGIC
+                | bindings::SQUASHFS_MAGIC
+                | bindings::TMPFS_MAGIC
+                | bindings::XFS_MAGIC
+        );
+        // SAFETY: The dentry is valid. What operations it has does not change.
+        let flags = unsafe { core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags) };
+        let revalidates = bindings::DCACHE_OP_REVALIDATE | bindings::DCACHE_OP_WEAK_REVALIDATE;
+        is_known && self.stack_depth() == 0 && flags & revalidates == 0
+    }
+
+    /// Whether its fs-verity information has still to be read from the disk when it is opened.
+    pub fn lacks_verity_info(&self) -> bool {
+        // SAFETY: The inode is valid as long as its dentry is positive.
+        unsafe { bindings::inode_lacks_verity_info(self.inode()) }
+    }
+
+    /// Whether somebody holds a lease on it, which an open may have to wait for.
+    #[inline]
+    pub fn is_leased(&self) -> bool {
+        // SAFETY: The path is valid, and so is its inode. `i_opflags` is read without a lock, as
+        // `locks_inode_context` reads it.
+        unsafe {
+            let inode = (*self.0.dentry).d_inode;
+            let flags = core::ptr::read_volatile(&raw const (*inode).i_opflags);
+            c_uint::from(flags) & bindings::IOP_FLCTX != 0 && bindings::inode_is_leased(inode)
+        }
+    }
+
+    /// Whether somebody is told when it is opened, read or closed, or asked for permission.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.is_watched_for(bindings::FS_READING_EVENTS)
+    }
+
+    /// Whether somebody may be asked for permission to open or read it.
+    pub fn is_guarded(&self) -> bool {
+        self.is_watched_for(bindings::FS_PERMISSION_EVENTS)
+    }
+
+    /// Whether somebody listens to one of these events. Marks of mounts do not count: nobody can
+    /// mark one that is private.
+    #[cfg(CONFIG_FSNOTIFY)]
+    #[inline]
+    fn is_watched_for(&self, events: u32) -> bool {
+        // SAFETY: The path is valid, and so are its inode and super block. Masks and flags are
+        // read without a lock, as `fsnotify_object_watched` and `__fsnotify_parent` read them.
+        unsafe {
+            let inode = (*self.0.dentry).d_inode;
+            let sb = (*inode).i_sb;
+            let masks = core::ptr::read_volatile(&raw const (*inode).i_fsnotify_mask)
+                | core::ptr::read_volatile(&raw const (*sb).s_fsnotify_mask);
+            let flags = core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags);
+            // The flag of the dentry goes with the first event after the watch.
+            masks & events != 0
+                || flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED != 0
+                    && bindings::fsnotify_sb_has_watchers(sb)
+        }
+    }
+
+    #[cfg(not(CONFIG_FSNOTIFY))]
+    fn is_watched_for(&self, _events: u32) -> bool {
+        false
     }
 
     /// Whether the name that led here is gone, or leads elsewhere now.

@@ -105,7 +105,9 @@ impl BackingFile {
     }
 
     /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of everybody who
-    /// reads a file of ours. `owner` stands in for the user's file; it is kept from going away.
+    /// reads a file of ours. `owner` stands in for the user's file. As nobody is told of what is
+    /// done with that, nobody is told of what is done with this one, its opening and closing
+    /// included: it is not for files that somebody listens to.
     ///
     /// # Errors
     ///
@@ -127,12 +129,10 @@ impl BackingFile {
                 )
             })
         })?;
-        let file = NonNull::new(file).ok_or(EINVAL)?;
-        // It has taken over from the owner that nobody is told of what is done with it.
-        // SAFETY: The file is open, and ours alone so far.
-        unsafe { bindings::file_set_no_permission_events(file.as_ptr()) };
         // INVARIANT: `backing_file_open` gave us the reference.
-        Ok(Self { file })
+        Ok(Self {
+            file: NonNull::new(file).ok_or(EINVAL)?,
+        })
     }
 
     fn inode(&self) -> *mut bindings::inode {

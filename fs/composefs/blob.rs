@@ -169,7 +169,8 @@ fn keep(file: &File<Composefs>, blob: Blob) -> Result {
         found: Some(KBox::new(blob, GFP_KERNEL_ACCOUNT)?),
         file: OnceBackingFile::default(),
     };
-    file.private().get_or_set(KBox::new(open, GFP_KERNEL_ACCOUNT)?);
+    file.private()
+        .get_or_set(KBox::new(open, GFP_KERNEL_ACCOUNT)?);
     Ok(())
 }
 
@@ -450,12 +451,7 @@ fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error, report: Report) -
 
 /// As [`fault::of_object`], for an object that was found. Its name is asked for where it was found:
 /// the image may not be read here.
-fn fail(
-    inode: &Inode<Composefs>,
-    blob: &Blob,
-    report: Report,
-    what: fmt::Arguments<'_>,
-) -> Error {
+fn fail(inode: &Inode<Composefs>, blob: &Blob, report: Report, what: fmt::Arguments<'_>) -> Error {
     blob.failed.set();
     if report == Report::Quiet {
         return EIO;

@@ -84,6 +84,28 @@ class Device:
         self.replace(blocks, f"flakey {self.below} @ 0 1 "
                              "5 corrupt_bio_byte 100 r 165 0")
 
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Does not answer meanwhile."""
+        dmsetup("suspend", "--noflush", "--nolockfs", self.name)
+        try:
+            yield
+        finally:
+            dmsetup("resume", self.name)
+
+    def _statistics(self) -> list[int]:
+        text = Path(f"/sys/block/{self.node}/stat").read_text(
+            encoding="ascii")
+        return [int(word) for word in text.split()]
+
+    def requests(self) -> int:
+        """How many reads it has been asked for so far."""
+        return self._statistics()[0]
+
+    def bytes_read(self) -> int:
+        """How much has been read from it so far."""
+        return self._statistics()[2] * SECTOR
+
     def vanish(self) -> None:
         """Is taken away by force: all that is left of it fails."""
         subprocess.run(["dmsetup", "--noudevsync", "remove", "--force",

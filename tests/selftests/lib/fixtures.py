@@ -48,6 +48,10 @@ class Image:
     # Whether its objects are there.
     has_objects: bool = True
 
+    def at(self, path: Path) -> Image:
+        """A copy of it that is elsewhere."""
+        return dataclasses.replace(self, path=str(path))
+
 
 def read_header(path: str) -> tuple[int, bool]:
     """Version and ACL flag of an image."""
@@ -113,6 +117,18 @@ def named(name: str) -> Image:
         if image.name == name:
             return image
     raise ktap.Skipped(f"no image {name} in COMPOSEFS_FIXTURES")
+
+
+def many() -> Image:
+    """An image of 300 directories with 100 names each, and no objects."""
+    root = top()
+    path = root and root / "images/many.cfs"
+    if path is None or not path.exists():
+        raise ktap.Skipped("no images/many.cfs in COMPOSEFS_FIXTURES")
+    version, has_acl = read_header(str(path))
+    return Image(name="many", path=str(path), version=version,
+                 has_acl=has_acl, objects=[str(path.parent)],
+                 has_objects=False)
 
 
 def bare_names() -> list[str]:

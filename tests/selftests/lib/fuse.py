@@ -29,11 +29,14 @@ SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
 
 class Server:
     """Serves files that are known by their paths. `asked` is told of the
-    process that wants something looked up or opened."""
+    process that wants something looked up or opened, `read` of each read
+    before it is answered."""
 
     def __init__(self, files: dict[str, bytes],
-                 asked: Callable[[int], object] = lambda pid: None) -> None:
+                 asked: Callable[[int], object] = lambda pid: None,
+                 read: Callable[[], object] = lambda: None) -> None:
         self.asked = asked
+        self.read = read
         # By inode number: a directory's names, or a file's content.
         self.nodes: dict[int, dict[bytes, int] | bytes] = {ROOT: {}}
         for path, data in files.items():
@@ -103,6 +106,8 @@ class Server:
                 continue
             if code in (LOOKUP, OPEN):
                 self.asked(pid)
+            if code == READ:
+                self.read()
             answer = self._answer(code, number, request[_IN.size:])
             if isinstance(answer, int):
                 reply = _OUT.pack(_OUT.size, -answer, unique)
@@ -118,8 +123,8 @@ class Server:
 
 @contextmanager
 def mounted(files: dict[str, bytes],
-            asked: Callable[[int], object] = lambda pid: None
-            ) -> Iterator[str]:
+            asked: Callable[[int], object] = lambda pid: None,
+            read: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Mounts the files, served by a child. Gives the path."""
     try:
         fd = os.open("/dev/fuse", os.O_RDWR)
@@ -131,7 +136,7 @@ def mounted(files: dict[str, bytes],
         child = os.fork()
         if child == 0:
             try:
-                Server(files, asked).serve(fd)
+                Server(files, asked, read).serve(fd)
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -158,7 +158,12 @@ impl PrivateFile {
 
 impl Drop for PrivateFile {
     fn drop(&mut self) {
-        // SAFETY: We own the reference by the type invariants.
-        unsafe { bindings::fput(self.file.as_ptr()) };
+        // Listeners were told that it was opened, and are to be told that it is closed.
+        // SAFETY: We own the reference by the type invariants, which is the last one: nobody else
+        // looks at the mode.
+        unsafe {
+            bindings::file_set_no_permission_events(self.file.as_ptr());
+            bindings::fput(self.file.as_ptr());
+        }
     }
 }

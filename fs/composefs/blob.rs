@@ -91,6 +91,20 @@ impl Blob {
     }
 }
 
+/// Is told that an inode that knew `blob` is evicted, and returns whether `blob` has to be dropped
+/// by a worker. With the path of an object whose name is gone the object itself may go, for which
+/// its file system writes: that may take long, and for ever where it is frozen.
+pub(crate) fn evicted(blob: &Blob) -> bool {
+    blob.path.is_unlinked()
+}
+
+/// Drops `blob` where that may take long.
+pub(crate) fn drop_later(blob: Blob) {
+    // Whoever puts the last reference to the object waits for it, and that is to be us.
+    blob.shared.close();
+    drop(blob.path);
+}
+
 /// Largest object that is opened once for all who read it, in bytes: what one readahead brings in.
 /// The readahead of larger ones is a matter of each open file.
 const SHARED_MAX: u64 = 128 << 10;
@@ -161,8 +175,7 @@ fn known(inode: &Inode<Composefs>) -> Option<&Blob> {
 /// Keeps what was found: with the inode, or with the open file if the inode knows another one.
 fn keep(file: &File<Composefs>, blob: Blob) -> Result {
     if file.inode().pinned().get().is_none() {
-        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL_ACCOUNT)?;
-        file.inode().pinned().get_or_set(pinned);
+        file.inode().pinned().get_or_set(Pinned::Blob(blob))?;
         return Ok(());
     }
     let open = OpenBlob {
@@ -207,8 +220,7 @@ fn verify(inode: &Inode<Composefs>, blob: &Blob) -> Result {
 pub(crate) fn real_path(inode: &Inode<Composefs>) -> Option<&Path> {
     if inode.pinned().get().is_none() {
         let blob = find(inode, Report::Quiet).ok()?;
-        let pinned = KBox::new(Pinned::Blob(blob), GFP_KERNEL_ACCOUNT).ok()?;
-        inode.pinned().get_or_set(pinned);
+        inode.pinned().get_or_set(Pinned::Blob(blob)).ok()?;
     }
     let blob = known(inode).filter(|blob| blob.is_good())?;
     if !blob.passed.get() {

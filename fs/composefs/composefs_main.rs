@@ -79,6 +79,19 @@ impl vfs::FileSystem for Composefs {
     type Inode = inode::Kept;
     type Pinned = inode::Pinned;
     type Open = blob::OpenBlob;
+
+    fn evicted(_mounted: &mount::Mounted, pinned: &inode::Pinned) -> bool {
+        match pinned {
+            inode::Pinned::Blob(blob) => blob::evicted(blob),
+            inode::Pinned::Content(_) | inode::Pinned::Zeros => false,
+        }
+    }
+
+    fn drop_later(pinned: inode::Pinned) {
+        if let inode::Pinned::Blob(blob) = pinned {
+            blob::drop_later(blob);
+        }
+    }
 }
 
 /// What is there while the module is loaded.

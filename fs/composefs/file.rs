@@ -108,8 +108,6 @@ fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<Data> 
             Pinned::Content(data.map_err(|e| fault::of_image(inode, e))?)
         }
     };
-    inode
-        .pinned()
-        .get_or_set(KBox::new(pinned, GFP_KERNEL_ACCOUNT)?);
+    inode.pinned().get_or_set(pinned)?;
     Ok(Data::Paged)
 }

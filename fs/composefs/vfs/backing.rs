@@ -372,6 +372,16 @@ impl OnceBackingFile {
         }
         self.get().ok_or(EINVAL)
     }
+
+    /// Closes the file that is in, before it returns. For a worker, which may wait: what is dropped
+    /// is closed later by the task, or by a worker that closes the files of all.
+    pub fn close(mut self) {
+        let file = core::mem::replace(self.0.get_mut(), core::ptr::null_mut());
+        if !file.is_null() {
+            // SAFETY: The reference was ours by the type invariants, and is nobody's now.
+            unsafe { bindings::__fput_sync(file) };
+        }
+    }
 }
 
 impl Drop for OnceBackingFile {

@@ -10,6 +10,7 @@
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/security.h>
+#include <linux/workqueue.h>
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -512,6 +513,17 @@ int composefs_helper_path_fiemap(const struct path *path,
 	if (!inode->i_op->fiemap)
 		return -EOPNOTSUPP;
 	return inode->i_op->fiemap(inode, info, start, len);
+}
+
+void composefs_helper_init_work(struct work_struct *work,
+				void (*func)(struct work_struct *work))
+{
+	INIT_WORK(work, func);
+}
+
+bool composefs_helper_queue_work(struct work_struct *work)
+{
+	return queue_work(system_dfl_wq, work);
 }
 
 /* For loops as long as an image makes them. */

@@ -130,6 +130,11 @@ int composefs_helper_path_fiemap(const struct path *path,
 bool composefs_helper_may_go_on(void);
 const struct path *composefs_helper_file_path(const struct file *file);
 
+/* Workers */
+void composefs_helper_init_work(struct work_struct *work,
+				void (*func)(struct work_struct *work));
+bool composefs_helper_queue_work(struct work_struct *work);
+
 /* fs-verity */
 int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
 					 u8 *algorithm);

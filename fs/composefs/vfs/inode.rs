@@ -8,6 +8,7 @@ use super::{
     bindings,
     dir,
     file,
+    later::Node,
     once::OnceBox,
     registration,
     super_block::{
@@ -46,7 +47,7 @@ use kernel::{
 pub(super) struct Container<T: FileSystem> {
     inode: bindings::inode,
     /// Dropped by `evict_inode`.
-    pinned: OnceBox<T::Pinned>,
+    pinned: Acquired<T::Pinned>,
     /// Never dropped.
     data: T::Inode,
 }
@@ -144,7 +145,7 @@ impl<T: FileSystem> Inode<T> {
 
     /// What the inode acquired since, or is to acquire.
     #[inline]
-    pub fn pinned(&self) -> &OnceBox<T::Pinned> {
+    pub fn pinned(&self) -> &Acquired<T::Pinned> {
         // SAFETY: Written by `alloc`; mutably borrowed only by `evict`, when nobody has a
         // reference to the inode and so no `Inode` to borrow it from.
         unsafe { &(*self.container()).pinned }
@@ -184,6 +185,29 @@ impl<T: FileSystem> Inode<T> {
         unsafe {
             bindings::fserror_report_data_lost(self.0.get(), 0, self.size());
         }
+    }
+}
+
+/// An empty place for what an inode acquires once.
+#[repr(transparent)]
+pub struct Acquired<T>(OnceBox<Node<T>>);
+
+impl<T> Acquired<T> {
+    /// Returns what is in, if anything is.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        self.0.get().map(|node| &node.value)
+    }
+
+    /// Puts `value` in if the place is empty, and returns what is in it then. The memory is
+    /// charged to whoever comes first.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn get_or_set(&self, value: T) -> Result<&T> {
+        let node = KBox::new(Node::new(value), GFP_KERNEL_ACCOUNT)?;
+        Ok(&self.0.get_or_set(node).value)
     }
 }
 
@@ -473,7 +497,7 @@ pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
     // SAFETY: The memory is ours, and as large as a container. `init_once` has set up the inode.
     // The last user of the memory may have left a link target, which must not be freed again.
     unsafe {
-        (&raw mut (*container).pinned).write(OnceBox::default());
+        (&raw mut (*container).pinned).write(Acquired(OnceBox::default()));
         (&raw mut (*container).data).write(T::Inode::default());
         (*container).inode.i_mode = 0;
         &raw mut (*container).inode
@@ -511,10 +535,18 @@ pub(super) unsafe extern "C" fn init_once<T: FileSystem>(container: *mut c_void)
 pub(super) unsafe extern "C" fn evict<T: FileSystem>(inode: *mut bindings::inode) {
     // SAFETY: The inode is in a container. Without a reference nobody has an `Inode<T>`, through
     // which alone `pinned` is reached.
-    unsafe {
+    let pinned = unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
         bindings::clear_inode(inode);
-        drop((*container_of!(inode, Container<T>, inode)).pinned.take());
+        (*container_of!(inode, Container<T>, inode)).pinned.0.take()
+    };
+    if let Some(pinned) = pinned {
+        // SAFETY: The inode has acquired something, so that it was set up, and its super block has
+        // data: they are dropped only when all inodes have been evicted.
+        let sb = unsafe { SuperBlock::<T>::from_raw((*inode).i_sb) };
+        if T::evicted(sb.data(), &pinned.value) {
+            sb.drop_later(pinned);
+        }
     }
 }
 

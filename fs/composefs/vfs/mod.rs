@@ -27,6 +27,7 @@ mod internal;
 #[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
 #[allow(clippy::arithmetic_side_effects)]
 mod kunit;
+mod later;
 pub mod log;
 pub mod mapping;
 pub mod once;
@@ -85,6 +86,18 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Data that an open file acquires once: `struct file::private_data`.
     type Open: Send + Sync;
+
+    /// Is told that an inode is evicted that has acquired `pinned`. Returns whether that is to be
+    /// dropped by a worker: an inode may be evicted by who needs memory, and must not wait for what
+    /// dropping it may take.
+    fn evicted(_data: &Self::Super, _pinned: &Self::Pinned) -> bool {
+        false
+    }
+
+    /// Drops what [`Self::evicted`] has left to a worker.
+    fn drop_later(pinned: Self::Pinned) {
+        drop(pinned);
+    }
 }
 
 /// `EFSCORRUPTED`: the file system's own metadata are damaged. The same number as `EUCLEAN`.

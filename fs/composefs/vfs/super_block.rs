@@ -18,6 +18,10 @@ use super::{
         self,
         Inode, //
     },
+    later::{
+        Later,
+        Node, //
+    },
     shrink::Shrink,
     statfs::StatFs,
     xattr,
@@ -104,11 +108,14 @@ pub trait Operations:
 ///
 /// # Invariants
 ///
-/// `data` is initialised if `has_data`; both change only while nobody else uses the super block.
+/// `data` and `later` are initialised if `has_data`; they change only while nobody else uses the
+/// super block.
 pub(super) struct Info<T: FileSystem> {
     key: Option<T::Key>,
     has_data: bool,
     data: MaybeUninit<T::Super>,
+    /// What is dropped by a worker. It may need the data.
+    later: MaybeUninit<Later<T>>,
 }
 
 impl<T: FileSystem> Info<T> {
@@ -118,6 +125,7 @@ impl<T: FileSystem> Info<T> {
             key,
             has_data: false,
             data: MaybeUninit::uninit(),
+            later: MaybeUninit::uninit(),
         }
     }
 
@@ -131,6 +139,7 @@ impl<T: FileSystem> Info<T> {
         // are not used again.
         unsafe {
             if core::mem::take(&mut (*info).has_data) {
+                (*info).later.assume_init_ref().drain();
                 (*info).data.assume_init_drop();
             }
         }
@@ -180,6 +189,16 @@ impl<T: FileSystem> SuperBlock<T> {
             let info = (*self.0.get()).s_fs_info.cast::<Info<T>>();
             (*info).data.assume_init_ref()
         }
+    }
+
+    /// Has what an inode had acquired dropped by a worker, before the data are.
+    pub(super) fn drop_later(&self, pinned: KBox<Node<T::Pinned>>) {
+        // SAFETY: As in `data`.
+        let later = unsafe {
+            let info = (*self.0.get()).s_fs_info.cast::<Info<T>>();
+            (*info).later.assume_init_ref()
+        };
+        later.push(pinned);
     }
 
     /// Number of the anonymous device that it has for stat(2).
@@ -255,6 +274,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             dentry::set_operations::<T>(sb);
             let info = (*sb).s_fs_info.cast::<Info<T>>();
             (*info).data.write(data);
+            Later::init((*info).later.as_mut_ptr());
             (*info).has_data = true;
         }
         // SAFETY: The data are set; they are dropped by `put_super` or `kill_sb`, both of which

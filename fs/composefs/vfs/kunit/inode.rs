@@ -192,11 +192,11 @@ mod tests {
         ensure!(inode.pinned().get().is_none());
         let first: *const Dropped = inode
             .pinned()
-            .get_or_set(KBox::new(Dropped::new(&count), GFP_KERNEL)?);
+            .get_or_set(Dropped::new(&count))?;
         // The second one is dropped at once, the first one stays.
         let second = inode
             .pinned()
-            .get_or_set(KBox::new(Dropped::new(&count), GFP_KERNEL)?);
+            .get_or_set(Dropped::new(&count))?;
         ensure!(core::ptr::eq(first, second));
         ensure!(count.load(Relaxed) == 1);
         drop(inode);

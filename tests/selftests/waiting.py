@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""mmap(2) waits for nobody: not for a lease on the object, not for its disk.
+"""Who waits for a lease on an object, or for its disk, and who must not.
 
-The memory map is locked meanwhile, and whoever reads /proc/PID/cmdline waits
-for it. open(2) is where to wait.
+Not mmap(2): the memory map is locked meanwhile, and whoever reads
+/proc/PID/cmdline waits for it. Not who frees memory. open(2) is where to wait.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib import (disk, dm, fixtures, kernel_log, ktap, mounts, reference,
-                 special)
+                 slab, special)
 from lib.dm import dmsetup
 from lib.special import opened
 
 suite = ktap.Suite()
 
 SMALL, LARGE = "sizes/4097", special.LARGE
+FIFREEZE, FITHAW = 0xc0045877, 0xc0045878
 BREAK_TIME = Path("/proc/sys/fs/lease-break-time")
 # How long what waits for nobody may take under emulation, and how long those
 # whom it should not wait for take.
@@ -183,6 +184,55 @@ def disk_stands_still(test: ktap.Test) -> None:
                 finally:
                     dmsetup("resume", where.device.name)
             test.equal(read(f"{top}/{name}"), special.data(name), name)
+
+
+@contextmanager
+def frozen(path: Path) -> Iterator[None]:
+    """Whoever writes to the file system waits."""
+    with opened(str(path)) as fd:
+        fcntl.ioctl(fd, FIFREEZE, 0)
+        try:
+            yield
+        finally:
+            fcntl.ioctl(fd, FITHAW, 0)
+
+
+@suite.test("objects without a name on a frozen disk: memory is freed at once")
+def frozen_disk(test: ktap.Test) -> None:
+    names = (SMALL, LARGE, "sizes/131072")
+    with disk.mounted() as where:
+        for name in names:
+            source = Path(special.object_path(name))
+            path = where.top / source.parent.name / source.name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(source.read_bytes())
+        before = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
+        with special.mounted(("noverity", None),
+                             basedirs=[str(where.top)]) as top:
+            for name in names:
+                # Small ones are kept open.
+                for _ in range(3):
+                    read(f"{top}/{name}")
+            for name in names:
+                source = Path(special.object_path(name))
+                (where.top / source.parent.name / source.name).unlink()
+            os.sync()
+            with frozen(where.top):
+                child = os.fork()
+                if child == 0:
+                    slab.drop_caches()
+                    os._exit(0)
+                for _ in range(10 * SOON):
+                    done, _ = os.waitpid(child, os.WNOHANG)
+                    if done:
+                        break
+                    time.sleep(0.1)
+                test.check(done, "who frees memory waits for the disk")
+            if not done:
+                os.waitpid(child, 0)
+        # Unmounting has waited for what was left to a worker.
+        used = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
+        test.equal(before - used, len(names), "objects that have gone")
 
 
 fixtures.require()

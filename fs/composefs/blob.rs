@@ -27,6 +27,7 @@ use crate::{
         self,
         Pinned, //
     },
+    mount::Shared,
     options::Verity,
     vfs::{
         backing::{
@@ -94,7 +95,10 @@ impl Blob {
 /// Is told that an inode that knew `blob` is evicted, and returns whether `blob` has to be dropped
 /// by a worker. With the path of an object whose name is gone the object itself may go, for which
 /// its file system writes: that may take long, and for ever where it is frozen.
-pub(crate) fn evicted(blob: &Blob) -> bool {
+pub(crate) fn evicted(shared: &Shared, blob: &Blob) -> bool {
+    if blob.shared.get().is_some() {
+        shared.give_back();
+    }
     blob.path.is_unlinked()
 }
 
@@ -297,7 +301,8 @@ pub(crate) fn reading(file: &File<Composefs>, access: Access, direct: bool) -> R
 /// reading.
 ///
 /// `None` where that is not to be: the object has not passed yet, is not small, has another size
-/// now, its name is gone, or somebody listens to it, who is told of each open and read.
+/// now, its name is gone, somebody listens to it, who is told of each open and read, or enough
+/// others are open.
 fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
     // What has an object of its own goes on with it.
     if file.private().get().is_some() || file.is_nonotify() {
@@ -316,11 +321,28 @@ fn shared(file: &File<Composefs>, access: Access) -> Option<&BackingFile> {
     if access != Access::Read {
         return None;
     }
+    open_shared(inode, blob).filter(is_right)
+}
+
+/// Opens an object for all who read it, unless enough others are open.
+fn open_shared<'a>(inode: &Inode<Composefs>, blob: &'a Blob) -> Option<&'a BackingFile> {
     let mounted = inode.super_block().data();
+    if !mounted.shared().take() {
+        return None;
+    }
     let owner = mounted.image().source().file();
-    let backing = BackingFile::open_shared(owner, &blob.path, mounted.credential()).ok()?;
-    trace::blob_open(inode, &Ok(()));
-    blob.shared.get_or_set(backing).ok().filter(is_right)
+    let opened = BackingFile::open_shared(owner, &blob.path, mounted.credential());
+    let first = match opened {
+        Ok(backing) => {
+            trace::blob_open(inode, &Ok(()));
+            blob.shared.set(backing)
+        }
+        Err(_) => false,
+    };
+    if !first {
+        mounted.shared().give_back();
+    }
+    blob.shared.get()
 }
 
 /// What was found at open(2), or else what the inode knows.

@@ -59,6 +59,10 @@ module! {
             default: false,
             description: "Let the root of a user namespace mount images",
         },
+        shared_objects: u32 {
+            default: 4096,
+            description: "Small objects that a mount keeps open at most",
+        },
     },
 }
 
@@ -80,9 +84,9 @@ impl vfs::FileSystem for Composefs {
     type Pinned = inode::Pinned;
     type Open = blob::OpenBlob;
 
-    fn evicted(_mounted: &mount::Mounted, pinned: &inode::Pinned) -> bool {
+    fn evicted(mounted: &mount::Mounted, pinned: &inode::Pinned) -> bool {
         match pinned {
-            inode::Pinned::Blob(blob) => blob::evicted(blob),
+            inode::Pinned::Blob(blob) => blob::evicted(mounted.shared(), blob),
             inode::Pinned::Content(_) | inode::Pinned::Zeros => false,
         }
     }

@@ -53,7 +53,13 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     str::CString,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
 };
 
 /// `s_magic` and what statfs(2) answers as the type: the number that begins a composefs image.
@@ -77,6 +83,7 @@ pub(crate) struct Mounted {
     verity: Verity,
     options: Options,
     credential: ARef<Credential>,
+    shared: Shared,
 }
 
 impl Mounted {
@@ -112,9 +119,44 @@ impl Mounted {
         self.verity
     }
 
+    /// How many objects are open for all who read them.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The mounter's credentials, with which objects are found and read.
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
+    }
+}
+
+/// How many objects of a mount are open for all who read them.
+pub(crate) struct Shared(Atomic<u64>);
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Shared {
+    /// Counts one more, unless there are as many as there may be.
+    pub(crate) fn take(&self) -> bool {
+        let max = u64::from(crate::module_parameters::shared_objects.value());
+        // Who reads what is not among them asks again and again, and is to write nothing then.
+        if self.0.load(Relaxed) >= max {
+            return false;
+        }
+        if self.0.fetch_add(1, Relaxed) >= max {
+            self.give_back();
+            return false;
+        }
+        true
+    }
+
+    /// Counts one less.
+    pub(crate) fn give_back(&self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -258,6 +300,7 @@ impl super_block::Operations for Composefs {
             verity,
             options,
             credential,
+            shared: Shared::default(),
         };
         let sb = sb.init(&attributes, mounted).inspect_err(|_| {
             fc.error(fmt!("too many file systems on top of each other"));

@@ -362,15 +362,21 @@ impl OnceBackingFile {
 
     /// Puts `file` in if the place is empty, and returns what is in it then.
     pub fn get_or_set(&self, file: BackingFile) -> Result<&BackingFile> {
+        self.set(file);
+        self.get().ok_or(EINVAL)
+    }
+
+    /// Puts `file` in and returns `true`, or closes it if another one is in.
+    pub fn set(&self, file: BackingFile) -> bool {
         // INVARIANT: The pointer replaces null only, and `file` is given up for it.
-        if self
+        let is_first = self
             .0
             .cmpxchg(core::ptr::null_mut(), file.file.as_ptr(), Full)
-            .is_ok()
-        {
+            .is_ok();
+        if is_first {
             core::mem::forget(file);
         }
-        self.get().ok_or(EINVAL)
+        is_first
     }
 
     /// Closes the file that is in, before it returns. For a worker, which may wait: what is dropped

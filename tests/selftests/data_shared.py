@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, special
+from lib import disk, fixtures, ktap, module, special
 from lib.special import opened
 
 suite = ktap.Suite()
@@ -133,6 +133,34 @@ def race(test: ktap.Test) -> None:
         finally:
             stop.set()
             thread.join()
+
+
+@suite.test("a mount keeps so many open and no more, until inodes go")
+def bounded(test: ktap.Test) -> None:
+    names = [f"sizes/{size}" for size in special.OBJECT_SIZES[:8]]
+    with module.loaded_with("shared_objects=3"), special.mounted() as top, \
+            traced() as opens:
+        for name in names:
+            for _ in range(2):
+                read(f"{top}/{name}")
+        test.equal(opens.take(), 2 * len(names), "opens, read twice")
+        for _ in range(3):
+            for name in names:
+                test.equal(read(f"{top}/{name}"), special.data(name), name)
+        test.equal(opens.take(), 3 * (len(names) - 3), "opens, read again")
+        disk.forget()
+        for name in names[-3:]:
+            for _ in range(2):
+                read(f"{top}/{name}")
+        test.equal(opens.take(), 6, "opens, when the others have gone")
+        for name in names[-3:]:
+            read(f"{top}/{name}")
+        test.equal(opens.take(), 0, "opens of those that are kept now")
+    with module.loaded_with("shared_objects=0"), special.mounted() as top, \
+            traced() as opens:
+        for _ in range(5):
+            read(f"{top}/{SHARED}")
+        test.equal(opens.take(), 5, "opens, where none is kept")
 
 
 fixtures.require()

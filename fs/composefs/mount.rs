@@ -382,7 +382,14 @@ fn open_image(
         return Err(EINVAL);
     }
     let file = PrivateFile::open(&path, credential).inspect_err(|e| {
-        fc.error(fmt!("image {source}: cannot be opened: {}", Reason(*e)));
+        if *e == EBUSY {
+            fc.error(fmt!(
+                "image {source}: is busy: mounted by another file system, part of another device, \
+                 or open for writing"
+            ));
+        } else {
+            fc.error(fmt!("image {source}: cannot be opened: {}", Reason(*e)));
+        }
     })?;
     Ok((file, path.stack_depth()))
 }

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix, mounts, objects, slab
+from lib import dm, fixtures, ktap, matrix, mounts, objects, slab
 from lib.mounts import Value
 from lib.refused import refused
 
@@ -214,6 +214,112 @@ def block_device(test: ktap.Test) -> None:
                 "no fs-verity")
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@contextmanager
+def loop_device(content_: bytes) -> Iterator[str]:
+    """A device of its own that can be written to."""
+    with objects.store() as work:
+        device = subprocess.run(
+            ["losetup", "--find", "--show", work.plain("disk", content_)],
+            capture_output=True, text=True, check=True).stdout.strip()
+        try:
+            yield device
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def uses(device: str) -> dict[str, str]:
+    """What may be done with a device."""
+    found = {}
+    for what, flags in (("read", os.O_RDONLY), ("write", os.O_RDWR),
+                        ("claim", os.O_RDONLY | os.O_EXCL),
+                        ("claim to write", os.O_RDWR | os.O_EXCL)):
+        try:
+            os.close(os.open(device, flags))
+            found[what] = "success"
+        except OSError as error:
+            found[what] = ktap.errno_name(error.errno)
+    for command in (["wipefs", "--all"], ["mkfs.ext4", "-q"]):
+        done = subprocess.run([*command, device], capture_output=True,
+                              stdin=subprocess.DEVNULL, check=False)
+        found[command[0]] = "done" if done.returncode == 0 else "refused"
+    return found
+
+
+@suite.test("a block device is in use while it is mounted, as by erofs")
+def claimed(test: ktap.Test) -> None:
+    image = content() + bytes(4 << 20)
+    with loop_device(image) as device, mounts.mounted(
+            "erofs", [("source", device), ("ro", None)]):
+        expected = uses(device)
+    test.equal([expected[what] for what in ("claim", "mkfs.ext4")],
+               ["EBUSY", "refused"], "erofs")
+    ours = matrix.image().objects
+    with loop_device(image) as device:
+        with mounts.composefs(device, ours) as top:
+            test.equal(uses(device), expected, "composefs")
+            # It holds it together with itself.
+            with mounts.composefs(device, ours) as again:
+                matrix.is_right(test, again, "mounted twice")
+            test.equal(uses(device), expected, "one of two is left")
+            slab.drop_caches()
+            matrix.is_right(test, top, "after all that")
+        # Neither does one keep it that is not mounted any more, or was not.
+        test.equal(set(uses(device).values()), {"success", "done"},
+                   "unmounted")
+        is_none(test, "a device without an image", errno.EUCLEAN, device,
+                device)
+        test.equal(set(uses(device).values()), {"success", "done"},
+                   "not mounted")
+
+
+@suite.test("a block device that somebody else has is EBUSY, as for erofs")
+def held(test: ktap.Test) -> None:
+    image = content() + bytes(4 << 20)
+
+    def busy(what: str, device: str) -> None:
+        test.fails(errno.EBUSY, f"{what}: erofs", mounts.new_mount, "erofs",
+                   [("source", device), ("ro", None)])
+        is_none(test, what, errno.EBUSY, device, device, "is busy")
+
+    with loop_device(image) as device:
+        with opened(device, os.O_RDONLY | os.O_EXCL):
+            busy("opened with O_EXCL", device)
+        with mounts.mounted("erofs", [("source", device), ("ro", None)]):
+            is_none(test, "mounted by erofs", errno.EBUSY, device, device,
+                    "is busy")
+        is_image(test, "left by erofs", device)
+        with opened(device, os.O_RDONLY):
+            is_image(test, "read by another", device)
+        mapped = dm.Device(device, len(image) // dm.SECTOR * dm.SECTOR)
+        try:
+            busy("below device mapper", device)
+            is_image(test, "device mapper's own", mapped.path)
+        finally:
+            mapped.remove()
+        is_image(test, "left by device mapper", device)
+
+
+@suite.test("a block device that is suspended, and one that goes away")
+def goes_away(test: ktap.Test) -> None:
+    image = content() + bytes(4 << 20)
+    with loop_device(image) as device:
+        mapped = dm.Device(device, len(image) // dm.SECTOR * dm.SECTOR)
+        try:
+            with mounts.composefs(mapped.path,
+                                  matrix.image().objects) as top:
+                # Which asks who holds the device to freeze what is on it.
+                dm.dmsetup("suspend", mapped.name)
+                dm.dmsetup("resume", mapped.name)
+                slab.drop_caches()
+                matrix.is_right(test, top, "after it was suspended")
+                mapped.vanish()
+                slab.drop_caches()
+                slab.drop_caches()
+                test.fails(errno.EIO, "after it went away", os.listdir, top)
+        finally:
+            mapped.remove()
 
 
 @suite.test("a block device on a mount that is to have none: EACCES")

@@ -4,6 +4,7 @@
  */
 #include "helpers.h"
 
+#include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/fsnotify.h>
 #include <linux/memcontrol.h>
@@ -524,6 +525,24 @@ void composefs_helper_init_work(struct work_struct *work,
 bool composefs_helper_queue_work(struct work_struct *work)
 {
 	return queue_work(system_dfl_wq, work);
+}
+
+/* As setup_bdev_super() opens the device of a read-only mount. */
+struct file *composefs_helper_claim_bdev(struct file *file, void *holder)
+{
+#ifdef CONFIG_BLOCK
+	return bdev_file_open_by_dev(file_inode(file)->i_rdev,
+				     sb_open_mode(SB_RDONLY), holder, NULL);
+#else
+	return ERR_PTR(-ENXIO);
+#endif
+}
+
+void composefs_helper_unclaim_bdev(struct file *claim)
+{
+#ifdef CONFIG_BLOCK
+	bdev_fput(claim);
+#endif
 }
 
 /* For loops as long as an image makes them. */

@@ -127,6 +127,8 @@ long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 int composefs_helper_path_fiemap(const struct path *path,
 				 struct fiemap_extent_info *info, u64 start,
 				 u64 len);
+struct file *composefs_helper_claim_bdev(struct file *file, void *holder);
+void composefs_helper_unclaim_bdev(struct file *claim);
 bool composefs_helper_may_go_on(void);
 const struct path *composefs_helper_file_path(const struct file *file);
 

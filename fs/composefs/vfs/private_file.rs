@@ -30,6 +30,8 @@ use kernel::{
 pub struct PrivateFile {
     file: NonNull<bindings::file>,
     size: u64,
+    /// Of a block device.
+    _claim: Option<Claim>,
 }
 
 // SAFETY: A `struct file` may be used and put from any thread.
@@ -40,11 +42,13 @@ unsafe impl Sync for PrivateFile {}
 
 impl PrivateFile {
     /// Opens the file at `path` with the rights of `cred`, whose owner must be allowed to read it.
+    /// A block device is claimed, as one that is mounted.
     ///
     /// # Errors
     ///
     /// `EINVAL` if it is neither a regular file nor a block device, `EACCES` if it must not be
-    /// read, else what opening it gives.
+    /// read, `EBUSY` if it is a block device that somebody else has claimed or writes to, else what
+    /// opening it gives.
     pub fn open(path: &Path, cred: &Credential) -> Result<Self> {
         if !path.is_regular() && !path.is_block_device() {
             return Err(EINVAL);
@@ -58,18 +62,23 @@ impl PrivateFile {
                 bindings::kernel_file_open(path.as_ptr(), flags as c_int, cred.as_ptr())
             })
         })?;
-        let file = NonNull::new(file).ok_or(EINVAL)?;
+        // INVARIANT: `kernel_file_open` gave us the reference.
+        let mut me = Self {
+            file: NonNull::new(file).ok_or(EINVAL)?,
+            size: 0,
+            _claim: None,
+        };
+        if path.is_block_device() {
+            me._claim = Some(cred::with(cred, || Claim::new(&me))?);
+        }
         // SAFETY: We own the file, and nobody else has seen it. The inode of its mapping has the
         // size, also where it is a block device.
         let size = unsafe {
-            bindings::file_set_nonotify(file.as_ptr());
-            bindings::i_size_read((*(*file.as_ptr()).f_mapping).host)
+            bindings::file_set_nonotify(file);
+            bindings::i_size_read((*(*file).f_mapping).host)
         };
-        // INVARIANT: `kernel_file_open` gave us the reference.
-        Ok(Self {
-            file,
-            size: u64::try_from(size).map_err(|_| EINVAL)?,
-        })
+        me.size = u64::try_from(size).map_err(|_| EINVAL)?;
+        Ok(me)
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::file {
@@ -95,6 +104,53 @@ impl PrivateFile {
     pub fn verity_digest(&self) -> Result<Option<Digest>> {
         // SAFETY: The file is open, and so is its inode's fs-verity information loaded.
         unsafe { verity::digest((*self.file.as_ptr()).f_inode) }
+    }
+}
+
+/// A claim to a block device: nobody else mounts it, opens it with `O_EXCL` or makes it part of
+/// another device, and nobody writes to it, where the kernel keeps writers from mounted devices. Who
+/// removes or freezes the device does not ask us: nothing has to be written back.
+///
+/// # Invariants
+///
+/// `0` is a reference that we own to an open file of a block device, which is held by [`HOLDER`].
+struct Claim(NonNull<bindings::file>);
+
+/// Who holds the devices. It is one for all, so that one device can be opened again and again; that
+/// it is here is all that is known of it.
+static HOLDER: u8 = 0;
+
+impl Claim {
+    /// Claims the block device that `file` has open.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has it, `ENXIO` if it has gone.
+    fn new(file: &PrivateFile) -> Result<Self> {
+        let holder = (&raw const HOLDER).cast_mut().cast();
+        // SAFETY: The file is open. The holder is compared, and never looked into.
+        let claim = from_err_ptr(unsafe { bindings::claim_bdev(file.as_ptr(), holder) })?;
+        // INVARIANT: The function gave us the reference.
+        let claim = Self(NonNull::new(claim).ok_or(ENXIO)?);
+        // The number may have become that of another device meanwhile.
+        // SAFETY: Both files are open.
+        match unsafe { (*claim.0.as_ptr()).f_mapping == (*file.as_ptr()).f_mapping } {
+            true => Ok(claim),
+            false => Err(ENXIO),
+        }
+    }
+}
+
+// SAFETY: A claim may be given up by any thread.
+unsafe impl Send for Claim {}
+
+// SAFETY: There is nothing to do with a shared reference.
+unsafe impl Sync for Claim {}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // SAFETY: We own the reference and the claim by the type invariants.
+        unsafe { bindings::unclaim_bdev(self.0.as_ptr()) };
     }
 }
 

@@ -207,6 +207,19 @@ pub(crate) fn path(inode: &Inode<Composefs>) -> Result<Path> {
     Ok(blob.path)
 }
 
+/// Returns where the object of `inode` is, verified or not. It is not opened.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if its content is in no object, else what keeps the object from being found.
+pub(crate) fn data_path(inode: &Inode<Composefs>) -> Result<Path> {
+    match inode.pinned().get() {
+        Some(Pinned::Blob(blob)) if blob.is_good() => Ok(blob.path.clone()),
+        Some(Pinned::Content(_) | Pinned::Zeros) => Err(EOPNOTSUPP),
+        _ => find(inode, Report::Quiet).map(|blob| blob.path),
+    }
+}
+
 /// Opens an object only to check it.
 fn verify(inode: &Inode<Composefs>, blob: &Blob) -> Result {
     let file = PrivateFile::open(&blob.path, inode.super_block().data().credential());
@@ -558,5 +571,6 @@ fn check_digest(
             "has the wrong fs-verity digest: expected {expected}, found {found}"
         ));
     }
+    inode.set_verified();
     Ok(())
 }

@@ -65,6 +65,10 @@ impl file::Operations for Composefs {
         blob::real_path(inode)
     }
 
+    fn data_path(inode: &Inode<Self>) -> Result<Path> {
+        blob::data_path(inode)
+    }
+
     fn credential(sb: &SuperBlock<Self>) -> &Credential {
         sb.data().credential()
     }

@@ -14,9 +14,11 @@ import os
 import struct
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib import fixtures, ktap, mounts, process, reference, special
+from lib import (disk, fixtures, ktap, layers, mounts, notify, objects,
+                 process, reference, special)
 from lib.mounts import AT_FDCWD, libc
 from lib.special_files import KINDS
 
@@ -24,6 +26,8 @@ suite = ktap.Suite()
 
 MAGIC = 0xd078629a
 STATX_BASIC_STATS, STATX_ATIME, STATX_ALL = 0x7ff, 0x20, 0xfff
+STATX_DIOALIGN = 0x2000
+STATX_ATTR_IMMUTABLE, STATX_ATTR_VERITY = 0x10, 0x100000
 AT_SYMLINK_NOFOLLOW, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = (
     0x100, 0x2000, 0x4000)
 XATTR_SIZE_MAX = 65536
@@ -128,6 +132,158 @@ def extended(test: ktap.Test) -> None:
                 test.equal(ours[128:136], theirs[128:136], f"{path}: rdev")
                 test.equal(attributes & ~known, 0,
                            f"{path}: attributes that are not known")
+
+
+class Statx(NamedTuple):
+    """What only statx(2) tells."""
+
+    attributes: int
+    known: int
+    # Of memory, of an offset.
+    dio: tuple[int, int] | None
+
+
+def statx_more(path: str, mask: int = STATX_DIOALIGN) -> Statx:
+    room = statx(path, 0, mask | STATX_ALL)
+    found, = struct.unpack_from("=I", room, 0)
+    attributes, = struct.unpack_from("=Q", room, 8)
+    known, = struct.unpack_from("=Q", room, 56)
+    dio = struct.unpack_from("=II", room, 152)
+    return Statx(attributes, known,
+                 (dio[0], dio[1]) if found & STATX_DIOALIGN else None)
+
+
+@suite.test("statx(2): nothing can be changed, as on erofs and overlayfs")
+def immutable(test: ktap.Test) -> None:
+    with special.mounted() as top, \
+            reference.mount(special.image()) as their_top:
+        for path in ("", *KINDS.values()):
+            for where, what in ((top, "composefs"),
+                                (their_top, "erofs + overlayfs")):
+                found = statx_more(f"{where}/{path}")
+                test.check(found.attributes & found.known
+                           & STATX_ATTR_IMMUTABLE,
+                           f"{what}: {path!r} can be changed")
+        # A copy of a file can.
+        with layers.overlay([("lowerdir+", top)]) as merged:
+            name = f"{merged.top}/sizes/4097"
+            with open(name, "r+b") as file:
+                file.write(b"changed")
+            os.unlink(name)
+
+
+@suite.test("statx(2): fs-verity, where an object was found to have its digest")
+def verified(test: ktap.Test) -> None:
+    def tells(path: str) -> bool:
+        found = statx_more(path)
+        test.check(found.known & STATX_ATTR_VERITY, f"{path}: not known")
+        return bool(found.attributes & STATX_ATTR_VERITY)
+
+    for mode, options, expected in (
+            ("default", (), True), ("verity", (("verity", None),), True),
+            ("tryverity", (("tryverity", None),), True),
+            ("noverity", (("noverity", None),), False)):
+        with special.mounted(*options) as top:
+            path = f"{top}/sizes/4097"
+            test.equal(tells(path), False, f"{mode}: before it was read")
+            Path(path).read_bytes()
+            test.equal(tells(path), expected, f"{mode}: when it was read")
+            Path(f"{top}/sizes/64").read_bytes()
+            test.equal(tells(f"{top}/sizes/64"), False,
+                       f"{mode}: what is in the image")
+    test.equal(tells(special.object_path("sizes/4097")), True, "the object")
+    with mounts.mounted("tmpfs", [("source", "store")]) as store:
+        data = special.data("sizes/4097")
+        objects.Store(Path(store)).plain(
+            objects.object_name(objects.digest_of(data)), data)
+        with special.mounted(("tryverity", None), basedirs=[store]) as top:
+            test.equal(Path(f"{top}/sizes/4097").read_bytes(), data, "content")
+            test.equal(tells(f"{top}/sizes/4097"), False,
+                       "where there is no fs-verity")
+
+
+@suite.test("statx(2): what O_DIRECT needs is what the object needs")
+def direct_io(test: ktap.Test) -> None:
+    data = special.data(special.LARGE)
+    name = objects.object_name(objects.digest_of(data))
+    with objects.store() as store:
+        plain = str(store.plain(name, data))
+        test.need(sum(statx_more(plain).dio or (0,)), "ext4 tells nothing")
+        for read_before in (False, True):
+            with special.mounted(("noverity", None),
+                                 basedirs=[store.path]) as top:
+                path = f"{top}/{special.LARGE}"
+                if read_before:
+                    Path(path).read_bytes()
+                test.equal(statx_more(path).dio, statx_more(plain).dio,
+                           f"without fs-verity, read {read_before}")
+    with special.mounted() as top:
+        path = f"{top}/{special.LARGE}"
+        test.equal(statx_more(path).dio,
+                   statx_more(special.object_path(special.LARGE)).dio,
+                   "with fs-verity")
+        for name in special.INLINE_SIZES:
+            test.equal(statx_more(f"{top}/sizes/{name}").dio, (0, 0),
+                       f"{name} bytes in the image")
+        for kind in ("directory", "symlink"):
+            test.equal(statx_more(f"{top}/{KINDS[kind]}").dio, None, kind)
+    with special.mounted(basedirs=[]) as top:
+        path = f"{top}/{special.LARGE}"
+        test.equal(statx_more(path).dio, None, "without its object")
+        test.equal(os.stat(path).st_size, len(data), "its size")
+
+
+@suite.test("losetup(8) --direct-io of a file whose object is on 4 KiB sectors")
+def loop_device(test: ktap.Test) -> None:
+    data = special.data(special.LARGE)
+    name = objects.object_name(objects.digest_of(data))
+
+    def loop(path: str, *options: str) -> str:
+        return subprocess.run(
+            ["losetup", "--find", "--show", *options, path], check=True,
+            capture_output=True, text=True).stdout.strip()
+
+    with objects.store() as work:
+        image = work.top / "disk"
+        disk.make(image, 32 << 20)
+        below = loop(str(image), "--sector-size=4096")
+        try:
+            with mounts.mounted("ext4", [("source", below)]) as store:
+                objects.Store(Path(store)).plain(name, data)
+                os.sync()
+                with special.mounted(("noverity", None),
+                                     basedirs=[store]) as top:
+                    path = f"{top}/{special.LARGE}"
+                    test.equal((statx_more(path).dio or (0, 0))[1], 4096,
+                               "alignment of an offset")
+                    device = loop(path, "--read-only", "--direct-io=on")
+                    try:
+                        test.check(Path(device).read_bytes() == data,
+                                   "another content")
+                    finally:
+                        subprocess.run(["losetup", "--detach", device],
+                                       check=True)
+        finally:
+            subprocess.run(["losetup", "--detach", below], check=True)
+
+
+@suite.test("stat(2) does not look for an object, and opens none")
+def no_object(test: ktap.Test) -> None:
+    with objects.store() as store, special.mounted(
+            basedirs=[store.path]) as top, notify.fanotify(
+                store.path, notify.FAN_OPEN | notify.FAN_ACCESS
+                | notify.FAN_ONDIR) as listener:
+        path = f"{top}/{special.LARGE}"
+        os.stat(path)
+        statx_more(path, 0)
+        # What is looked up where it is not is remembered as missing.
+        data = special.data(special.LARGE)
+        store.verified(objects.object_name(objects.digest_of(data)), data)
+        notify.events(listener)
+        os.stat(path)
+        statx_more(path)
+        test.equal(notify.events(listener), [], "events of the store")
+        test.equal(Path(path).read_bytes() == data, True, "content")
 
 
 def rights(top: str) -> dict[tuple[str, str], str]:

@@ -14,7 +14,10 @@ use super::{
     cred,
     errno_to_isize,
     folio::NewFolio,
-    inode::Inode,
+    inode::{
+        self,
+        Inode, //
+    },
     once::OnceBox,
     path::Path,
     super_block::SuperBlock,
@@ -26,6 +29,7 @@ use core::{
 };
 use kernel::{
     cred::Credential,
+    error::to_result,
     prelude::*,
     types::Opaque, //
 };
@@ -95,6 +99,14 @@ pub trait Operations: FileSystem {
     /// looked for if it is not known yet; what is returned stays the same as long as the inode
     /// exists. `None` if the data are in no other file, or there is none.
     fn real_path(inode: &Inode<Self>) -> Option<&Path>;
+
+    /// Returns where the file with the data of `inode` is, whether or not it is the right one: for
+    /// who asks what it can do.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if its data are in no other file, else what keeps it from being found.
+    fn data_path(inode: &Inode<Self>) -> Result<Path>;
 
     /// Whose rights the data are read with.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
@@ -184,6 +196,77 @@ pub(super) unsafe extern "C" fn fiemap<T: Operations>(
             bindings::path_fiemap(path.as_ptr(), info, start, len)
         }),
         Err(e) => e.to_errno(),
+    }
+}
+
+/// What tells how reads past the page cache have to be aligned.
+const DIO: u32 = bindings::STATX_DIOALIGN | bindings::STATX_DIO_READ_ALIGN;
+
+/// `->getattr`. `VERIFIED` if [`Inode::set_verified`] was called.
+///
+/// # Safety
+///
+/// `path` must be that of a regular file of `T`, the rest as for `->getattr`.
+pub(super) unsafe extern "C" fn getattr<T: Operations, const VERIFIED: bool>(
+    idmap: *mut bindings::mnt_idmap,
+    path: *const bindings::path,
+    stat: *mut bindings::kstat,
+    request: u32,
+    flags: c_uint,
+) -> c_int {
+    // SAFETY: The caller promises it.
+    unsafe {
+        if VERIFIED {
+            (*stat).attributes |= u64::from(bindings::STATX_ATTR_VERITY);
+        }
+        if request & DIO != 0 {
+            return getattr_dio::<T>(idmap, path, stat, request, flags);
+        }
+        inode::getattr(idmap, path, stat, request, flags)
+    }
+}
+
+/// Where [`DIO`] is asked for: it is what the file with the data answers. A file that has its data in
+/// no other one is read through the page cache, which is 0, as if it could not be read otherwise.
+/// Where nothing can be found out nothing is told.
+///
+/// # Safety
+///
+/// As for [`getattr`].
+#[cold]
+#[inline(never)]
+unsafe fn getattr_dio<T: Operations>(
+    idmap: *mut bindings::mnt_idmap,
+    path: *const bindings::path,
+    stat: *mut bindings::kstat,
+    request: u32,
+    flags: c_uint,
+) -> c_int {
+    let asked = request & DIO;
+    // SAFETY: The caller promises it. A path keeps its inode, which is set up.
+    let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
+    let answer = T::data_path(inode).and_then(|path| {
+        let mut answer: bindings::kstat = pin_init::zeroed();
+        let (path, to) = (path.as_ptr(), &raw mut answer);
+        cred::with(T::credential(inode.super_block()), || {
+            // SAFETY: The path is valid, and what is filled in is ours.
+            to_result(unsafe { bindings::vfs_getattr_nosec(path, to, asked, flags) })
+        })?;
+        Ok(answer)
+    });
+    // SAFETY: The caller promises it.
+    unsafe {
+        match answer {
+            Ok(answer) => {
+                (*stat).result_mask |= answer.result_mask & asked;
+                (*stat).dio_mem_align = answer.dio_mem_align;
+                (*stat).dio_offset_align = answer.dio_offset_align;
+                (*stat).dio_read_offset_align = answer.dio_read_offset_align;
+            }
+            Err(e) if e == EOPNOTSUPP => (*stat).result_mask |= asked,
+            Err(_) => (),
+        }
+        inode::getattr(idmap, path, stat, request, flags)
     }
 }
 

@@ -171,6 +171,21 @@ impl<T: FileSystem> Inode<T> {
         core::ptr::eq(self.super_block(), sb)
     }
 
+    /// Has statx(2) tell that the data of this regular file are those of a file with fs-verity. That
+    /// is a matter of its table, so that stat(2) has nothing to find out.
+    pub fn set_verified(&self)
+    where
+        T: dir::Operations + file::Operations + xattr::Operations,
+    {
+        if !self.is_regular() {
+            return;
+        }
+        let table: *const _ = Tables::<T>::verified_operations();
+        // SAFETY: The inode is valid. Others may read the pointer meanwhile: both tables are static,
+        // and different in `getattr` alone.
+        unsafe { (&raw mut (*self.0.get()).i_op).write_volatile(table) };
+    }
+
     /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's metadata are damaged.
     pub fn report_corruption(&self) {
         // SAFETY: The inode is valid.
@@ -429,12 +444,22 @@ impl<T: dir::Operations + file::Operations + xattr::Operations> Tables<T> {
     const REGULAR_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
         get_inode_acl: Some(xattr::get_inode_acl::<T>),
+        getattr: Some(file::getattr::<T, false>),
         fiemap: Some(file::fiemap::<T>),
         ..pin_init::zeroed()
     };
 
+    const VERIFIED_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        getattr: Some(file::getattr::<T, true>),
+        ..Self::REGULAR_OPERATIONS
+    };
+
     fn regular_operations() -> &'static bindings::inode_operations {
         &Self::REGULAR_OPERATIONS
+    }
+
+    fn verified_operations() -> &'static bindings::inode_operations {
+        &Self::VERIFIED_OPERATIONS
     }
 }
 
@@ -442,6 +467,7 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
     const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
         get_inode_acl: Some(xattr::get_inode_acl::<T>),
+        getattr: Some(getattr),
         lookup: Some(dir::lookup::<T>),
         ..pin_init::zeroed()
     };
@@ -453,6 +479,7 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
 
     const LINK_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
+        getattr: Some(getattr),
         get_link: Some(bindings::simple_get_link),
         ..pin_init::zeroed()
     };
@@ -464,6 +491,30 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
     fn link_operations() -> &'static bindings::inode_operations {
         &Self::LINK_OPERATIONS
     }
+}
+
+/// `->getattr` of what is no regular file, and the rest of it for those that are. Says as well that no file can be changed, whoever wants to. `S_IMMUTABLE` would say
+/// so, too, but a file system on top would take that over for its own copy of the file.
+///
+/// # Safety
+///
+/// `path` must be valid and lead to an inode, the rest be as for `->getattr`.
+#[inline]
+pub(super) unsafe extern "C" fn getattr(
+    idmap: *mut bindings::mnt_idmap,
+    path: *const bindings::path,
+    stat: *mut bindings::kstat,
+    request: u32,
+    _flags: c_uint,
+) -> c_int {
+    let immutable = u64::from(bindings::STATX_ATTR_IMMUTABLE);
+    // SAFETY: The caller promises it.
+    unsafe {
+        (*stat).attributes |= immutable;
+        (*stat).attributes_mask |= immutable;
+        bindings::generic_fillattr(idmap, request, (*(*path).dentry).d_inode, stat);
+    }
+    0
 }
 
 /// Operations of a directory's inode.

@@ -181,6 +181,10 @@ impl file::Operations for Toy {
         None
     }
 
+    fn data_path(_: &Inode<Self>) -> Result<Path> {
+        Err(EOPNOTSUPP)
+    }
+
     fn credential(sb: &SuperBlock<Self>) -> &Credential {
         &sb.data().credential
     }

@@ -35,28 +35,24 @@ pub(crate) fn of_image(inode: &Inode<Composefs>, error: image::Error<Error>) -> 
 
 /// Writes to the log that the inode `nid` of an image is damaged.
 pub(crate) fn warn_corrupt(mounted: &Mounted, nid: u64, corrupt: image::Corrupt) {
-    let (source, what) = (mounted.source(), corrupt.what);
+    let (limit, what) = (mounted.limit(), corrupt.what);
+    let source = Brief(mounted.source());
     // What leads out of any image has no place in this one.
     if corrupt.at == u64::MAX {
-        log::warn(fmt!("{source}: inode {nid}: {what}"));
+        log::warn(limit, fmt!("{source}: inode {nid}: {what}"));
         return;
     }
     let at = corrupt.at;
-    log::warn(fmt!(
-        "{source}: inode {nid}: {what} (at byte {at} of the image)"
-    ));
+    log::warn(
+        limit,
+        fmt!("{source}: inode {nid}: {what} (at byte {at} of the image)"),
+    );
 }
 
 /// Writes to the log what is wrong with the object `name` that has the content of `inode`, and
 /// returns the error for who wanted it.
 pub(crate) fn of_object(inode: &Inode<Composefs>, name: &CStr, what: fmt::Arguments<'_>) -> Error {
-    log::warn(fmt!(
-        "{}: inode {}: object {}: {}",
-        inode.super_block().data().source(),
-        inode.ino(),
-        name,
-        what
-    ));
+    warn_content(inode, fmt!("object {}: {}", Brief(name), what));
     inode.report_data_lost();
     EIO
 }
@@ -64,14 +60,45 @@ pub(crate) fn of_object(inode: &Inode<Composefs>, name: &CStr, what: fmt::Argume
 /// Writes to the log why nobody may read the content of `inode`, which is in no object, and returns
 /// the error for who wanted it.
 pub(crate) fn of_content(inode: &Inode<Composefs>, what: &str) -> Error {
-    log::warn(fmt!(
-        "{}: inode {}: {}",
-        inode.super_block().data().source(),
-        inode.ino(),
-        what
-    ));
+    warn_content(inode, fmt!("{what}"));
     inode.report_data_lost();
     EIO
+}
+
+/// Writes to the log what is wrong with the content of `inode`.
+fn warn_content(inode: &Inode<Composefs>, what: fmt::Arguments<'_>) {
+    let mounted = inode.super_block().data();
+    let source = Brief(mounted.source());
+    log::warn(
+        mounted.limit(),
+        fmt!("{source}: inode {}: {what}", inode.ino()),
+    );
+}
+
+/// A name that somebody else has chosen, for people: on one line, and not so long that the kernel
+/// log cuts off what comes after it.
+struct Brief<'a>(&'a CStr);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// An escaped byte is four characters, a line of the log has some thousand, and there may be
+        /// two names in one.
+        const MAX: usize = 400;
+
+        let mut left = MAX;
+        for byte in self.0.to_bytes() {
+            let graphic = byte.is_ascii_graphic() || *byte == b' ';
+            let Some(rest) = left.checked_sub(if graphic { 1 } else { 4 }) else {
+                return f.write_str("...");
+            };
+            left = rest;
+            match graphic {
+                true => write!(f, "{}", char::from(*byte))?,
+                false => write!(f, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An error, for people. The kernel has names for them only if it is configured so.

@@ -25,6 +25,7 @@ use crate::{
         cred,
         efscorrupted,
         inode::Inode,
+        log::Limit,
         mapping::PrivateMapping,
         path::{
             Identity,
@@ -84,6 +85,7 @@ pub(crate) struct Mounted {
     options: Options,
     credential: ARef<Credential>,
     shared: Shared,
+    limit: Limit,
 }
 
 impl Mounted {
@@ -102,6 +104,11 @@ impl Mounted {
     /// Name of the image as the mounter gave it, for messages.
     pub(crate) fn source(&self) -> &CStr {
         &self.source
+    }
+
+    /// How often something may be said about it.
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
     /// The object directories, in the order in which they are searched.
@@ -301,6 +308,11 @@ impl super_block::Operations for Composefs {
             options,
             credential,
             shared: Shared::default(),
+            // Who has a user namespace can mount as many images as they like, each with some lines.
+            limit: match cred::is_admin() {
+                true => Limit::new()?,
+                false => Limit::common(),
+            },
         };
         let sb = sb.init(&attributes, mounted).inspect_err(|_| {
             fc.error(fmt!("too many file systems on top of each other"));

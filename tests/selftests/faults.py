@@ -9,8 +9,10 @@ a line with the image, the inode and the reason, and a FAN_FS_ERROR event.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from lib.special import opened
 
 suite = ktap.Suite()
 
+TRACING = Path("/sys/kernel/tracing")
 EUCLEAN, EIO = errno.EUCLEAN, errno.EIO
 INO_SIZE = 32
 # struct erofs_inode_compact and its longer form.
@@ -263,6 +266,74 @@ def limited(test: ktap.Test) -> None:
     ours = [line for line in lines if "composefs: " in line]
     test.check(0 < len(ours) < 5 * matrix.FILES // 2,
                f"{len(ours)} lines for {5 * matrix.FILES} errors")
+
+
+@suite.test("an image about which much is said does not silence another")
+def own_limits(test: ktap.Test) -> None:
+    kernel_log.forget_limits()
+    with mounts.composefs(matrix.image().path, []) as noisy, \
+            special.mounted(basedirs=[]) as quiet, \
+            kernel_log.watch() as lines:
+        for number in range(matrix.FILES):
+            with opened(f"{noisy}/file-{number:02}") as fd:
+                test.fails(EIO, "read", os.read, fd, 1)
+        with opened(f"{quiet}/{special.LARGE}") as fd:
+            test.fails(EIO, "read of the other", os.read, fd, 1)
+    for image in (matrix.image(), special.image()):
+        test.check(any(f"composefs: {image.path}: " in line for line in lines),
+                   f"no line about {image.path}")
+
+
+@suite.test("a long name in the log leaves room for what is wrong")
+def long_names(test: ktap.Test) -> None:
+    with objects.store() as work:
+        name = "/".join(["n" * 200, "\n" * 200, "n" * 200, "image"])
+        path = work.plain(name, Path(matrix.image().path).read_bytes())
+        # A string may have 255 bytes.
+        with opened(str(path)) as image, mounts.composefs(image, []) as top, \
+                kernel_log.watch() as lines:
+            with opened(f"{top}/{matrix.FILE}") as fd:
+                test.fails(EIO, "read", os.read, fd, 1)
+    test.check(any("...: inode " in line and "object director" in line
+                   for line in lines), f"not said: {lines}")
+
+
+# Of bytes that end a line, a string or an escape, that a terminal obeys, or
+# that are no text.
+NAMES = (b"line\nline", b"\n" * 255, b'" ino 5 error 0', b"back\\slash",
+         b"\\", b'\\"', b"\x1b[31m\a\b", b"\xff\xfe\x85\xa0", b"\r",
+         "\u00fc\u2028".encode(), b"a b", b"x" * 255, b"%s%d%n")
+# What the tracepoint says of a name that there is not.
+LOOKED_UP = re.compile(rb'composefs_lookup: dev \d+,\d+ dir \d+ '
+                       rb'name "((?:[^"\\]|\\.)*)" ino 0 error 0$')
+
+
+@suite.test("a name in the trace stays between its quotes, in its line")
+def traced(test: ktap.Test) -> None:
+    event = TRACING / "events/composefs/composefs_lookup/enable"
+    if not event.exists():
+        raise ktap.Skipped(f"no {event}")
+    with special.mounted() as top:
+        (TRACING / "trace").write_text("")
+        event.write_text("1")
+        try:
+            for name in NAMES:
+                test.fails(errno.ENOENT, repr(name), os.lstat,
+                           os.fsencode(top) + b"/" + name)
+        finally:
+            event.write_text("0")
+        lines = (TRACING / "trace").read_bytes().splitlines()
+    found = set()
+    for line in lines:
+        if line.startswith(b"#") or not line:
+            continue
+        matched = LOOKED_UP.search(line)
+        if test.check(matched and line.isascii(), f"a line: {line!r}") \
+                and matched:
+            text = matched[1].replace(b"\\e", b"\\x1b").decode("ascii")
+            found.add(codecs.decode(text, "unicode_escape").encode("latin-1"))
+    for name in NAMES:
+        test.check(name in found, f"{name!r} is not in the trace")
 
 
 fixtures.require()

@@ -635,13 +635,20 @@ void composefs_helper_trace_blob_open(const struct inode *inode, int error)
 	trace_composefs_blob_open(inode->i_sb->s_dev, inode->i_ino, error);
 }
 
-void composefs_helper_warn_and_trace(const char *message)
+void composefs_helper_ratelimit_default_init(struct ratelimit_state *state)
 {
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+	ratelimit_default_init(state);
+}
+
+/* Without a @state of its own, the message counts with all others that have none. */
+void composefs_helper_warn_and_trace(struct ratelimit_state *state,
+				     const char *message)
+{
+	static DEFINE_RATELIMIT_STATE(common, DEFAULT_RATELIMIT_INTERVAL,
 				      DEFAULT_RATELIMIT_BURST);
 
 	trace_composefs_fault(message);
-	if (___ratelimit(&state, "composefs"))
+	if (___ratelimit(state ?: &common, "composefs"))
 		pr_warn("composefs: %s\n", message);
 }
 

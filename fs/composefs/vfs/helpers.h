@@ -160,7 +160,9 @@ void composefs_helper_trace_blob_open(const struct inode *inode, int error);
 
 /* Messages */
 void composefs_helper_fc_error(struct fs_context *fc, const char *message);
-void composefs_helper_warn_and_trace(const char *message);
+void composefs_helper_ratelimit_default_init(struct ratelimit_state *state);
+void composefs_helper_warn_and_trace(struct ratelimit_state *state,
+				     const char *message);
 void composefs_helper_seq_show_option(struct seq_file *m, const char *name,
 				      const char *value);
 void composefs_helper_fserror_report_metadata(struct super_block *sb, int error);

@@ -9,7 +9,19 @@
 #define _COMPOSEFS_VFS_TRACE_H
 
 #include <linux/kdev_t.h>
+#include <linux/string_helpers.h>
 #include <linux/tracepoint.h>
+
+/*
+ * A name may hold any byte but a slash and a NUL. What is recorded is escaped, so
+ * that in whatever way it is read nothing in it ends a line or the quotes.
+ */
+#ifndef COMPOSEFS_ESCAPE_NAME
+#define COMPOSEFS_ESCAPE_NAME(name, len, to, room)			\
+	string_escape_mem(name, len, to, room,				\
+			  ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_HEX |	\
+			  ESCAPE_NAP | ESCAPE_APPEND, "\"\\")
+#endif
 
 TRACE_EVENT(composefs_lookup,
 
@@ -20,7 +32,8 @@ TRACE_EVENT(composefs_lookup,
 	TP_STRUCT__entry(
 		__field(dev_t, dev)
 		__field(u64, dir)
-		__string_len(name, name, len)
+		__dynamic_array(char, name,
+				COMPOSEFS_ESCAPE_NAME(name, len, NULL, 0) + 1)
 		__field(u64, ino)
 		__field(int, error)
 	),
@@ -28,13 +41,14 @@ TRACE_EVENT(composefs_lookup,
 	TP_fast_assign(
 		__entry->dev = dev;
 		__entry->dir = dir;
-		__assign_str(name);
+		__get_str(name)[COMPOSEFS_ESCAPE_NAME(name, len, __get_str(name),
+			__get_dynamic_array_len(name) - 1)] = '\0';
 		__entry->ino = ino;
 		__entry->error = error;
 	),
 
 	/* An inode number of 0 is a name that does not exist. */
-	TP_printk("dev %d,%d dir %llu name %s ino %llu error %d",
+	TP_printk("dev %d,%d dir %llu name \"%s\" ino %llu error %d",
 		  MAJOR(__entry->dev), MINOR(__entry->dev), __entry->dir,
 		  __get_str(name), __entry->ino, __entry->error)
 );

@@ -27,14 +27,14 @@ impl dir::Operations for Composefs {
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
         let sb = dir.super_block();
         let image = sb.data().image();
-        let so_far = DirUse::of(dir);
+        let mut so_far = DirUse::of(dir);
         image.source().set_sequential(so_far.is_listed());
         // Programs look names up in the order in which they read them: see `lookup_near`.
-        let found = image.lookup_near(&inode::node(dir), name, so_far.next());
+        let found = image.lookup_near(&inode::node(dir), name, &mut so_far.near);
         let Some(found) = found.map_err(|e| fault::of_image(dir, e))? else {
             return Ok(None);
         };
-        so_far.set_next(dir, found.next);
+        so_far.set_near(dir);
         inode::get(sb, found.nid, dir.ino())
     }
 

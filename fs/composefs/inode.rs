@@ -9,6 +9,7 @@ use crate::{
         self,
         FileType,
         Form,
+        Near,
         Node,
         XattrFilter, //
     },
@@ -42,6 +43,8 @@ pub(crate) struct Kept {
     form: Form,
     /// See [`xattr_filter`]. 0 until it is asked for.
     xattr_filter: Atomic<u32>,
+    /// See [`Near::ordered`](image::Near::ordered). It takes what would be padding.
+    ordered: Atomic<u32>,
 }
 
 impl Default for Kept {
@@ -49,6 +52,7 @@ impl Default for Kept {
         Self {
             form: Form::default(),
             xattr_filter: Atomic::new(0),
+            ordered: Atomic::new(0),
         }
     }
 }
@@ -77,41 +81,48 @@ const LISTED: usize = 1 << (usize::BITS - 1);
 
 /// How a directory has been used so far.
 ///
-/// An inode has room for one number besides what it is made of. That of a directory is this.
-#[derive(Clone, Copy)]
-pub(crate) struct DirUse(usize);
+/// An inode has room for one number besides what it is made of. That of a directory is the cookie
+/// behind the entry that was found last, and a bit.
+pub(crate) struct DirUse {
+    listed: usize,
+    /// What lookups have learned.
+    pub(crate) near: Near,
+}
 
 impl DirUse {
     /// Returns what is known of the directory `dir`.
     #[inline]
     pub(crate) fn of(dir: &Inode<Composefs>) -> Self {
-        Self(dir.hint().get())
-    }
-
-    /// The cookie of the entry behind the one that was looked up last.
-    #[inline]
-    pub(crate) fn next(self) -> Option<u64> {
-        u64::try_from(self.0 & !LISTED).ok().filter(|n| *n != 0)
+        let number = dir.hint().get();
+        Self {
+            listed: number & LISTED,
+            near: Near {
+                next: u64::try_from(number & !LISTED).unwrap_or(0),
+                ordered: dir.data().ordered.load(Relaxed),
+            },
+        }
     }
 
     /// Whether it has been listed: who lists a directory looks most of its names up next.
     #[inline]
-    pub(crate) fn is_listed(self) -> bool {
-        self.0 & LISTED != 0
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed != 0
     }
 
-    /// Remembers a cookie for [`Self::next`].
+    /// Remembers what lookups have learned. Of two lookups at once, one may be forgotten, or a part
+    /// of each: that order was seen holds whatever the cookie is.
     #[inline]
-    pub(crate) fn set_next(self, dir: &Inode<Composefs>, cookie: u64) {
-        // A cookie without a place here is one that is not remembered.
-        let cookie = usize::try_from(cookie).unwrap_or(0) & !LISTED;
-        dir.hint().set(cookie | (self.0 & LISTED));
+    pub(crate) fn set_near(&self, dir: &Inode<Composefs>) {
+        let next = usize::try_from(self.near.next).unwrap_or(0) & !LISTED;
+        dir.hint().set(next | self.listed);
+        dir.data().ordered.store(self.near.ordered, Relaxed);
     }
 
     /// Remembers that the directory is listed.
-    pub(crate) fn set_listed(self, dir: &Inode<Composefs>) {
+    pub(crate) fn set_listed(&self, dir: &Inode<Composefs>) {
         if !self.is_listed() {
-            dir.hint().set(self.0 | LISTED);
+            let next = usize::try_from(self.near.next).unwrap_or(0) & !LISTED;
+            dir.hint().set(next | LISTED);
         }
     }
 }

@@ -86,9 +86,32 @@ pub struct Found {
     pub nid: u64,
     /// Type of the file, as the entry says; the inode may differ.
     pub file_type: FileType,
-    /// Cookie of the entry behind it, or of where one would be: what [`Image::lookup_near`] may
-    /// be told when the next name is looked for. Never 0.
+}
+
+/// What lookups in a directory have learned for those that follow: see [`Image::lookup_near`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Near {
+    /// Cookie of the entry behind the one that was found last, or of where one would be. 0 if none
+    /// was. May be any number.
     pub next: u64,
+    /// How many of the directory's blocks, from the first one on, were seen to be in order, names
+    /// and all. [`Self::UNORDERED`] if one was seen not to be. Another number than one that was
+    /// learned makes lookups miss names.
+    pub ordered: u32,
+}
+
+impl Near {
+    /// What [`Self::ordered`] is of a directory that is not in order.
+    pub const UNORDERED: u32 = u32::MAX;
+
+    /// Says how many blocks are known to be in order.
+    #[inline]
+    fn known(&self) -> u64 {
+        match self.ordered {
+            Self::UNORDERED => 0,
+            blocks => u64::from(blocks),
+        }
+    }
 }
 
 /// A directory's block, of which no more than the number of entries is known to be right.
@@ -163,6 +186,16 @@ impl<'b> Block<'b> {
         last.start().saturating_add(name.len())
     }
 
+    /// Returns entry `index` and its number, if there is one and its name is `name`.
+    fn at(&self, name: &[u8], index: usize) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
+        match self.dirents.get(index) {
+            Some(dirent) if name::compare(name, self.name(index, dirent)?).is_eq() => {
+                Ok(Some((dirent, index)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Compares `name` with that of entry `index`. There is such an entry, or the result is
     /// arbitrary.
     fn compare(&self, name: &[u8], index: usize) -> Result<Ordering, Corrupt> {
@@ -194,20 +227,12 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// Searches the block for `name`, first at entry `near` if there is one of this number.
-    /// Returns the entry and its number.
-    fn search(
-        &self,
-        name: &[u8],
-        near: Option<usize>,
-    ) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
+    /// Searches the block for `name`. Returns the entry and its number.
+    fn search(&self, name: &[u8]) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
         let mut range = 0..self.dirents.len();
-        let mut near = near.filter(|index| range.contains(index));
-        // Each step takes at least one entry from the range, and all but the first one half.
+        // Each step takes half of the entries from the range, and at least one.
         while !range.is_empty() {
-            let middle = near
-                .take()
-                .unwrap_or(usize::midpoint(range.start, range.end));
+            let middle = usize::midpoint(range.start, range.end);
             let Some(dirent) = self.dirents.get(middle) else {
                 break;
             };
@@ -218,6 +243,28 @@ impl<'b> Block<'b> {
             }
         }
         Ok(None)
+    }
+
+    /// Says whether each name is behind the one before it. `before` is the last one of the block
+    /// before this one.
+    fn is_ordered(&self, before: &[u8]) -> Result<bool, Corrupt> {
+        let mut before = before;
+        for (index, dirent) in self.dirents.iter().enumerate() {
+            let name = self.name(index, dirent)?;
+            if name::compare(before, name).is_ge() {
+                return Ok(false);
+            }
+            before = name;
+        }
+        Ok(true)
+    }
+
+    /// Returns the last name.
+    fn last_name(&self) -> Result<&'b [u8], Corrupt> {
+        match self.dirents.last() {
+            Some(last) => self.name_at(last.start(), self.last_end(last)),
+            None => Err(self.bad_name()),
+        }
     }
 }
 
@@ -285,17 +332,22 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where the entries that are looked at are not as they must be. `None` is
-    /// no guess where entries are in their order; where they are not, which nobody looks for, a
-    /// name may be found or not, as the search goes.
+    /// no guess where entries are in their order; where they are not, a name may be found or not,
+    /// as the search goes. It always goes the same way.
     ///
     /// C header: `fs/erofs/namei.c`: `erofs_namei()`
     pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
-        self.lookup_near(dir, name, None)
+        self.lookup_near(dir, name, &mut Near::default())
     }
 
-    /// As [`Self::lookup`], but looks first at the entry at the cookie `near`, which may be any
-    /// number. Who looks up one name after the other, in the order in which
-    /// [`Self::read_dir`] gives them, finds each with one comparison.
+    /// As [`Self::lookup`], and with the same result, but learns from one lookup for the next. Who
+    /// looks up one name after the other, in the order in which [`Self::read_dir`] gives them,
+    /// finds each with one comparison.
+    ///
+    /// In a directory that is out of order, a name that is found where the last lookup has ended
+    /// is not found by one that begins elsewhere. So a search begins there only once all blocks
+    /// are known to be in order. Each lookup of a name behind the last one looks at one block
+    /// more: who stops soon has not caused much to be read.
     ///
     /// # Errors
     ///
@@ -304,42 +356,88 @@ impl<S: Source> Image<S> {
         &self,
         dir: &Node,
         name: &[u8],
-        near: Option<u64>,
+        near: &mut Near,
     ) -> Result<Option<Found>, Error<S::Error>> {
-        let mut range = 0..dir.size().div_ceil(BLOCK_SIZE);
-        let mut near = near
-            .map(|cookie| (cookie / BLOCK_SIZE, block_offset(cookie) / DIRENT_SIZE))
-            .filter(|(number, _)| range.contains(number));
+        let blocks = dir.size().div_ceil(BLOCK_SIZE);
+        let known = near.known();
+        let next = (
+            near.next / BLOCK_SIZE,
+            to_usize(block_offset(near.next) / DIRENT_SIZE),
+        );
+        let mut range = 0..blocks;
+        let mut first = (known >= blocks && next.0 < blocks).then_some(next.0);
         // Each step takes at least one block from the range, and all but the first one half.
         while !range.is_empty() {
-            let first = near.take();
-            let middle = match first {
-                Some((number, _)) => number,
+            let middle = match first.take() {
+                Some(number) => number,
                 None => u64::midpoint(range.start, range.end),
             };
-            let index = first.map(|(_, index)| to_usize(index));
             let (pos, run, len) = self.dir_block(dir, middle)?;
             let block = Block::new(slice(&run, len, pos)?, pos)?;
-            // The last block that is left needs no more questions.
-            let side = match index {
-                _ if range.end.saturating_sub(range.start) == 1 => Ordering::Equal,
-                Some(index) if block.compare(name, index)?.is_eq() => Ordering::Equal,
-                _ => block.side(name)?,
+            // Where this block is in order, it does not matter how the entry is found.
+            let found = if middle == next.0 && middle < known {
+                block.at(name, next.1)?
+            } else {
+                None
             };
-            match side {
-                Ordering::Less => range.end = middle,
-                Ordering::Greater => range.start = middle.saturating_add(1),
-                Ordering::Equal => {
-                    let found = block.search(name, index)?;
-                    return Ok(found.map(|(dirent, index)| Found {
-                        nid: dirent.nid.get(),
-                        file_type: FileType::of_raw(dirent.file_type),
-                        next: block.next(middle, index),
-                    }));
-                }
+            // The last block that is left needs no more questions.
+            let found = match found {
+                Some(_) => found,
+                None if range.end.saturating_sub(range.start) == 1 => block.search(name)?,
+                None => match block.side(name)? {
+                    Ordering::Less => {
+                        range.end = middle;
+                        continue;
+                    }
+                    Ordering::Greater => {
+                        range.start = middle.saturating_add(1);
+                        continue;
+                    }
+                    Ordering::Equal => block.search(name)?,
+                },
+            };
+            let Some((dirent, index)) = found else {
+                return Ok(None);
+            };
+            let found = Found {
+                nid: dirent.nid.get(),
+                file_type: FileType::of_raw(dirent.file_type),
+            };
+            let is_next = near.next != 0 && (middle, index) == next;
+            near.next = block.next(middle, index);
+            if is_next && known < blocks {
+                self.learn(dir, near);
             }
+            return Ok(Some(found));
         }
         Ok(None)
+    }
+
+    /// Finds out whether one block more is in order.
+    #[cold]
+    fn learn(&self, dir: &Node, near: &mut Near) {
+        if near.ordered == Near::UNORDERED {
+            return;
+        }
+        match self.is_ordered(dir, near.known()) {
+            Ok(true) => near.ordered = near.ordered.saturating_add(1),
+            Ok(false) | Err(Error::Corrupt(_)) => near.ordered = Near::UNORDERED,
+            // The lookup itself went well.
+            Err(Error::Source(_)) => (),
+        }
+    }
+
+    /// Says whether the entries of block `number` are in order, and behind those of the block
+    /// before it.
+    fn is_ordered(&self, dir: &Node, number: u64) -> Result<bool, Error<S::Error>> {
+        let (pos, run, len) = self.dir_block(dir, number)?;
+        let block = Block::new(slice(&run, len, pos)?, pos)?;
+        let Some(number) = number.checked_sub(1) else {
+            return Ok(block.is_ordered(&[])?);
+        };
+        let (pos, run, len) = self.dir_block(dir, number)?;
+        let before = Block::new(slice(&run, len, pos)?, pos)?;
+        Ok(block.is_ordered(before.last_name()?)?)
     }
 
     /// Calls `emit` for each entry of the directory `dir` from the cookie `pos` on, until it

@@ -67,7 +67,8 @@ pub use self::content::{
 };
 pub use self::dir::{
     Dirent,
-    Found, //
+    Found,
+    Near, //
 };
 pub use self::inode::{
     FileType,

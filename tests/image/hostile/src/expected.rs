@@ -95,10 +95,39 @@ impl Expected<'_> {
         Ok(data)
     }
 
+    /// Whether the kernel may give this error to who has no right to a file by
+    /// its mode alone: then it asks the access control list, and that may be
+    /// damaged. It does not ask that of an owner, who is root here.
+    pub fn may_refuse(&self, inode: &Inode, error: Errno) -> bool {
+        if inode.uid == 0 || !self.has_acl() {
+            return false;
+        }
+        let index = overlay::INDEX_POSIX_ACL_ACCESS;
+        let list = sure(self.image.find_xattr(&inode.node, index, b""));
+        let list = list.and_then(|found| {
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            let mut value = vec![0; found.len];
+            sure(self.image.read_xattr(found, &mut value)).map(|()| Some(value))
+        });
+        match list {
+            Err(_) => error == Errno::UCLEAN,
+            // What posix_acl_from_xattr() and posix_acl_permission() say of it.
+            Ok(Some(_)) => matches!(error, Errno::INVAL | Errno::OPNOTSUPP | Errno::IO),
+            Ok(None) => false,
+        }
+    }
+
+    /// Whether access control lists count.
+    fn has_acl(&self) -> bool {
+        let superblock = self.image.superblock();
+        superblock.has_acl || superblock.composefs_version == 2
+    }
+
     /// The list of xattrs as listxattr(2) has it, or its error.
     pub fn xattr_list(&self, node: &Node) -> Result<Vec<u8>, Errno> {
-        let superblock = self.image.superblock();
-        let acl = superblock.has_acl || superblock.composefs_version == 2;
+        let acl = self.has_acl();
         let mut list = Vec::new();
         let result = self.image.xattrs(node, |xattr| {
             let hidden = !acl

@@ -160,14 +160,24 @@ fn one(mounter: &Mounter, bases: &[Base], mutant: &Mutant, index: u64) -> Result
             wanted.map(drop)
         ),
     };
-    let root = mounted.root().context("the root cannot be opened")?;
-    perform(Operation::Statfs, || fstatfs(&root)).context("statfs")?;
     let expected = Expected {
         image,
         touched: bases[mutant.base].touched(&mutant.bytes),
         number: index as usize,
     };
-    let seen = walk(root, &expected)?;
+    let root = mounted.root();
+    let seen = match (root, expected.root()) {
+        (Ok(root), _) => {
+            perform(Operation::Statfs, || fstatfs(&root)).context("statfs")?;
+            walk(root, &expected)?
+        }
+        (Err(error), Ok(inode)) if expected.may_refuse(&inode, error) => {
+            let mut seen = Seen::default();
+            seen.fail(error);
+            seen
+        }
+        (Err(error), _) => return Err(error).context("the root cannot be opened"),
+    };
     mounted.unmount().context("unmount")?;
     Ok(Some(seen))
 }

@@ -99,7 +99,7 @@ pub fn walk(root: OwnedFd, expected: &Expected<'_>) -> Result<Seen> {
                 return Ok(seen);
             }
             seen.entries += 1;
-            let Some(inode) = look_up(&dir, &name, &names, expected, &mut seen)? else {
+            let Some(inode) = look_up(&dir, &name, expected, &mut seen)? else {
                 continue;
             };
             let child = examine(&dir, &name, &inode, expected, &mut seen)?;
@@ -134,7 +134,6 @@ fn choose(names: &[(CString, u64)], expected: &Expected<'_>) -> Vec<CString> {
 fn look_up(
     dir: &Directory,
     name: &CString,
-    listed: &[(CString, u64)],
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<Option<Inode>> {
@@ -143,22 +142,7 @@ fn look_up(
         statx(&dir.fd, name, flags, StatxFlags::BASIC_STATS)
     });
     let nid = dir.inode.node.nid();
-    let mut wanted = expected.lookup(&dir.inode.node, name.as_bytes());
-    // Where names are not in order, it depends on where a search begins whether
-    // one is found. But what is found is what is listed.
-    if expected.touched.is_changed(nid) {
-        match &stat {
-            Ok(stat) if listed.contains(&(name.clone(), stat.stx_ino)) => {
-                wanted = expected.inode(stat.stx_ino);
-            }
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::UCLEAN) => {
-                seen.damage += 1;
-                return Ok(None);
-            }
-            _ => {}
-        }
-    }
+    let wanted = expected.lookup(&dir.inode.node, name.as_bytes());
     match (wanted, stat) {
         (Ok(Some(inode)), Ok(stat)) => {
             compare(&inode, &stat)?;
@@ -177,6 +161,10 @@ fn look_up(
             Ok(None)
         }
         (_, Err(Errno::ACCESS)) if is_unowned(&dir.inode) => Ok(None),
+        (_, Err(error)) if expected.may_refuse(&dir.inode, error) => {
+            seen.fail(error);
+            Ok(None)
+        }
         (wanted, stat) => bail!(
             "directory {nid}, name {name:?}: statx gives {:?}, the image has {wanted:?}",
             stat.map(|stat| stat.stx_ino)
@@ -235,6 +223,10 @@ fn examine(
             Ok(None)
         }
         (Err(Errno::ACCESS), _) if is_unowned(inode) => Ok(None),
+        (Err(error), _) if expected.may_refuse(inode, error) => {
+            seen.fail(error);
+            Ok(None)
+        }
         (fd, content) => bail!(
             "inode {}: open gives {fd:?}, the image has {content:?}",
             inode.node.nid()

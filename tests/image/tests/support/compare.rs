@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use composefs_image::{Content, Digest, Dirent, Image, Inode, Node};
+use composefs_image::{Content, Digest, Dirent, Image, Inode, Near, Node};
 
 use super::model::{Kind, Model};
 use super::writer::{file_type, mode, stored_xattrs};
@@ -247,26 +247,32 @@ fn directory(
     assert_eq!(list(image, node, i64::MAX as u64, usize::MAX).0, vec![]);
 }
 
-/// Lookups that are told where to look first: one after the other, and led astray.
+/// Lookups that learn from those before them: one after the other, and led astray.
 fn look_up_near(image: &Image<Memory>, dir: &Node, want: &BTreeMap<Vec<u8>, (u64, u8)>) {
-    let near = |name: &[u8], near: u64| {
+    let blocks = dir.size().div_ceil(4096);
+    let bound = u64::from(blocks.ilog2()) + 1;
+    let look_up = |name: &[u8], near: &mut Near| {
         let before = image.source().runs.get();
-        let found = image.lookup_near(dir, name, Some(near)).unwrap();
+        let found = image.lookup_near(dir, name, near).unwrap();
+        let found = found.map(|found| (found.nid, found.file_type.as_raw()));
         (found, image.source().runs.get() - before)
     };
-    let mut next = 0;
+    let mut near = Near::default();
     for (name, child) in want {
-        let (found, runs) = near(name, next);
-        let found = found.unwrap();
-        assert_eq!((found.nid, found.file_type.as_raw()), *child);
-        // The first one may have no predecessor that was found.
-        assert!(runs == 1 || next == 0);
-        next = found.next;
+        let known = u64::from(near.ordered) == blocks;
+        let before = near.ordered;
+        let (found, runs) = look_up(name, &mut near);
+        assert_eq!(found, Some(*child));
+        // Another block is looked at, and the end of the one before it.
+        assert!(runs <= bound + 2 && near.ordered <= before + 1);
+        assert!(runs == 1 || !known);
     }
-    let blocks = dir.size().div_ceil(4096);
-    let bound = u64::from(blocks.ilog2()) + 2;
+    // The first lookup is behind no other.
+    let seen = (want.len() as u64 - 1).min(blocks);
+    assert_eq!(u64::from(near.ordered), seen);
     for (name, child) in want.iter().step_by(want.len() / 7 + 1) {
-        for astray in [
+        for next in [
+            0,
             1,
             12,
             4080,
@@ -276,15 +282,16 @@ fn look_up_near(image: &Image<Memory>, dir: &Node, want: &BTreeMap<Vec<u8>, (u64
             dir.size() * 2,
             u64::MAX,
         ] {
-            let (found, runs) = near(name, astray);
-            let found = found.map(|found| (found.nid, found.file_type.as_raw()));
-            assert_eq!(found, Some(*child));
-            assert!(runs <= bound);
-            let absent = [&name[..], b"\x01"].concat();
-            assert_eq!(
-                near(&absent, astray).0.is_some(),
-                want.contains_key(&absent)
-            );
+            for ordered in [0, near.ordered / 2, near.ordered, Near::UNORDERED] {
+                let mut astray = Near { next, ordered };
+                let (found, runs) = look_up(name, &mut astray);
+                assert_eq!(found, Some(*child));
+                assert!(runs <= bound + 3);
+                let absent = [&name[..], b"\x01"].concat();
+                let mut astray = Near { next, ordered };
+                let found = look_up(&absent, &mut astray).0;
+                assert_eq!(found, want.get(&absent).copied());
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use composefs_image::{Content, Image, Node};
+use composefs_image::{Content, Image, Near, Node};
 
 use super::memory::Memory;
 use super::xattr;
@@ -18,9 +18,9 @@ const QUESTIONS: usize = 200;
 /// An entry as read: name, inode number, cookie.
 pub type Entry = (Vec<u8>, u64, u64);
 
-/// A directory: a name that is found is one that is listed, and reading on from any entry gives
-/// what reading in one go gives. `entries` are all that were listed, `complete` says whether the
-/// end was reached.
+/// A directory: a name that is found is one that is listed, it is found whatever was looked up
+/// before, and reading on from any entry gives what reading in one go gives. `entries` are all that
+/// were listed, `complete` says whether the end was reached.
 pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete: bool) {
     let step = entries.len().div_ceil(QUESTIONS).max(1);
     let listed = |name: &[u8], nid| {
@@ -28,33 +28,25 @@ pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete:
             .iter()
             .any(|entry| entry.0 == name && entry.1 == nid)
     };
-    for (name, _, cookie) in entries.iter().step_by(step) {
-        // Wherever the search begins.
-        for near in [
-            None,
-            Some(*cookie),
-            Some(0),
-            Some(cookie + 12),
-            Some(u64::MAX),
-        ] {
-            let Ok(Some(found)) = image.lookup_near(dir, name, near) else {
-                continue;
-            };
-            // A whiteout is not listed, nor is what would be one if it were not damaged.
-            let hidden = || {
-                image
-                    .inode(found.nid)
-                    .map_or(true, |inode| inode.is_whiteout())
-            };
-            assert!(
-                !complete || listed(name, found.nid) || hidden(),
-                "directory {}: {:?} leads to {}, but is not listed so",
-                dir.nid(),
-                name.escape_ascii().to_string(),
-                found.nid
-            );
-        }
+    for (name, _, _) in entries.iter().step_by(step) {
+        let Ok(Some(found)) = image.lookup(dir, name) else {
+            continue;
+        };
+        // A whiteout is not listed, nor is what would be one if it were not damaged.
+        let hidden = || {
+            image
+                .inode(found.nid)
+                .map_or(true, |inode| inode.is_whiteout())
+        };
+        assert!(
+            !complete || listed(name, found.nid) || hidden(),
+            "directory {}: {:?} leads to {}, but is not listed so",
+            dir.nid(),
+            name.escape_ascii().to_string(),
+            found.nid
+        );
     }
+    look_ups(image, dir, entries);
     for (number, entry) in entries.iter().enumerate().step_by(step) {
         let mut pos = entry.2;
         let mut expected = entries[number..].iter().take(8);
@@ -81,6 +73,29 @@ pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete:
             assert_eq!(dirent.pos, second.2);
             ControlFlow::Break(())
         });
+    }
+}
+
+/// Lookups one after the other, forwards, backwards and with some left out: each says what it says
+/// where nothing was looked up before.
+fn look_ups(image: &Image<Memory>, dir: &Node, entries: &[Entry]) {
+    let names = || entries.iter().map(|(name, ..)| name).take(2 * QUESTIONS);
+    let mut near = Near::default();
+    let turns = names()
+        .chain(names())
+        .chain(names().rev())
+        .chain(names().step_by(2))
+        .chain(names());
+    for name in turns {
+        let alone = image.lookup(dir, name);
+        let found = image.lookup_near(dir, name, &mut near);
+        assert_eq!(
+            found,
+            alone,
+            "directory {}: {:?}, {near:?}",
+            dir.nid(),
+            name.escape_ascii().to_string()
+        );
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::slice;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -33,6 +35,12 @@ use crate::vm::VmConfig;
 /// What decides how images are changed: the same seed makes the same images.
 const SEED: &str = "COMPOSEFS_HOSTILE_SEED";
 
+/// The seed of half of the images, unless a person names one.
+const FIXED: u64 = 1;
+
+/// Seconds in a day.
+const DAY: u64 = 24 * 60 * 60;
+
 /// The package and its program.
 const PROGRAM: &str = "composefs-hostile";
 
@@ -41,7 +49,7 @@ struct Boot {
     flavor: Flavor,
     about: &'static str,
     suffix: &'static str,
-    /// No more images than these, and no longer than this.
+    /// No more images than these, of all seeds, and no longer than this.
     count: u32,
     seconds: u32,
     /// Not fewer images than these, or the machine is too slow for it.
@@ -111,7 +119,7 @@ fn one(
     let share = run.path().join("share");
     let images = share.join("images");
     corpus(context, &images)?;
-    let seed = named::number(SEED)?.unwrap_or(1);
+    let seeds = seeds()?;
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
     // Unmounting waits for RCU, and under emulation that is most of the time:
     // some threads wait while one works.
@@ -121,9 +129,14 @@ fn one(
          echo 1 >/sys/kernel/rcu_expedited\n\
          find {fixtures}/images -name '*.cfs' -size -64k -exec cp {{}} images/ ';'\n\
          cp /mnt/programs/{PROGRAM} /run/\n\
-         exec /run/{PROGRAM} --keep . --basedir {fixtures}/objects --seed {seed} \
+         exec /run/{PROGRAM} --keep . --basedir {fixtures}/objects {} \
          --threads 4 --count {} --least {} --seconds {} --patience {} images/*.cfs\n",
         fixtures::mount_command(),
+        seeds
+            .iter()
+            .map(|seed| format!("--seed {seed}"))
+            .collect::<Vec<_>>()
+            .join(" "),
         boot.count,
         boot.least,
         boot.seconds,
@@ -152,6 +165,18 @@ fn one(
         return Err(anyhow!("{error:#}\nThe images in use:\n{how}"));
     }
     keep(&share, &kept)
+}
+
+/// Whose images are made: those of the seed that a person names. Else those that
+/// have always been made, and those of the day, which nobody has seen before.
+fn seeds() -> Result<Vec<u64>> {
+    if let Some(seed) = named::number(SEED)? {
+        return Ok(vec![seed]);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let today = now.as_secs() / DAY;
+    eprintln!("xtask: hostile images of the seeds {FIXED} and {today}; {SEED}={today} makes more");
+    Ok(vec![FIXED, today])
 }
 
 /// Makes the images to start from.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 /// Mounts hostile images and uses them. To be run in a guest.
 #[derive(clap::Parser, Debug)]
 pub struct Args {
-    /// What decides how the images are changed
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// What decides how the images are changed; of several, each has its turn
+    #[arg(long = "seed", value_name = "SEED", default_value = "1")]
+    pub seeds: Vec<u64>,
 
     /// Number of images to mount
     #[arg(long, default_value_t = 1000)]

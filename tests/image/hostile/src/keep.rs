@@ -12,7 +12,6 @@ use anyhow::Result;
 
 /// The directory given with --keep, if there was one.
 pub struct Keeper {
-    seed: u64,
     dir: Option<(PathBuf, File)>,
 }
 
@@ -22,7 +21,7 @@ impl Keeper {
     /// # Errors
     ///
     /// When nothing can be written there.
-    pub fn new(seed: u64, dir: Option<&PathBuf>) -> Result<Self> {
+    pub fn new(dir: Option<&PathBuf>) -> Result<Self> {
         let open = |dir: &PathBuf| -> Result<(PathBuf, File)> {
             let path = dir.join("current");
             let file =
@@ -30,7 +29,7 @@ impl Keeper {
             Ok((dir.clone(), file))
         };
         let dir = dir.map(open).transpose()?;
-        Ok(Self { seed, dir })
+        Ok(Self { dir })
     }
 
     /// Notes that this image is the next one of a thread.
@@ -38,10 +37,10 @@ impl Keeper {
     /// # Errors
     ///
     /// When it cannot be written down.
-    pub fn begin(&self, thread: usize, index: u64) -> Result<()> {
+    pub fn begin(&self, thread: usize, seed: u64, index: u64) -> Result<()> {
         if let Some((_, file)) = &self.dir {
             // All notes have one length, and each thread its own line.
-            let note = format!("{:20} {index:20}\n", self.seed);
+            let note = format!("{seed:20} {index:20}\n");
             file.write_all_at(note.as_bytes(), (thread * note.len()) as u64)?;
         }
         Ok(())
@@ -52,9 +51,9 @@ impl Keeper {
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn keep(&self, index: u64, bytes: &[u8]) -> Result<()> {
+    pub fn keep(&self, seed: u64, index: u64, bytes: &[u8]) -> Result<()> {
         if let Some((dir, _)) = &self.dir {
-            let name = format!("seed-{}-index-{index}.cfs", self.seed);
+            let name = format!("seed-{seed}-index-{index}.cfs");
             fs::write(dir.join(name), bytes)?;
         }
         Ok(())

@@ -41,7 +41,10 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let bases = bases(&args)?;
     if let (Some(index), Some(path)) = (args.index, &args.write) {
-        let mutant = mutant(&bases, args.seed, index);
+        let [seed] = args.seeds[..] else {
+            bail!("one image is of one seed");
+        };
+        let mutant = mutant(&bases, seed, index);
         fs::write(path, &mutant.bytes)
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!(

@@ -43,7 +43,7 @@ const FAILURES_MAX: u32 = 5;
 /// When it cannot be run, whatever the images hold.
 pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     println!("KTAP version 1\n1..3");
-    println!("# seed {}, images made of:", args.seed);
+    println!("# seeds {:?}, images made of:", args.seeds);
     for path in &args.images {
         println!("#     {}", path.display());
     }
@@ -53,7 +53,7 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     let shared = Shared {
         args,
         bases,
-        keeper: Keeper::new(args.seed, args.keep.as_ref())?,
+        keeper: Keeper::new(args.keep.as_ref())?,
         end: begin + Duration::from_secs(args.seconds),
         next: AtomicU64::new(0),
         failures: AtomicU32::new(0),
@@ -115,35 +115,41 @@ impl Shared<'_> {
         watchdog::enter(number);
         let mounter = Mounter::new(&self.args.basedirs, number)?;
         let mut figures = Figures::new();
-        while let Some(index) = self.take() {
-            let mutant = mutant(self.bases, self.args.seed, index);
+        while let Some((seed, index)) = self.take() {
+            let mutant = mutant(self.bases, seed, index);
             watchdog::turn_to(index);
-            self.keeper.begin(number, index)?;
+            self.keeper.begin(number, seed, index)?;
             match one(&mounter, self.bases, &mutant, index) {
                 Ok(seen) => figures.add(&mutant.kinds, seen.as_ref()),
-                Err(error) => self.tell(index, &mutant, &error)?,
+                Err(error) => self.tell(seed, index, &mutant, &error)?,
             }
         }
         Ok(figures)
     }
 
-    /// Takes the number of an image, if it is not enough yet.
-    fn take(&self) -> Option<u64> {
+    /// Takes the seed and the number of an image, if it is not enough yet.
+    fn take(&self) -> Option<(u64, u64)> {
         if Instant::now() > self.end || self.failures.load(Relaxed) >= FAILURES_MAX {
             return None;
         }
         let number = self.next.fetch_add(1, Relaxed);
-        (number < self.args.count).then(|| self.args.index.unwrap_or(0).wrapping_add(number))
+        if number >= self.args.count {
+            return None;
+        }
+        let seeds = &self.args.seeds;
+        let turn = number / seeds.len() as u64;
+        let seed = seeds[(number % seeds.len() as u64) as usize];
+        Some((seed, self.args.index.unwrap_or(0).wrapping_add(turn)))
     }
 
-    fn tell(&self, index: u64, mutant: &Mutant, error: &Error) -> Result<()> {
+    fn tell(&self, seed: u64, index: u64, mutant: &Mutant, error: &Error) -> Result<()> {
         self.failures.fetch_add(1, Relaxed);
         println!(
-            "# image {index}, made of {}, changed: {}\n#     {error:#}",
+            "# seed {seed}, image {index}, made of {}, changed: {}\n#     {error:#}",
             self.args.images[mutant.base].display(),
             figures::names(&mutant.kinds)
         );
-        self.keeper.keep(index, &mutant.bytes)
+        self.keeper.keep(seed, index, &mutant.bytes)
     }
 }
 

@@ -108,9 +108,8 @@ impl<T: FileSystem> Later<T> {
     /// `work` must be that of a `Self`, which exists until this returns.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
         // SAFETY: The caller promises it; `Opaque` is a transparent wrapper.
-        let later = unsafe {
-            &*container_of!(work.cast::<Opaque<bindings::work_struct>>(), Self, work)
-        };
+        let later =
+            unsafe { &*container_of!(work.cast::<Opaque<bindings::work_struct>>(), Self, work) };
         later.drop_all();
     }
 }

@@ -190,13 +190,9 @@ mod tests {
         let count = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let inode = file(mount.sb(), 7)?;
         ensure!(inode.pinned().get().is_none());
-        let first: *const Dropped = inode
-            .pinned()
-            .get_or_set(Dropped::new(&count))?;
+        let first: *const Dropped = inode.pinned().get_or_set(Dropped::new(&count))?;
         // The second one is dropped at once, the first one stays.
-        let second = inode
-            .pinned()
-            .get_or_set(Dropped::new(&count))?;
+        let second = inode.pinned().get_or_set(Dropped::new(&count))?;
         ensure!(core::ptr::eq(first, second));
         ensure!(count.load(Relaxed) == 1);
         drop(inode);

@@ -81,17 +81,17 @@ def stat_together(where: Shaky, paths: list[str]) -> None:
 
 @suite.test(f"{THREADS} threads that miss the same place read it once")
 def herd(test: ktap.Test) -> None:
-    image = special.image()
+    image = fixtures.many()
     for what, mounter in stacks():
         with on_disk(image, mounter) as (where, top):
+            directory = f"{top}/directory-100"
+            some = sorted(os.listdir(directory))[:THREADS]
             found = {}
-            some = sorted(os.listdir(Path(special.image().source or "",
-                                          BIG)))[:THREADS]
             for count in (1, THREADS):
                 forget()
-                os.stat(f"{top}/{BIG}")
+                os.stat(directory)
                 found[count] = bytes_for(where, lambda n=count: stat_together(
-                    where, [f"{top}/{BIG}/{name}" for name in some[:n]]))
+                    where, [f"{directory}/{name}" for name in some[:n]]))
             test.note(f"{what}: {found}")
             limit = max(2 * found[1], 128 * KIB)
             test.check(0 < found[THREADS] <= limit,

@@ -117,8 +117,8 @@ def open_waits(test: ktap.Test) -> None:
                         read(f"{where}/{name}")
                     said = f"{what}, {name}, {'warm' if warm else 'cold'}"
                     with leased(special.object_path(name)) as lease:
-                        test.fails(errno.EAGAIN, f"{said}: O_NONBLOCK", os.open,
-                                   f"{where}/{name}",
+                        test.fails(errno.EAGAIN, f"{said}: O_NONBLOCK",
+                                   os.open, f"{where}/{name}",
                                    os.O_RDONLY | os.O_NONBLOCK)
                         with mapper(f"{where}/{name}") as other:
                             test.equal(other.said(1), "", f"{said}: too early")

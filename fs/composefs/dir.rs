@@ -6,7 +6,8 @@ use crate::{
     fault,
     inode::{
         self,
-        DirUse, //
+        DirUse,
+        Place, //
     },
     vfs::{
         dir::{
@@ -35,7 +36,7 @@ impl dir::Operations for Composefs {
             return Ok(None);
         };
         so_far.set_near(dir);
-        inode::get(sb, found.nid, dir.ino())
+        inode::get(sb, found.nid, Place::new(dir.ino(), found.block))
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {

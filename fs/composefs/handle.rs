@@ -3,9 +3,12 @@
 //! File handles.
 //!
 //! A nid is where in the image an inode is, so a forged one may point anywhere: to the bytes of a
-//! small file that spell an inode with other rights, for instance. A handle is believed only if the
-//! directory that it names holds the inode, and if that directory is in turn held by its parent, up
-//! to one that is known to be reached from the root.
+//! small file that spell an inode with other rights, for instance. A handle is believed only if a
+//! name in the directory that it holds leads to the inode, and one in its parent to that directory,
+//! up to one that is known to be reached from the root.
+//!
+//! A handle also says in which block of the directory the name is, which may be forged too: it is
+//! where to look first.
 
 use crate::{
     fault,
@@ -15,7 +18,10 @@ use crate::{
         Node,
         Source, //
     },
-    inode,
+    inode::{
+        self,
+        Place, //
+    },
     mount::Mounted,
     vfs::{
         export,
@@ -24,7 +30,6 @@ use crate::{
     },
     Composefs, //
 };
-use core::ops::ControlFlow;
 use kernel::{
     prelude::*,
     sync::aref::ARef, //
@@ -38,6 +43,7 @@ impl export::Operations for Composefs {
         sb: &SuperBlock<Self>,
         ino: u64,
         parent: Option<u64>,
+        hint: u32,
     ) -> Result<ARef<Inode<Self>>> {
         // What is in memory was reached from the root, or by a handle that was believed.
         if let Some(inode) = sb.cached(ino) {
@@ -50,18 +56,19 @@ impl export::Operations for Composefs {
             Some(parent) => parent,
             None => image.parent(&directory(sb.data(), ino)?).map_err(stale)?,
         };
-        let named = parent;
+        let mut place = Place::default();
         for _ in 0..DEPTH_MAX {
             if is_known(sb, child) {
-                // It has become known meanwhile, or the first step up found that this is right.
-                let directory = if child == ino { 0 } else { named };
-                return inode::get(sb, ino, directory)?.ok_or(ESTALE);
+                return inode::get(sb, ino, place)?.ok_or(ESTALE);
             }
             let dir = directory(sb.data(), parent)?;
             // Those of one path are different bytes of the image.
             left = left.checked_sub(dir.size()).ok_or(ESTALE)?;
-            if !holds(sb.data(), &dir, child)? {
-                return Err(ESTALE);
+            let first = child == ino;
+            let block = find(sb.data(), &dir, child, if first { hint } else { 0 })?;
+            let block = block.ok_or(ESTALE)?;
+            if first {
+                place = Place::new(parent, block);
             }
             child = parent;
             parent = image.parent(&dir).map_err(stale)?;
@@ -71,12 +78,28 @@ impl export::Operations for Composefs {
 
     fn parent_ino(inode: &Inode<Self>) -> Result<u64> {
         if !inode.is_dir() {
-            return inode::directory_of(inode).ok_or(ESTALE);
+            return match inode::place_of(inode).directory {
+                0 => Err(ESTALE),
+                directory => Ok(directory),
+            };
         }
         let image = inode.super_block().data().image();
         image
             .parent(&inode::node(inode))
             .map_err(|e| fault::of_image(inode, e))
+    }
+
+    fn hint(inode: &Inode<Self>, parent: u64) -> u32 {
+        // A directory knows no more than its parent.
+        if inode.is_dir() {
+            return 0;
+        }
+        let place = inode::place_of(inode);
+        if place.directory == parent {
+            place.block
+        } else {
+            0
+        }
     }
 }
 
@@ -94,20 +117,27 @@ fn directory(mounted: &Mounted, nid: u64) -> Result<Node> {
     }
 }
 
-/// Whether the directory `dir` has an entry for the inode `nid`, other than for itself and its
-/// parent.
-fn holds(mounted: &Mounted, dir: &Node, nid: u64) -> Result<bool> {
-    let mut found = false;
-    let mut pos = 0;
-    let walk = mounted.image().read_dir(dir, &mut pos, |entry| {
-        if entry.nid == nid && !matches!(entry.name, b"." | b"..") {
-            found = true;
-            return ControlFlow::Break(());
+/// Finds the block of the directory `dir` in which a name leads to the inode `nid`. Looks first at
+/// the block `hint`, counted from 1, which may be any: another one costs time and nothing else.
+fn find(mounted: &Mounted, dir: &Node, nid: u64, hint: u32) -> Result<Option<u64>> {
+    let image = mounted.image();
+    let leads = |number| match image.block_leads_to(dir, number, nid) {
+        Ok(leads) => Ok(leads),
+        // Others may be good, whichever is looked at first.
+        Err(image::Error::Corrupt(_)) => Ok(false),
+        Err(image::Error::Source(e)) => Err(e),
+    };
+    if let Some(number) = hint.checked_sub(1).map(u64::from) {
+        if leads(number)? {
+            return Ok(Some(number));
         }
-        ControlFlow::Continue(())
-    });
-    walk.map_err(stale)?;
-    Ok(found)
+    }
+    for number in 0..dir.size().div_ceil(image::BLOCK_SIZE) {
+        if leads(number)? {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 /// Bytes that are not what a handle says are no damage of the image: the handle is wrong.

@@ -43,8 +43,8 @@ pub(crate) struct Kept {
     form: Form,
     /// See [`xattr_filter`]. 0 until it is asked for.
     xattr_filter: Atomic<u32>,
-    /// See [`Near::ordered`](image::Near::ordered). It takes what would be padding.
-    ordered: Atomic<u32>,
+    /// Of a directory [`Near::ordered`], of others [`Place::block`]. It takes what would be padding.
+    number: Atomic<u32>,
 }
 
 impl Default for Kept {
@@ -52,7 +52,7 @@ impl Default for Kept {
         Self {
             form: Form::default(),
             xattr_filter: Atomic::new(0),
-            ordered: Atomic::new(0),
+            number: Atomic::new(0),
         }
     }
 }
@@ -98,7 +98,7 @@ impl DirUse {
             listed: number & LISTED,
             near: Near {
                 next: u64::try_from(number & !LISTED).unwrap_or(0),
-                ordered: dir.data().ordered.load(Relaxed),
+                ordered: dir.data().number.load(Relaxed),
             },
         }
     }
@@ -115,7 +115,7 @@ impl DirUse {
     pub(crate) fn set_near(&self, dir: &Inode<Composefs>) {
         let next = usize::try_from(self.near.next).unwrap_or(0) & !LISTED;
         dir.hint().set(next | self.listed);
-        dir.data().ordered.store(self.near.ordered, Relaxed);
+        dir.data().number.store(self.near.ordered, Relaxed);
     }
 
     /// Remembers that the directory is listed.
@@ -127,19 +127,35 @@ impl DirUse {
     }
 }
 
-/// A directory that the inode, which is no directory itself, was found in.
-///
-/// This is the number of all others: a file that was opened by a handle has no name to tell its
-/// directory, and is to have a handle again.
-pub(crate) fn directory_of(inode: &Inode<Composefs>) -> Option<u64> {
-    number(inode)
+/// Where an inode was found.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// Number of the directory's inode, 0 if it is not known.
+    pub(crate) directory: u64,
+    /// Number of the directory's block that its entry is in, counted from 1; 0 if it is not known.
+    pub(crate) block: u32,
 }
 
-/// The number that is kept with an inode. 0 is none: there is no such inode, and no such cookie of
-/// an entry behind another one.
-#[inline]
-fn number(inode: &Inode<Composefs>) -> Option<u64> {
-    u64::try_from(inode.hint().get()).ok().filter(|n| *n != 0)
+impl Place {
+    /// `block` is counted from 0.
+    #[inline]
+    pub(crate) fn new(directory: u64, block: u64) -> Self {
+        Self {
+            directory,
+            block: u32::try_from(block.saturating_add(1)).unwrap_or(0),
+        }
+    }
+}
+
+/// Where the inode, which is no directory itself, was found.
+///
+/// These are the numbers of all others: a file that was opened by a handle has no name to tell its
+/// directory, and is to have a handle again, the same one.
+pub(crate) fn place_of(inode: &Inode<Composefs>) -> Place {
+    Place {
+        directory: u64::try_from(inode.hint().get()).unwrap_or(0),
+        block: inode.data().number.load(Relaxed),
+    }
 }
 
 /// What rules out most of the xattrs that the inode lacks. It is read once: programs ask every
@@ -161,8 +177,8 @@ pub(crate) fn xattr_filter(inode: &Inode<Composefs>) -> Result<XattrFilter, imag
     Ok(filter)
 }
 
-/// Finds or reads the inode `nid`. `None` if it is a whiteout, which nobody is to see. `directory`
-/// is one that it was found in, 0 if that is not known.
+/// Finds or reads the inode `nid`, which was found at `place`. `None` if it is a whiteout, which
+/// nobody is to see.
 ///
 /// # Errors
 ///
@@ -170,11 +186,11 @@ pub(crate) fn xattr_filter(inode: &Inode<Composefs>) -> Result<XattrFilter, imag
 pub(crate) fn get(
     sb: &SuperBlock<Composefs>,
     nid: u64,
-    directory: u64,
+    place: Place,
 ) -> Result<Option<ARef<Inode<Composefs>>>> {
     match sb.iget(nid)? {
         Iget::Cached(inode) => Ok(Some(inode)),
-        Iget::New(new) => match read(sb.data(), new, nid, directory) {
+        Iget::New(new) => match read(sb.data(), new, nid, place) {
             Ok(inode) => Ok(inode),
             Err(image::Error::Source(e)) => Err(e),
             Err(image::Error::Corrupt(corrupt)) => {
@@ -191,7 +207,7 @@ fn read(
     mounted: &Mounted,
     mut new: NewInode<Composefs>,
     nid: u64,
-    directory: u64,
+    place: Place,
 ) -> Result<Option<ARef<Inode<Composefs>>>, image::Error<Error>> {
     let image = mounted.image();
     let inode = image.inode(nid)?;
@@ -209,12 +225,15 @@ fn read(
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
         no_acl: !mounted.has_acl() || !inode.node.has_xattrs(),
-        // See `DirUse` and `directory_of`.
+        // See `DirUse` and `place_of`.
         hint: match file_type {
             FileType::Directory => 0,
-            _ => usize::try_from(directory).unwrap_or(0),
+            _ => usize::try_from(place.directory).unwrap_or(0),
         },
     };
+    if file_type != FileType::Directory {
+        new.data_mut().number = Atomic::new(place.block);
+    }
     let target;
     let kind = match file_type {
         FileType::Directory => Kind::Directory,

@@ -317,7 +317,7 @@ impl super_block::Operations for Composefs {
         let sb = sb.init(&attributes, mounted).inspect_err(|_| {
             fc.error(fmt!("too many file systems on top of each other"));
         })?;
-        match inode::get(sb, superblock.root_nid, 0)? {
+        match inode::get(sb, superblock.root_nid, inode::Place::default())? {
             Some(root) if root.is_dir() => Ok(root),
             _ => Err(efscorrupted()),
         }

@@ -24,7 +24,7 @@ from lib.tree import names
 
 suite = ktap.Suite()
 
-# FILEID_INO64_GEN_PARENT: inode, generation, parent, generation.
+# FILEID_INO64_GEN_PARENT: inode, a hint, parent, 0.
 KIND = 0x82
 INO_SIZE = 32
 INLINE_FILE = "sizes/64"
@@ -35,9 +35,16 @@ BIG = b"/directories/big/"
 DAMAGED = (b"/links/4094", b"/links/4095")
 
 
-def made(ino: int, parent: int, kind: int = KIND) -> Handle:
-    return Handle(kind, struct.pack("=IIIIII", ino >> 32, ino & 0xffffffff, 0,
-                                    parent >> 32, parent & 0xffffffff, 0))
+def made(ino: int, parent: int, hint: int = 0) -> Handle:
+    return Handle(KIND, struct.pack("=IIIIII", ino >> 32, ino & 0xffffffff,
+                                    hint, parent >> 32, parent & 0xffffffff,
+                                    0))
+
+
+def parts(handle: Handle) -> tuple[int, int, int]:
+    """The inode, its directory, and the hint where in that it is."""
+    words = struct.unpack("=IIIIII", handle.data)
+    return words[0] << 32 | words[1], words[3] << 32 | words[4], words[2]
 
 
 @contextmanager
@@ -180,6 +187,46 @@ def flags(test: ktap.Test) -> None:
         finally:
             os.close(fd)
         test.check(handles.of(path, handles.AT_HANDLE_FID).data, "FID: empty")
+
+
+@suite.test("a hint that is wrong makes no difference")
+def hints(test: ktap.Test) -> None:
+    image = special.image()
+    with special.mounted() as top, mount_fd(top) as mount:
+        big = f"{top}/directories/big"
+        names_there = sorted(os.listdir(big))
+        blocks = os.stat(big).st_size // 4096
+        test.need(blocks > 3, "the big directory is small")
+        paths = [*(f"{big}/{names_there[number]}"
+                   for number in (0, len(names_there) // 2, -1)),
+                 f"{top}/sizes/64", f"{top}/types"]
+        known = {path: (handles.of(path), os.lstat(path)) for path in paths}
+        test.check(len({parts(known[path][0])[2] for path in paths[:3]}) == 3,
+                   "the hints of three blocks are the same")
+        other = os.stat(f"{top}/directories").st_ino
+        for path, (handle, expected) in known.items():
+            ino, parent, hint = parts(handle)
+            for wrong in (0, 1, 2, hint, hint + 1, blocks, blocks + 1,
+                          blocks + 2, 1 << 20, 1 << 31, 0xffffffff):
+                slab.drop_caches()
+                found = open_stat(mount, made(ino, parent, wrong))
+                test.check(not isinstance(found, str) and
+                           identity(found) == identity(expected),
+                           f"{path}, hint {wrong} for {hint}: {found}")
+            # The right one in a directory that does not have it.
+            slab.drop_caches()
+            if parent != other:
+                test.equal(open_stat(mount, made(ino, other, hint)),
+                           "ESTALE", f"{path}, in another directory")
+        # One that is known only by a handle without a hint has it again.
+        handle = known[paths[2]][0]
+        slab.drop_caches()
+        fd = handles.open_by(mount, made(*parts(handle)[:2]))
+        try:
+            test.equal(handles.of_open(fd), handle, "the handle")
+        finally:
+            os.close(fd)
+    test.note(f"{image.name}: {blocks} blocks")
 
 
 @suite.test("malformed handles are ESTALE")

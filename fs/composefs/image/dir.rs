@@ -86,6 +86,8 @@ pub struct Found {
     pub nid: u64,
     /// Type of the file, as the entry says; the inode may differ.
     pub file_type: FileType,
+    /// Number of the directory's block that the entry is in.
+    pub block: u64,
 }
 
 /// What lookups in a directory have learned for those that follow: see [`Image::lookup_near`].
@@ -402,6 +404,7 @@ impl<S: Source> Image<S> {
             let found = Found {
                 nid: dirent.nid.get(),
                 file_type: FileType::of_raw(dirent.file_type),
+                block: middle,
             };
             let is_next = near.next != 0 && (middle, index) == next;
             near.next = block.next(middle, index);
@@ -438,6 +441,42 @@ impl<S: Source> Image<S> {
         let (pos, run, len) = self.dir_block(dir, number)?;
         let before = Block::new(slice(&run, len, pos)?, pos)?;
         Ok(block.is_ordered(before.last_name()?)?)
+    }
+
+    /// Says whether a name in block `number` of the directory `dir` leads to the inode `nid`. `.`
+    /// and `..` do not count.
+    ///
+    /// What a lookup does not find does not count either, so that it does not matter what the
+    /// other blocks hold.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where there is no such block, or it is not as it must be.
+    pub fn block_leads_to(
+        &self,
+        dir: &Node,
+        number: u64,
+        nid: u64,
+    ) -> Result<bool, Error<S::Error>> {
+        let (pos, run, len) = self.dir_block(dir, number)?;
+        let block = Block::new(slice(&run, len, pos)?, pos)?;
+        // A block has 341 entries at most.
+        for (index, dirent) in block.dirents.iter().enumerate() {
+            if dirent.nid.get() != nid {
+                continue;
+            }
+            let name = block.name(index, dirent)?;
+            if matches!(name, b"." | b"..") || !name::is_clean(name) {
+                continue;
+            }
+            if self
+                .lookup(dir, name)?
+                .is_some_and(|found| found.nid == nid)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Calls `emit` for each entry of the directory `dir` from the cookie `pos` on, until it

@@ -25,13 +25,18 @@ use kernel::{
 /// What a file system does with handles.
 pub trait Operations: FileSystem {
     /// Finds the inode `ino`, which a handle says is in the directory `parent`. Without that it
-    /// must be a directory, which says itself what it is in.
+    /// must be a directory, which says itself what it is in. `hint` is what [`Self::hint`] has
+    /// given, or any other number: it must make no difference but in time.
     ///
     /// # Errors
     ///
     /// `ESTALE` if it is not an inode that can be reached from the root.
-    fn by_handle(sb: &SuperBlock<Self>, ino: u64, parent: Option<u64>)
-        -> Result<ARef<Inode<Self>>>;
+    fn by_handle(
+        sb: &SuperBlock<Self>,
+        ino: u64,
+        parent: Option<u64>,
+        hint: u32,
+    ) -> Result<ARef<Inode<Self>>>;
 
     /// Finds the number of the directory that `inode` is in, or of one of them.
     ///
@@ -39,6 +44,10 @@ pub trait Operations: FileSystem {
     ///
     /// Whatever keeps it from being known.
     fn parent_ino(inode: &Inode<Self>) -> Result<u64>;
+
+    /// A number that helps to find `inode` in the directory `parent`; 0 if there is none. It goes
+    /// into handles, which are compared: the same inode should always have the same one.
+    fn hint(inode: &Inode<Self>, parent: u64) -> u32;
 }
 
 /// The operations of all super blocks of `T`.
@@ -48,7 +57,8 @@ pub(super) fn operations<T: Operations>() -> *const kernel::bindings::export_ope
 }
 
 /// Length of a handle in words: number and generation of the inode, then those of its directory.
-/// C: `FILEID_INO64_GEN_PARENT`. Generations are 0: an inode is never another one.
+/// C: `FILEID_INO64_GEN_PARENT`. An inode is never another one, so that it needs no generation. The
+/// file system's hint is in the place of the inode's; the directory's is 0.
 const LEN: usize = 6;
 
 /// `FILEID_INO64_GEN_PARENT` of `enum fid_type`.
@@ -57,8 +67,15 @@ const TYPE: c_int = 0x82;
 /// `FILEID_INVALID` of `enum fid_type`.
 const INVALID: c_int = 0xff;
 
-/// Finds an inode from the numbers of an inode and its directory.
-type Find<T> = fn(&SuperBlock<T>, u64, u64) -> Result<ARef<Inode<T>>>;
+/// What a handle holds.
+struct Handle {
+    ino: u64,
+    hint: u32,
+    parent: u64,
+}
+
+/// Finds an inode from what a handle holds.
+type Find<T> = fn(&SuperBlock<T>, Handle) -> Result<ARef<Inode<T>>>;
 
 struct Table<T>(PhantomData<T>);
 
@@ -99,26 +116,34 @@ impl<T: Operations> Table<T> {
         };
         let [a, b] = split(inode.ino());
         let [c, d] = split(parent);
+        let hint = T::hint(inode, parent);
         // SAFETY: There is room for it.
-        unsafe { fh.cast::<[u32; LEN]>().write_unaligned([a, b, 0, c, d, 0]) };
+        unsafe {
+            fh.cast::<[u32; LEN]>()
+                .write_unaligned([a, b, hint, c, d, 0])
+        };
         TYPE
     }
 
-    /// Numbers of the inode and its directory in a handle.
+    /// What is in a handle.
     ///
     /// # Safety
     ///
     /// `fid` must be valid for reading `len` words.
-    unsafe fn decode(fid: *const bindings::fid, len: c_int, kind: c_int) -> Option<(u64, u64)> {
+    unsafe fn decode(fid: *const bindings::fid, len: c_int, kind: c_int) -> Option<Handle> {
         if kind != TYPE || usize::try_from(len).unwrap_or(0) < LEN {
             return None;
         }
         // SAFETY: There are as many words.
-        let [a, b, _, c, d, _] = unsafe { fid.cast::<[u32; LEN]>().read_unaligned() };
-        Some((join(a, b), join(c, d)))
+        let [a, b, hint, c, d, _] = unsafe { fid.cast::<[u32; LEN]>().read_unaligned() };
+        Some(Handle {
+            ino: join(a, b),
+            hint,
+            parent: join(c, d),
+        })
     }
 
-    /// A dentry for what `find` finds from a handle's numbers of an inode and its directory.
+    /// A dentry for what `find` finds from what a handle holds.
     ///
     /// # Safety
     ///
@@ -133,7 +158,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: The caller promises it; a mounted super block has its data.
         let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
         match handle {
-            Some((ino, parent)) => alias(sb, find(sb, ino, parent)),
+            Some(handle) => alias(sb, find(sb, handle)),
             None => ptr::null_mut(),
         }
     }
@@ -147,7 +172,8 @@ impl<T: Operations> Table<T> {
         len: c_int,
         kind: c_int,
     ) -> *mut bindings::dentry {
-        let find = |sb: &_, ino, parent| T::by_handle(sb, ino, Some(parent));
+        let find =
+            |sb: &_, handle: Handle| T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint);
         // SAFETY: The caller promises it.
         unsafe { Self::find(sb, fid, len, kind, find) }
     }
@@ -162,8 +188,9 @@ impl<T: Operations> Table<T> {
         kind: c_int,
     ) -> *mut bindings::dentry {
         // The directory is believed only together with what is in it.
-        let find = |sb: &_, ino, parent| {
-            T::by_handle(sb, ino, Some(parent)).and_then(|_| T::by_handle(sb, parent, None))
+        let find = |sb: &_, handle: Handle| {
+            T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint)?;
+            T::by_handle(sb, handle.parent, None, 0)
         };
         // SAFETY: The caller promises it.
         unsafe { Self::find(sb, fid, len, kind, find) }
@@ -176,7 +203,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: The caller holds a reference to the dentry, which is positive.
         let dir = unsafe { Inode::<T>::from_raw(bindings::d_inode(child)) };
         let sb = dir.super_block();
-        let parent = T::parent_ino(dir).and_then(|ino| T::by_handle(sb, ino, None));
+        let parent = T::parent_ino(dir).and_then(|ino| T::by_handle(sb, ino, None, 0));
         alias(sb, parent)
     }
 }

@@ -195,12 +195,21 @@ impl file::Operations for Toy {
 }
 
 impl export::Operations for Toy {
-    fn by_handle(_: &SuperBlock<Self>, _: u64, _: Option<u64>) -> Result<ARef<Inode<Self>>> {
+    fn by_handle(
+        _: &SuperBlock<Self>,
+        _: u64,
+        _: Option<u64>,
+        _: u32,
+    ) -> Result<ARef<Inode<Self>>> {
         Err(ESTALE)
     }
 
     fn parent_ino(_: &Inode<Self>) -> Result<u64> {
         Ok(ROOT)
+    }
+
+    fn hint(_: &Inode<Self>, _: u64) -> u32 {
+        0
     }
 }
 

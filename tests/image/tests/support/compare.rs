@@ -225,6 +225,19 @@ fn directory(
     }
     look_up_near(image, node, &want);
 
+    // The block that an entry is in, and only that, leads to its inode.
+    for entry in found.iter().step_by(found.len() / 20 + 1) {
+        for number in 0..blocks.min(40) {
+            let leads = image.block_leads_to(node, number, entry.1).unwrap();
+            let named = |e: &&Entry| e.1 == entry.1 && e.3 / 4096 == number;
+            let there = found.iter().filter(named);
+            let there = there.filter(|e| !matches!(&e.0[..], b"." | b".."));
+            assert_eq!(leads, there.count() > 0);
+        }
+    }
+    assert!(image.block_leads_to(node, blocks, nids[0]).is_err());
+    assert!(image.block_leads_to(node, u64::MAX, nids[0]).is_err());
+
     // Cookies: from each entry, after each entry, and from anywhere.
     for (index, entry) in found.iter().enumerate().step_by(found.len() / 20 + 1) {
         assert_eq!(list(image, node, entry.3, usize::MAX).0, found[index..]);

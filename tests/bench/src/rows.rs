@@ -200,6 +200,20 @@ pub const ROWS: &[Row] = &[
         Unit::Requests,
         40,
     ),
+    Row {
+        unit: Unit::KiB,
+        goal: Some(Goal::Part(3.0, Stack::Overlay)),
+        ..more(
+            "sparse-read",
+            "read from the disk for 1 % of the names",
+            METADATA,
+        )
+    },
+    Row {
+        unit: Unit::KiB,
+        goal: Some(Goal::Part(3.0, Stack::Overlay)),
+        ..more("herd-read", "the same by 32 threads at once", METADATA)
+    },
     more("ls", "ls -lR, cold", METADATA),
     more("find", "find -type f, cold", METADATA),
     more("xattrs", "two xattrs of each file, warm", METADATA),

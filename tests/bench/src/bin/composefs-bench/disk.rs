@@ -29,11 +29,22 @@ impl Disk {
 
     /// Requests to read that it has completed.
     pub fn reads(&self) -> Result<u64> {
+        self.field(0)
+    }
+
+    /// KiB that have been read from it.
+    pub fn kib_read(&self) -> Result<u64> {
+        // It counts in sectors of 512 bytes.
+        Ok(self.field(2)? / 2)
+    }
+
+    /// A number of its statistics: Documentation/block/stat.rst.
+    fn field(&self, index: usize) -> Result<u64> {
         let text = fs::read_to_string(&self.statistics)
             .with_context(|| self.statistics.display().to_string())?;
         text.split_whitespace()
-            .next()
-            .and_then(|first| first.parse().ok())
+            .nth(index)
+            .and_then(|field| field.parse().ok())
             .context("a disk without statistics")
     }
 }

@@ -63,6 +63,10 @@ const MEASUREMENTS: &[Measurement] = &[
         run: tree::requests,
     },
     Measurement {
+        rows: &["sparse-read", "herd-read"],
+        run: tree::sparse,
+    },
+    Measurement {
         rows: &["ls", "find"],
         run: programs::listings,
     },

@@ -58,9 +58,6 @@ impl export::Operations for Composefs {
         };
         let mut place = Place::default();
         for _ in 0..DEPTH_MAX {
-            if is_known(sb, child) {
-                return inode::get(sb, ino, place)?.ok_or(ESTALE);
-            }
             let dir = directory(sb.data(), parent)?;
             // Those of one path are different bytes of the image.
             left = left.checked_sub(dir.size()).ok_or(ESTALE)?;
@@ -71,6 +68,13 @@ impl export::Operations for Composefs {
                 place = Place::new(parent, block);
             }
             child = parent;
+            if is_known(sb, child) {
+                // The next one from the same directory need not go further up.
+                if child != place.directory {
+                    drop(inode::get(sb, place.directory, Place::default())?);
+                }
+                return inode::get(sb, ino, place)?.ok_or(ESTALE);
+            }
             parent = image.parent(&dir).map_err(stale)?;
         }
         Err(ESTALE)

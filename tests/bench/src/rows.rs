@@ -95,6 +95,8 @@ impl Row {
 
 const METADATA: &[Stack] = &[Stack::Composefs, Stack::Erofs, Stack::Overlay];
 const CONTENT: &[Stack] = &[Stack::Composefs, Stack::Overlay, Stack::Ext4];
+/// overlayfs has no handles that can be opened, unless it is mounted for it.
+const HANDLES: &[Stack] = &[Stack::Composefs, Stack::Erofs];
 const MILLION: u64 = 1_000_000;
 
 /// A row that walks or searches the tree.
@@ -228,6 +230,14 @@ pub const ROWS: &[Row] = &[
         METADATA,
     ),
     more("wide-readdir", "readdir of 100,000 entries, cold", METADATA),
+    Row {
+        goal: Some(Goal::Part(1.5, Stack::Erofs)),
+        ..more(
+            "handles",
+            "open of 20,000 handles in a directory of 100,000",
+            HANDLES,
+        )
+    },
     more("20-mounts", "20 more mounts of a mounted image", METADATA),
     Row {
         unit: Unit::KiB,

@@ -7,6 +7,7 @@ mod blobs;
 mod caches;
 mod clock;
 mod disk;
+mod handles;
 mod large;
 mod many;
 mod memory;
@@ -85,6 +86,10 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         rows: &["absent", "wide-readdir"],
         run: wide::directories,
+    },
+    Measurement {
+        rows: &["handles"],
+        run: handles::decode,
     },
     Measurement {
         rows: &["20-mounts", "20-mounts-memory"],

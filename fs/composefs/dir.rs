@@ -29,7 +29,7 @@ impl dir::Operations for Composefs {
         let sb = dir.super_block();
         let image = sb.data().image();
         let mut so_far = DirUse::of(dir);
-        image.source().set_sequential(so_far.is_listed());
+        image.source().look_up(so_far.listed());
         // Programs look names up in the order in which they read them: see `lookup_near`.
         let found = image.lookup_near(&inode::node(dir), name, &mut so_far.near);
         let Some(found) = found.map_err(|e| fault::of_image(dir, e))? else {
@@ -41,8 +41,7 @@ impl dir::Operations for Composefs {
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {
         let image = dir.super_block().data().image();
-        DirUse::of(dir).set_listed(dir);
-        image.source().set_sequential(true);
+        DirUse::of(dir).set_listed(dir, image.source().list());
         let mut pos = emitter.pos();
         let result = image.read_dir(&inode::node(dir), &mut pos, |entry| {
             emitter.set_pos(entry.pos);

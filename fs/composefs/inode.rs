@@ -76,15 +76,17 @@ pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
     Node::new(inode.ino(), inode.size(), inode.data().form)
 }
 
-/// Bit of a directory's number: the directory has been listed.
-const LISTED: usize = 1 << (usize::BITS - 1);
+/// Where a directory's number has the walk that listed it, and the bits below, which have a cookie.
+const WALK_SHIFT: u32 = usize::BITS - 8;
+const COOKIE: usize = (1 << WALK_SHIFT) - 1;
 
 /// How a directory has been used so far.
 ///
 /// An inode has room for one number besides what it is made of. That of a directory is the cookie
-/// behind the entry that was found last, and a bit.
+/// behind the entry that was found last, and the walk that listed it. A cookie that has no room is
+/// cut off: it is a guess that is checked.
 pub(crate) struct DirUse {
-    listed: usize,
+    number: usize,
     /// What lookups have learned.
     pub(crate) near: Near,
 }
@@ -95,34 +97,35 @@ impl DirUse {
     pub(crate) fn of(dir: &Inode<Composefs>) -> Self {
         let number = dir.hint().get();
         Self {
-            listed: number & LISTED,
+            number,
             near: Near {
-                next: u64::try_from(number & !LISTED).unwrap_or(0),
+                next: u64::try_from(number & COOKIE).unwrap_or(0),
                 ordered: dir.data().number.load(Relaxed),
             },
         }
     }
 
-    /// Whether it has been listed: who lists a directory looks most of its names up next.
+    /// The walk that listed it, see [`Cache::list`](crate::cache::Cache::list); 0 for none.
     #[inline]
-    pub(crate) fn is_listed(&self) -> bool {
-        self.listed != 0
+    pub(crate) fn listed(&self) -> u32 {
+        u32::try_from(self.number >> WALK_SHIFT).unwrap_or(0)
     }
 
     /// Remembers what lookups have learned. Of two lookups at once, one may be forgotten, or a part
     /// of each: that order was seen holds whatever the cookie is.
     #[inline]
     pub(crate) fn set_near(&self, dir: &Inode<Composefs>) {
-        let next = usize::try_from(self.near.next).unwrap_or(0) & !LISTED;
-        dir.hint().set(next | self.listed);
+        let next = usize::try_from(self.near.next).unwrap_or(0) & COOKIE;
+        dir.hint().set(next | (self.number & !COOKIE));
         dir.data().number.store(self.near.ordered, Relaxed);
     }
 
-    /// Remembers that the directory is listed.
-    pub(crate) fn set_listed(&self, dir: &Inode<Composefs>) {
-        if !self.is_listed() {
-            let next = usize::try_from(self.near.next).unwrap_or(0) & !LISTED;
-            dir.hint().set(next | LISTED);
+    /// Remembers that the directory is listed in a walk.
+    pub(crate) fn set_listed(&self, dir: &Inode<Composefs>, walk: u32) {
+        let walk = usize::try_from(walk).unwrap_or(0) << WALK_SHIFT;
+        let number = (self.number & COOKIE) | walk;
+        if number != self.number {
+            dir.hint().set(number);
         }
     }
 }

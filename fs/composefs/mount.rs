@@ -26,7 +26,6 @@ use crate::{
         efscorrupted,
         inode::Inode,
         log::Limit,
-        mapping::PrivateMapping,
         path::{
             Identity,
             Path,
@@ -257,8 +256,7 @@ impl super_block::Operations for Composefs {
     fn load(fc: &FsContext<'_>, options: &mut Options) -> Result {
         let prepared = options.prepared.as_mut().ok_or(EINVAL)?;
         let file = prepared.file.take().ok_or(EINVAL)?;
-        let size = file.size();
-        let cache = Cache(PrivateMapping::new(file, size)?);
+        let cache = Cache::new(file)?;
         let image = Image::open(cache).map_err(|e| bad_image(fc, &prepared.source, e))?;
         prepared.image = Some(image);
         Ok(())
@@ -341,11 +339,15 @@ impl super_block::Operations for Composefs {
     }
 
     fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        sb.data().image().source().0.pages_at_hand(shrink)
+        sb.data().image().source().mapping().pages_at_hand(shrink)
     }
 
     fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        sb.data().image().source().0.free_pages_at_hand(shrink)
+        sb.data()
+            .image()
+            .source()
+            .mapping()
+            .free_pages_at_hand(shrink)
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {

@@ -330,7 +330,7 @@ const READ_ORDER: c_uint = bindings::READ_PAGES.ilog2();
 const READ_ORDER_MIN: c_uint = bindings::READ_PAGES_MIN.ilog2();
 
 /// In how many places of 256 KiB there may be pages before all are read.
-const PARTS_MAX: usize = 4;
+const PARTS_MAX: usize = 8;
 
 /// A folio in a page cache that is being filled. Dropped without that, it is removed.
 ///

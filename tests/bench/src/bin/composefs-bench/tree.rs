@@ -79,8 +79,10 @@ pub fn requests(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()
 /// looks 1 % of the names up, in some directories, and many who do so at once.
 pub fn sparse(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let disk = crate::disk::Disk::of(&plan.stored_tree.path)?;
-    let mounted = Mounted::new(stack, &plan.stored_tree, Verity::Off)?;
-    let paths = files(mounted.root())?;
+    let mount = || Mounted::new(stack, &plan.stored_tree, Verity::Off);
+    // Of a mount of its own: what was listed may be read in another way.
+    let paths = files(mount()?.root())?;
+    let mounted = mount()?;
     let some: Vec<&CString> = paths
         .chunks(RUN * 100)
         .flat_map(|chunk| chunk.iter().take(RUN))

@@ -81,8 +81,8 @@ struct Brief<'a>(&'a CStr);
 
 impl fmt::Display for Brief<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// An escaped byte is four characters, a line of the log has some thousand, and there may be
-        /// two names in one.
+        /// An escaped byte is four characters, a line of the log has some thousand, and there may
+        /// be two names in one.
         const MAX: usize = 400;
 
         let mut left = MAX;

@@ -43,7 +43,8 @@ pub(crate) struct Kept {
     form: Form,
     /// See [`xattr_filter`]. 0 until it is asked for.
     xattr_filter: Atomic<u32>,
-    /// Of a directory [`Near::ordered`], of others [`Place::block`]. It takes what would be padding.
+    /// Of a directory [`Near::ordered`], of others [`Place::block`]. It takes what would be
+    /// padding.
     number: Atomic<u32>,
 }
 

@@ -38,8 +38,8 @@ pub(crate) enum Verity {
     /// Where the image names one.
     #[default]
     Named,
-    /// Always: a file without one cannot be read, unless its content is in the image. Option `verity`,
-    /// also set by `digest=`.
+    /// Always: a file without one cannot be read, unless its content is in the image. Option
+    /// `verity`, also set by `digest=`.
     Required,
     /// Where the image names one, unless the object directory's file system has no fs-verity.
     /// Option `tryverity`.
@@ -60,8 +60,8 @@ impl Verity {
     }
 }
 
-/// A string that a mounter has given, and that is kept: charged to the mounter's memory cgroup, which
-/// a [`CString`](kernel::str::CString) is not.
+/// A string that a mounter has given, and that is kept: charged to the mounter's memory cgroup,
+/// which a [`CString`](kernel::str::CString) is not.
 ///
 /// # Invariants
 ///

@@ -226,9 +226,9 @@ pub(super) unsafe extern "C" fn getattr<T: Operations, const VERIFIED: bool>(
     }
 }
 
-/// Where [`DIO`] is asked for: it is what the file with the data answers. A file that has its data in
-/// no other one is read through the page cache, which is 0, as if it could not be read otherwise.
-/// Where nothing can be found out nothing is told.
+/// Where [`DIO`] is asked for: it is what the file with the data answers. A file that has its data
+/// in no other one is read through the page cache, which is 0, as if it could not be read
+/// otherwise. Where nothing can be found out nothing is told.
 ///
 /// # Safety
 ///

@@ -171,8 +171,8 @@ impl<T: FileSystem> Inode<T> {
         core::ptr::eq(self.super_block(), sb)
     }
 
-    /// Has statx(2) tell that the data of this regular file are those of a file with fs-verity. That
-    /// is a matter of its table, so that stat(2) has nothing to find out.
+    /// Has statx(2) tell that the data of this regular file are those of a file with fs-verity.
+    /// That is a matter of its table, so that stat(2) has nothing to find out.
     pub fn set_verified(&self)
     where
         T: dir::Operations + file::Operations + xattr::Operations,
@@ -181,8 +181,8 @@ impl<T: FileSystem> Inode<T> {
             return;
         }
         let table: *const _ = Tables::<T>::verified_operations();
-        // SAFETY: The inode is valid. Others may read the pointer meanwhile: both tables are static,
-        // and different in `getattr` alone.
+        // SAFETY: The inode is valid. Others may read the pointer meanwhile: both tables are
+        // static, and different in `getattr` alone.
         unsafe { (&raw mut (*self.0.get()).i_op).write_volatile(table) };
     }
 
@@ -493,8 +493,9 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
     }
 }
 
-/// `->getattr` of what is no regular file, and the rest of it for those that are. Says as well that no file can be changed, whoever wants to. `S_IMMUTABLE` would say
-/// so, too, but a file system on top would take that over for its own copy of the file.
+/// `->getattr` of what is no regular file, and the rest of it for those that are. Says as well that
+/// no file can be changed, whoever wants to. `S_IMMUTABLE` would say so, too, but a file system on
+/// top would take that over for its own copy of the file.
 ///
 /// # Safety
 ///

@@ -20,7 +20,8 @@ use kernel::{
 /// The state, if there is one, is initialised.
 pub struct Limit(Option<Pin<KBox<Opaque<bindings::ratelimit_state>>>>);
 
-// SAFETY: A `struct ratelimit_state` has a lock of its own, and may be used and freed from any thread.
+// SAFETY: A `struct ratelimit_state` has a lock of its own, and may be used and freed from any
+// thread.
 unsafe impl Send for Limit {}
 
 // SAFETY: As above.
@@ -57,8 +58,8 @@ pub fn warn(limit: &Limit, args: fmt::Arguments<'_>) {
             Some(state) => state.get(),
             None => core::ptr::null_mut(),
         };
-        // SAFETY: The state is null or initialised by the type invariants, and the message a valid C
-        // string, which the function does not keep.
+        // SAFETY: The state is null or initialised by the type invariants, and the message a valid
+        // C string, which the function does not keep.
         unsafe { bindings::warn_and_trace(state, message.as_char_ptr()) };
     }
 }

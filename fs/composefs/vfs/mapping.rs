@@ -10,11 +10,11 @@
 //! another task is filling waits for that task.
 //!
 //! How much a miss reads depends on how the pages around it are used. Where the caller goes through
-//! the bytes in order ([`PrivateMapping::set_sequential`]), it is 256 KiB, which costs a disk hardly
-//! more than 4 KiB. Elsewhere it is 16 KiB, until the 256 KiB around the page have been missed in
-//! several places. If a read of more than one page fails, only the page itself is read, so that an
-//! error is never about bytes that nobody asked for. The very first read is of one page: it is that
-//! of a mount, and many images are mounted long before they are used.
+//! the bytes in order ([`PrivateMapping::set_sequential`]), it is 256 KiB, which costs a disk
+//! hardly more than 4 KiB. Elsewhere it is 16 KiB, until the 256 KiB around the page have been
+//! missed in several places. If a read of more than one page fails, only the page itself is read,
+//! so that an error is never about bytes that nobody asked for. The very first read is of one page:
+//! it is that of a mount, and many images are mounted long before they are used.
 
 use super::{
     bindings,

@@ -108,8 +108,8 @@ impl PrivateFile {
 }
 
 /// A claim to a block device: nobody else mounts it, opens it with `O_EXCL` or makes it part of
-/// another device, and nobody writes to it, where the kernel keeps writers from mounted devices. Who
-/// removes or freezes the device does not ask us: nothing has to be written back.
+/// another device, and nobody writes to it, where the kernel keeps writers from mounted devices.
+/// Who removes or freezes the device does not ask us: nothing has to be written back.
 ///
 /// # Invariants
 ///

@@ -29,8 +29,9 @@ impl StatFs {
         self.0
     }
 
-    /// Sets the identity, type and longest name in bytes. The number of inodes, and how many of them
-    /// are free, is not told: a file system that nothing can be added to has not run out of them.
+    /// Sets the identity, type and longest name in bytes. The number of inodes, and how many of
+    /// them are free, is not told: a file system that nothing can be added to has not run out of
+    /// them.
     pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long) {
         self.0.f_fsid.val = [
             (fsid as u32).cast_signed(),

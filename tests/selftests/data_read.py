@@ -104,7 +104,9 @@ def nowait(test: ktap.Test) -> None:
         return bytes(room[:os.preadv(fd, [room], at, flags)])
 
     expected = special.data(special.LARGE)
+    # The first open of a file opens its object, later ones do not.
     with special.mounted() as top, \
+            opened(f"{top}/{special.LARGE}"), \
             opened(f"{top}/{special.LARGE}") as fd, \
             opened(special.object_path(special.LARGE)) as theirs:
         test.fails(errno.EAGAIN, "while the object is not open", read, fd,

@@ -489,7 +489,9 @@ fn is_transient(e: Error) -> bool {
 /// The error for who wanted an object that could not be opened. What a listener answers that is
 /// asked for permission says nothing about the object.
 fn not_opened(inode: &Inode<Composefs>, blob: &Blob, e: Error, report: Report) -> Error {
-    if is_transient(e) || blob.path.is_guarded() {
+    // What `FAN_DENY_ERRNO` can give, except `EIO`, which looks like a fault.
+    let is_denial = [EPERM, EBUSY, ETXTBSY, ENOSPC, EDQUOT].contains(&e);
+    if is_transient(e) || is_denial && blob.path.is_guarded() {
         return e;
     }
     let what = fmt!("cannot be opened: {}", Reason(e));

@@ -215,7 +215,7 @@ composefs_helper_count_recent_pages(struct folio **recent,
 		folio = READ_ONCE(recent[i]);
 		if (!folio || !folio_try_get(folio))
 			continue;
-		if (folio_is_for(folio, sc))
+		if (folio == READ_ONCE(recent[i]) && folio_is_for(folio, sc))
 			pages += folio_nr_pages(folio);
 		folio_put(folio);
 	}
@@ -244,7 +244,8 @@ composefs_helper_free_recent_pages(struct folio **recent,
 			folio = READ_ONCE(recent[i]);
 			is_for = folio && folio_try_get(folio);
 			if (is_for) {
-				is_for = folio_is_for(folio, sc);
+				is_for = folio == READ_ONCE(recent[i]) &&
+					 folio_is_for(folio, sc);
 				folio_put(folio);
 			}
 		}
@@ -297,36 +298,52 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 int composefs_helper_add_cache_folio(struct address_space *mapping,
 				     struct folio *folio, pgoff_t index)
 {
-	return filemap_add_folio(mapping, folio, index,
-				 mapping_gfp_constraint(mapping, GFP_KERNEL));
+	/* What is more than the page that is needed is not worth an OOM kill. */
+	gfp_t gfp = folio_test_large(folio) ?
+			    readahead_gfp_mask(mapping) :
+			    mapping_gfp_constraint(mapping, GFP_KERNEL);
+
+	return filemap_add_folio(mapping, folio, index, gfp);
 }
 
-bool composefs_helper_cache_page_is_filling(struct address_space *mapping,
-					    pgoff_t index)
+/*
+ * Drops the folio with page @index from the page cache, whoever uses it. Returns
+ * whether there is none: one that somebody has locked stays.
+ */
+bool composefs_helper_drop_cache_page(struct address_space *mapping,
+				      pgoff_t index)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
-	bool filling;
+	bool gone;
 
 	if (IS_ERR(folio))
-		return false;
-	filling = !folio_test_uptodate(folio);
+		return true;
+	gone = folio_trylock(folio);
+	if (gone) {
+		if (folio->mapping == mapping)
+			generic_error_remove_folio(mapping, folio);
+		folio_unlock(folio);
+	}
 	folio_put(folio);
-	return filling;
+	return gone;
 }
 
-/* Waits until nobody fills the folio with page @index, or there is none. */
+/*
+ * Waits until nobody fills the folio with page @index, or there is none. Returns
+ * whether that took a wait, or an error.
+ */
 int composefs_helper_wait_cache_page(struct address_space *mapping,
 				     pgoff_t index)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
-	int err = 0;
+	int ret = 0;
 
 	if (IS_ERR(folio))
 		return 0;
 	if (!folio_test_uptodate(folio))
-		err = folio_wait_locked_killable(folio);
+		ret = folio_wait_locked_killable(folio) ?: 1;
 	folio_put(folio);
-	return err;
+	return ret;
 }
 
 void composefs_helper_folio_unlock(struct folio *folio)
@@ -418,9 +435,18 @@ bool composefs_helper_inode_is_leased(const struct inode *inode)
 	return ctx && !list_empty_careful(&ctx->flc_lease);
 }
 
-bool composefs_helper_fsnotify_sb_has_watchers(struct super_block *sb)
+/* What watches of the directory that @dentry is in are about. */
+u32 composefs_helper_fsnotify_parent_mask(const struct dentry *dentry)
 {
-	return fsnotify_sb_has_watchers(sb);
+#ifdef CONFIG_FSNOTIFY
+	struct inode *inode;
+
+	guard(rcu)();
+	inode = d_inode_rcu(READ_ONCE(dentry->d_parent));
+	return inode ? READ_ONCE(inode->i_fsnotify_mask) : 0;
+#else
+	return 0;
+#endif
 }
 
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file)
@@ -528,11 +554,15 @@ bool composefs_helper_queue_work(struct work_struct *work)
 }
 
 /* As setup_bdev_super() opens the device of a read-only mount. */
-struct file *composefs_helper_claim_bdev(struct file *file, void *holder)
+struct file *composefs_helper_claim_bdev(struct file *file, void *holder,
+					 bool restrict_writes)
 {
 #ifdef CONFIG_BLOCK
-	return bdev_file_open_by_dev(file_inode(file)->i_rdev,
-				     sb_open_mode(SB_RDONLY), holder, NULL);
+	blk_mode_t mode = restrict_writes ? sb_open_mode(SB_RDONLY) :
+					    BLK_OPEN_READ;
+
+	return bdev_file_open_by_dev(file_inode(file)->i_rdev, mode, holder,
+				     NULL);
 #else
 	return ERR_PTR(-ENXIO);
 #endif

@@ -90,8 +90,8 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 						 unsigned int order);
 int composefs_helper_add_cache_folio(struct address_space *mapping,
 				     struct folio *folio, pgoff_t index);
-bool composefs_helper_cache_page_is_filling(struct address_space *mapping,
-					    pgoff_t index);
+bool composefs_helper_drop_cache_page(struct address_space *mapping,
+				      pgoff_t index);
 int composefs_helper_wait_cache_page(struct address_space *mapping,
 				     pgoff_t index);
 void composefs_helper_folio_unlock(struct folio *folio);
@@ -112,7 +112,7 @@ int composefs_helper_path_may_read(const struct path *path);
 bool composefs_helper_path_owner_or_capable(const struct path *path);
 bool composefs_helper_path_is_unlinked(const struct path *path);
 bool composefs_helper_inode_is_leased(const struct inode *inode);
-bool composefs_helper_fsnotify_sb_has_watchers(struct super_block *sb);
+u32 composefs_helper_fsnotify_parent_mask(const struct dentry *dentry);
 void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file);
 void composefs_helper_file_set_nonotify(struct file *file);
 void composefs_helper_file_set_no_permission_events(struct file *file);
@@ -127,7 +127,8 @@ long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
 int composefs_helper_path_fiemap(const struct path *path,
 				 struct fiemap_extent_info *info, u64 start,
 				 u64 len);
-struct file *composefs_helper_claim_bdev(struct file *file, void *holder);
+struct file *composefs_helper_claim_bdev(struct file *file, void *holder,
+					 bool restrict_writes);
 void composefs_helper_unclaim_bdev(struct file *claim);
 bool composefs_helper_may_go_on(void);
 const struct path *composefs_helper_file_path(const struct file *file);

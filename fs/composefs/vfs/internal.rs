@@ -27,7 +27,7 @@ static SUPER_BLOCK: Atomic<*mut bindings::super_block> = Atomic::new(core::ptr::
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
+/// `ENOMEM`, or `ENFILE` if too many files are open.
 fn super_block() -> Result<NonNull<bindings::super_block>> {
     if let Some(sb) = NonNull::new(SUPER_BLOCK.load(Relaxed)) {
         return Ok(sb);
@@ -53,7 +53,7 @@ fn super_block() -> Result<NonNull<bindings::super_block>> {
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
+/// `ENOMEM`, or `ENFILE` if too many files are open.
 pub(super) fn new_inode() -> Result<NonNull<bindings::inode>> {
     let sb = super_block()?;
     // SAFETY: The super block is there for ever, and allocates its inodes.

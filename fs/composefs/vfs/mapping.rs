@@ -56,8 +56,9 @@ pub trait Reader: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `inode` is an inode of our own to which we hold the only reference; it is not hashed, and its
-/// mapping holds only folios that [`Self::read`] put there.
+/// `inode` is an inode of our own to which we hold a reference; it is not hashed, and its mapping
+/// holds only folios that [`Self::read`] put there. Other references are those of walks of all
+/// inodes, such as drop_caches, which only drop folios.
 pub struct PrivateMapping<R: Reader> {
     inode: NonNull<bindings::inode>,
     reader: R,
@@ -121,7 +122,7 @@ impl<R: Reader> PrivateMapping<R> {
             bindings::inode_nohighmem(raw);
             bindings::mapping_set_large_folios(&raw mut (*raw).i_data);
         }
-        // INVARIANT: `new_inode` gave us the only reference and does not hash the inode.
+        // INVARIANT: `new_inode` gave us a reference and does not hash the inode.
         Ok(Self {
             inode,
             reader,
@@ -215,9 +216,16 @@ impl<R: Reader> PrivateMapping<R> {
         let mut has_made_room = false;
         loop {
             // SAFETY: The mapping is valid.
-            to_result(unsafe { bindings::wait_cache_page(self.mapping(), index) })?;
+            let waited = unsafe { bindings::wait_cache_page(self.mapping(), index) };
+            if waited < 0 {
+                return Err(Error::from_errno(waited));
+            }
             if let Some(page) = self.find(index) {
                 return Ok(page);
+            }
+            // Who was waited for has failed: do not make the next one wait for as much again.
+            if waited > 0 {
+                limit = 0;
             }
             match self.read_order(index, limit) {
                 Ok(Some(page)) => return Ok(page),
@@ -265,22 +273,13 @@ impl<R: Reader> PrivateMapping<R> {
         unsafe { bindings::filemap_range_has_page(self.mapping(), pos(first), pos(last)) }
     }
 
-    /// Drops what is in the way of a folio of `1 << order` pages that has page `index`. Returns
-    /// whether there is nothing that another task is filling. Who uses what is dropped keeps it as
-    /// long as needed.
+    /// Drops what is in the way of a folio of `1 << order` pages that has page `index`, waiting for
+    /// nobody. Returns whether all is gone. Who uses what is dropped keeps it as long as needed.
     fn make_room(&self, index: c_ulong, order: c_uint) -> bool {
         let first = index & (c_ulong::MAX << order);
-        let last = first | !(c_ulong::MAX << order);
-        let is_filling = |index| {
-            // SAFETY: The mapping is valid.
-            unsafe { bindings::cache_page_is_filling(self.mapping(), index) }
-        };
-        if (first..=last).any(is_filling) {
-            return false;
-        }
+        let mut pages = first..=first | !(c_ulong::MAX << order);
         // SAFETY: The mapping is valid.
-        unsafe { bindings::invalidate_inode_pages2_range(self.mapping(), first, last) };
-        true
+        pages.all(|index| unsafe { bindings::drop_cache_page(self.mapping(), index) })
     }
 
     /// Adds a folio of `1 << order` pages that has page `index` to the page cache, reads it, and
@@ -406,8 +405,8 @@ impl Drop for FillingFolio {
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
         self.forget_recent();
-        // SAFETY: By the type invariants we hold the last reference; the inode is not hashed, so
-        // it is evicted here with all its folios.
+        // SAFETY: We hold a reference by the type invariants. The inode is not hashed, so that it is
+        // evicted with all its folios when the last one is put; nothing in it points to us.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }

@@ -224,10 +224,11 @@ impl Path {
             let masks = core::ptr::read_volatile(&raw const (*inode).i_fsnotify_mask)
                 | core::ptr::read_volatile(&raw const (*sb).s_fsnotify_mask);
             let flags = core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags);
-            // The flag of the dentry goes with the first event after the watch.
-            masks & events != 0
-                || flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED != 0
-                    && bindings::fsnotify_sb_has_watchers(sb)
+            let parent = match flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED {
+                0 => 0,
+                _ => bindings::fsnotify_parent_mask(self.0.dentry),
+            };
+            (masks | parent) & events != 0
         }
     }
 

@@ -128,8 +128,12 @@ impl Claim {
     /// `EBUSY` if somebody else has it, `ENXIO` if it has gone.
     fn new(file: &PrivateFile) -> Result<Self> {
         let holder = (&raw const HOLDER).cast_mut().cast();
+        // The root of a user namespace may read the device, and keeps out only those whom `O_EXCL`
+        // would keep out as well.
+        let restrict = cred::is_admin();
         // SAFETY: The file is open. The holder is compared, and never looked into.
-        let claim = from_err_ptr(unsafe { bindings::claim_bdev(file.as_ptr(), holder) })?;
+        let claim = unsafe { bindings::claim_bdev(file.as_ptr(), holder, restrict) };
+        let claim = from_err_ptr(claim)?;
         // INVARIANT: The function gave us the reference.
         let claim = Self(NonNull::new(claim).ok_or(ENXIO)?);
         // The number may have become that of another device meanwhile.

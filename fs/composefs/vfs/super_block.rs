@@ -128,28 +128,18 @@ impl<T: FileSystem> Info<T> {
             later: MaybeUninit::uninit(),
         }
     }
-
-    /// Drops the data, if there are any. Others may look at the key meanwhile.
-    ///
-    /// # Safety
-    ///
-    /// `info` must be valid, and nobody else use its data.
-    unsafe fn drop_data(info: *mut Self) {
-        // SAFETY: The caller promises it; there are data if the type invariants say so, and they
-        // are not used again.
-        unsafe {
-            if core::mem::take(&mut (*info).has_data) {
-                (*info).later.assume_init_ref().drain();
-                (*info).data.assume_init_drop();
-            }
-        }
-    }
 }
 
 impl<T: FileSystem> Drop for Info<T> {
     fn drop(&mut self) {
-        // SAFETY: It is ours alone.
-        unsafe { Self::drop_data(self) };
+        if self.has_data {
+            // SAFETY: There are data by the type invariants, and they are not used again. What
+            // waits to be dropped goes before the data.
+            unsafe {
+                self.later.assume_init_ref().drain();
+                self.data.assume_init_drop();
+            }
+        }
     }
 }
 
@@ -277,8 +267,8 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             Later::init((*info).later.as_mut_ptr());
             (*info).has_data = true;
         }
-        // SAFETY: The data are set; they are dropped by `put_super` or `kill_sb`, both of which
-        // run after `fill_super` has returned.
+        // SAFETY: The data are set; they are dropped by `kill_sb`, which runs after
+        // `fill_super` has returned.
         Ok(unsafe { SuperBlock::from_raw(sb) })
     }
 }
@@ -374,14 +364,12 @@ pub(super) unsafe fn fill_super<T: Operations>(
 /// `sb` must be a super block of the file system `T` that nobody uses any more.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: The super block is valid, and `s_fs_info` is what `get_tree` made. Until
-    // `kill_anon_super` returns others may look at the key in it, and only there.
+    // `kill_anon_super` returns its inodes use the data, and others may look at the key.
     unsafe {
         let info = (*sb).s_fs_info.cast::<Info<T>>();
-        // Without a root `put_super` is not called.
-        if (*sb).s_root.is_null() && !info.is_null() {
-            Info::drop_data(info);
-        }
         bindings::kill_anon_super(sb);
+        // Only now, as `s_umount` is not held any more: closing what the data have open may wait
+        // for a disk, and all walks of super blocks would wait with it.
         if !info.is_null() {
             drop(KBox::from_raw(info));
         }
@@ -396,22 +384,12 @@ impl<T: Operations> Tables<T> {
         alloc_inode: Some(inode::alloc::<T>),
         free_inode: Some(inode::free::<T>),
         evict_inode: Some(inode::evict::<T>),
-        put_super: Some(Self::put_super),
         statfs: Some(Self::statfs),
         show_options: Some(Self::show_options),
         nr_cached_objects: Some(Self::nr_cached_objects),
         free_cached_objects: Some(Self::free_cached_objects),
         ..pin_init::zeroed()
     };
-
-    /// # Safety
-    ///
-    /// `sb` must be a super block of `T` all of whose inodes are evicted but those of its data.
-    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: The super block has an `Info`; no `SuperBlock` is borrowed any more, and whoever
-        // looks at the key does not look at the rest.
-        unsafe { Info::drop_data((*sb).s_fs_info.cast::<Info<T>>()) };
-    }
 
     /// # Safety
     ///

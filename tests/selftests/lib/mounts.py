@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -155,6 +156,20 @@ def umount(target: str | bytes, flags: int = 0) -> None:
     _check(libc.umount2(_bytes(target), flags), f"umount({target!r})")
 
 
+def umount_soon(target: str, seconds: float = 30) -> None:
+    """Unmounts what nobody uses any more. A worker of the kernel may still have
+    to let go of a file: io_uring does so after its ring was closed."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            umount(target)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.1)
+
+
 @contextmanager
 def directory() -> Iterator[str]:
     """A directory to mount on, gone afterwards."""
@@ -177,7 +192,7 @@ def mounted(kind: str, options: Options) -> Iterator[str]:
             try:
                 yield path
             finally:
-                umount(path)
+                umount_soon(path)
     finally:
         if fd >= 0:
             os.close(fd)

@@ -176,6 +176,26 @@ def run(path: str) -> str:
         return ktap.errno_name(error.errno)
 
 
+@suite.test("who watches an object or its directory keeps nobody from mmap(2)")
+def watch_after_open(test: ktap.Test) -> None:
+    with special.mounted() as top:
+        for name in (SMALL, LARGE):
+            target = special.object_path(name)
+            # The first open of a file opens its object, later ones do not.
+            read(f"{top}/{name}")
+            for where in (target, str(Path(target).parent)):
+                with opened(f"{top}/{name}") as fd:
+                    watch = Inotify()
+                    watch.watch(where, notify.IN_ALL_EVENTS)
+                    try:
+                        with mmap.mmap(fd, 0, mmap.MAP_SHARED,
+                                       mmap.PROT_READ) as memory:
+                            test.equal(memory[:1], special.data(name)[:1],
+                                       f"{name}, a watch of {where}")
+                    finally:
+                        os.close(watch.fd)
+
+
 @suite.test("execve(2): FAN_OPEN_EXEC of the object")
 def executed(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")

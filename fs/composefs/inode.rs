@@ -88,6 +88,7 @@ const COOKIE: usize = (1 << WALK_SHIFT) - 1;
 /// cut off: it is a guess that is checked.
 pub(crate) struct DirUse {
     number: usize,
+    ordered: u32,
     /// What lookups have learned.
     pub(crate) near: Near,
 }
@@ -97,11 +98,13 @@ impl DirUse {
     #[inline]
     pub(crate) fn of(dir: &Inode<Composefs>) -> Self {
         let number = dir.hint().get();
+        let ordered = dir.data().number.load(Relaxed);
         Self {
             number,
+            ordered,
             near: Near {
                 next: u64::try_from(number & COOKIE).unwrap_or(0),
-                ordered: dir.data().number.load(Relaxed),
+                ordered,
             },
         }
     }
@@ -118,7 +121,9 @@ impl DirUse {
     pub(crate) fn set_near(&self, dir: &Inode<Composefs>) {
         let next = usize::try_from(self.near.next).unwrap_or(0) & COOKIE;
         dir.hint().set(next | (self.number & !COOKIE));
-        dir.data().number.store(self.near.ordered, Relaxed);
+        if self.near.ordered != self.ordered {
+            dir.data().number.store(self.near.ordered, Relaxed);
+        }
     }
 
     /// Remembers that the directory is listed in a walk.

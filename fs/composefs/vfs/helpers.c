@@ -153,7 +153,7 @@ void *composefs_helper_folio_page_address(const struct folio *folio,
  * cache, one in @recent may go away until the reference is taken, and is then
  * some other folio, or none.
  */
-static struct folio *get_recent_folio(struct folio **recent,
+static struct folio *get_recent_folio(struct composefs_recent *recent,
 				      struct address_space *mapping,
 				      pgoff_t index)
 {
@@ -162,13 +162,13 @@ static struct folio *get_recent_folio(struct folio **recent,
 
 	guard(rcu)();
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
-		folio = READ_ONCE(recent[i]);
+		folio = READ_ONCE(recent->folios[i]);
 		/* What is not ours yet has some index; it decides nothing. */
 		if (!folio ||
 		    index - READ_ONCE(folio->index) >= COMPOSEFS_READ_PAGES ||
 		    !folio_try_get(folio))
 			continue;
-		if (folio == READ_ONCE(recent[i]) && folio->mapping == mapping &&
+		if (folio == READ_ONCE(recent->folios[i]) && folio->mapping == mapping &&
 		    index - folio->index < folio_nr_pages(folio))
 			return folio;
 		folio_put(folio);
@@ -177,14 +177,14 @@ static struct folio *get_recent_folio(struct folio **recent,
 }
 
 /* Puts @folio in front, and forgets the last one. */
-void composefs_helper_set_recent_folio(struct folio **recent,
+void composefs_helper_set_recent_folio(struct composefs_recent *recent,
 				       struct folio *folio)
 {
 	int i;
 
 	folio_get(folio);
 	for (i = 0; folio && i < COMPOSEFS_RECENT_FOLIOS; i++)
-		folio = xchg(&recent[i], folio);
+		folio = xchg(&recent->folios[i], folio);
 	if (folio)
 		folio_put(folio);
 }
@@ -203,7 +203,7 @@ static bool folio_is_for(struct folio *folio, const struct shrink_control *sc)
 
 /* How many pages @recent keeps in memory that are to be given up for @sc. */
 unsigned long
-composefs_helper_count_recent_pages(struct folio **recent,
+composefs_helper_count_recent_pages(struct composefs_recent *recent,
 				    const struct shrink_control *sc)
 {
 	unsigned long pages = 0;
@@ -212,10 +212,10 @@ composefs_helper_count_recent_pages(struct folio **recent,
 
 	guard(rcu)();
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
-		folio = READ_ONCE(recent[i]);
+		folio = READ_ONCE(recent->folios[i]);
 		if (!folio || !folio_try_get(folio))
 			continue;
-		if (folio == READ_ONCE(recent[i]) && folio_is_for(folio, sc))
+		if (folio == READ_ONCE(recent->folios[i]) && folio_is_for(folio, sc))
 			pages += folio_nr_pages(folio);
 		folio_put(folio);
 	}
@@ -228,7 +228,7 @@ composefs_helper_count_recent_pages(struct folio **recent,
  * drop_caches, which is no reclaim, drops them.
  */
 unsigned long
-composefs_helper_free_recent_pages(struct folio **recent,
+composefs_helper_free_recent_pages(struct composefs_recent *recent,
 				   struct address_space *mapping,
 				   const struct shrink_control *sc)
 {
@@ -241,17 +241,17 @@ composefs_helper_free_recent_pages(struct folio **recent,
 
 	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
 		scoped_guard(rcu) {
-			folio = READ_ONCE(recent[i]);
+			folio = READ_ONCE(recent->folios[i]);
 			is_for = folio && folio_try_get(folio);
 			if (is_for) {
-				is_for = folio == READ_ONCE(recent[i]) &&
+				is_for = folio == READ_ONCE(recent->folios[i]) &&
 					 folio_is_for(folio, sc);
 				folio_put(folio);
 			}
 		}
 		if (!is_for)
 			continue;
-		folio = xchg(&recent[i], NULL);
+		folio = xchg(&recent->folios[i], NULL);
 		if (!folio)
 			continue;
 		first = folio->index;
@@ -264,9 +264,12 @@ composefs_helper_free_recent_pages(struct folio **recent,
 	return pages;
 }
 
-/* Finds the folio with page @index, and where in memory it has it. */
+/*
+ * Finds the folio with page @index, and where in memory it has it. None, also if
+ * it is a small one and there were too many finds of those.
+ */
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
-						struct folio **recent,
+						struct composefs_recent *recent,
 						pgoff_t index, void **address)
 {
 	struct folio *folio = get_recent_folio(recent, mapping, index);
@@ -275,14 +278,22 @@ struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 		folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
 		if (IS_ERR(folio))
 			return NULL;
-		if (!folio_test_uptodate(folio)) {
-			folio_put(folio);
-			return NULL;
+		if (!folio_test_uptodate(folio))
+			goto none;
+		if (folio_order(folio) < recent->whole) {
+			u32 finds = READ_ONCE(recent->finds);
+
+			if (finds >= COMPOSEFS_FINDS_MAX)
+				goto none;
+			WRITE_ONCE(recent->finds, finds + 1);
 		}
 		composefs_helper_set_recent_folio(recent, folio);
 	}
 	*address = composefs_helper_folio_page_address(folio, index);
 	return folio;
+none:
+	folio_put(folio);
+	return NULL;
 }
 
 struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,

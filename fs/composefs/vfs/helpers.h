@@ -68,23 +68,39 @@ composefs_helper_mapping_max_order(const struct address_space *mapping);
  */
 #define COMPOSEFS_RECENT_FOLIOS 2
 
+/*
+ * Those of one mapping; the order of its largest folios, and how often smaller
+ * ones were found by a search of the page cache.
+ */
+struct composefs_recent {
+	struct folio *folios[COMPOSEFS_RECENT_FOLIOS];
+	unsigned int whole;
+	u32 finds;
+};
+
 /* Pages of the largest of them, and what is read where little else was asked for. */
 #define COMPOSEFS_READ_PAGES (SZ_256K / PAGE_SIZE)
 #define COMPOSEFS_READ_PAGES_MIN DIV_ROUND_UP(SZ_16K, PAGE_SIZE)
 
+/*
+ * After so many finds of small folios by a search of the page cache, what they
+ * are parts of is worth being read as a whole.
+ */
+#define COMPOSEFS_FINDS_MAX 4096
+
 void *composefs_helper_folio_page_address(const struct folio *folio,
 					  pgoff_t index);
 unsigned long
-composefs_helper_count_recent_pages(struct folio **recent,
+composefs_helper_count_recent_pages(struct composefs_recent *recent,
 				    const struct shrink_control *sc);
 unsigned long
-composefs_helper_free_recent_pages(struct folio **recent,
+composefs_helper_free_recent_pages(struct composefs_recent *recent,
 				   struct address_space *mapping,
 				   const struct shrink_control *sc);
-void composefs_helper_set_recent_folio(struct folio **recent,
+void composefs_helper_set_recent_folio(struct composefs_recent *recent,
 				       struct folio *folio);
 struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
-						struct folio **recent,
+						struct composefs_recent *recent,
 						pgoff_t index, void **address);
 struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 						 unsigned int order);

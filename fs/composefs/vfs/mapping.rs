@@ -12,9 +12,10 @@
 //! How much a miss reads depends on how the pages around it are used. Where the caller goes through
 //! the bytes in order ([`PrivateMapping::set_sequential`]), it is 256 KiB, which costs a disk
 //! hardly more than 4 KiB. Elsewhere it is 16 KiB, until the 256 KiB around the page have been
-//! missed in several places. If a read of more than one page fails, only the page itself is read,
-//! so that an error is never about bytes that nobody asked for. The very first read is of one page:
-//! it is that of a mount, and many images are mounted long before they are used.
+//! missed in several places, or small pieces are used all the time. If a read of more than one page
+//! fails, only the page itself is read, so that an error is never about bytes that nobody asked
+//! for. The very first read is of one page: it is that of a mount, and many images are mounted long
+//! before they are used.
 
 use super::{
     bindings,
@@ -78,21 +79,42 @@ pub struct PrivateMapping<R: Reader> {
 /// # Invariants
 ///
 /// Each pointer is null, or that of a folio to which we own a reference. Only the C functions that
-/// take them all change them, atomically.
+/// take them all change them, atomically. The order does not change.
 #[repr(transparent)]
-struct RecentFolios(Opaque<[*mut bindings::folio; RECENT_FOLIOS]>);
-
-/// As the C functions expect.
-const RECENT_FOLIOS: usize = bindings::RECENT_FOLIOS;
+struct RecentFolios(Opaque<bindings::composefs_recent>);
 
 impl RecentFolios {
-    fn new() -> Self {
-        // INVARIANT: All are null.
-        Self(Opaque::new([core::ptr::null_mut(); RECENT_FOLIOS]))
+    /// None yet, of a mapping whose largest folios are of the order `whole`.
+    fn new(whole: c_uint) -> Self {
+        // INVARIANT: All pointers are null.
+        Self(Opaque::new(bindings::composefs_recent {
+            whole,
+            ..pin_init::zeroed()
+        }))
     }
 
-    fn as_ptr(&self) -> *mut *mut bindings::folio {
-        self.0.get().cast()
+    fn as_ptr(&self) -> *mut bindings::composefs_recent {
+        self.0.get()
+    }
+
+    /// The order of the largest folios.
+    fn whole(&self) -> c_uint {
+        // SAFETY: It does not change.
+        unsafe { (*self.0.get()).whole }
+    }
+
+    /// Whether smaller folios were found so often that they are worth being read as a whole. Begins
+    /// to count anew then.
+    fn take_many_finds(&self) -> bool {
+        // SAFETY: The number is read and written without order, here and in C.
+        unsafe {
+            let finds = &raw mut (*self.0.get()).finds;
+            if finds.read_volatile() < bindings::FINDS_MAX {
+                return false;
+            }
+            finds.write_volatile(0);
+        }
+        true
     }
 }
 
@@ -122,6 +144,9 @@ impl<R: Reader> PrivateMapping<R> {
             bindings::inode_nohighmem(raw);
             bindings::mapping_set_large_folios(&raw mut (*raw).i_data);
         }
+        // SAFETY: As above.
+        let max = unsafe { bindings::mapping_max_order(&raw mut (*inode.as_ptr()).i_data) };
+        let pages = size.div_ceil(1 << PAGE_SHIFT);
         // INVARIANT: `new_inode` gave us a reference and does not hash the inode.
         Ok(Self {
             inode,
@@ -129,7 +154,7 @@ impl<R: Reader> PrivateMapping<R> {
             size,
             begun: Flag::default(),
             sequential: AtomicFlag::new(false),
-            recent: RecentFolios::new(),
+            recent: RecentFolios::new(READ_ORDER.min(max).min(pages.max(1).ilog2())),
         })
     }
 
@@ -212,6 +237,12 @@ impl<R: Reader> PrivateMapping<R> {
     /// Reads page `index` and what is around it, or waits for who does.
     #[cold]
     fn read(&self, index: c_ulong) -> Result<CachedPage> {
+        // It is there, but in small pieces, which cost a search each time.
+        if self.recent.take_many_finds() && self.make_room(index, self.recent.whole()) {
+            if let Ok(Some(page)) = self.read_order(index, self.recent.whole()) {
+                return Ok(page);
+            }
+        }
         let mut limit = self.order(index);
         let mut has_made_room = false;
         loop {
@@ -249,10 +280,7 @@ impl<R: Reader> PrivateMapping<R> {
             self.begun.set();
             return 0;
         }
-        // SAFETY: The mapping is valid.
-        let max = unsafe { bindings::mapping_max_order(self.mapping()) };
-        let pages = self.size.div_ceil(1 << PAGE_SHIFT);
-        let whole = READ_ORDER.min(max).min(pages.max(1).ilog2());
+        let whole = self.recent.whole();
         let part = READ_ORDER_MIN.min(whole);
         if self.sequential.load(Relaxed) {
             return whole;

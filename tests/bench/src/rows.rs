@@ -234,7 +234,7 @@ pub const ROWS: &[Row] = &[
         goal: Some(Goal::Part(1.5, Stack::Erofs)),
         ..more(
             "handles",
-            "open of 20,000 handles in a directory of 100,000",
+            "open of 20,000 handles, large directory",
             HANDLES,
         )
     },

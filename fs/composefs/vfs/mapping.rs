@@ -433,8 +433,8 @@ impl Drop for FillingFolio {
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
         self.forget_recent();
-        // SAFETY: We hold a reference by the type invariants. The inode is not hashed, so that it is
-        // evicted with all its folios when the last one is put; nothing in it points to us.
+        // SAFETY: We hold a reference by the type invariants. The inode is not hashed, so that it
+        // is evicted with all its folios when the last one is put; nothing in it points to us.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }

@@ -24,7 +24,7 @@ ROUNDS = 10
 
 @suite.test("reads fail at random: the right answer, or EIO")
 def at_random(test: ktap.Test) -> None:
-    for name, value in (("probability", "30"), ("interval", "1"),
+    for name, value in (("probability", "60"), ("interval", "1"),
                         ("times", "-1"), ("verbose", "0")):
         (CONTROL / name).write_text(value, encoding="ascii")
     image = special.image()

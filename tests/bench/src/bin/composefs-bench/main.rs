@@ -7,6 +7,7 @@ mod blobs;
 mod caches;
 mod clock;
 mod disk;
+#[allow(unsafe_code, reason = "rustix has no name_to_handle_at")]
 mod handles;
 mod large;
 mod many;

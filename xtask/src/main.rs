@@ -21,7 +21,6 @@ mod ktap;
 mod module;
 mod named;
 mod packages;
-mod patched;
 mod patches;
 mod progress;
 mod rust_src;

@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
-use crate::patched;
 use crate::patches;
 use crate::setup;
 
@@ -29,7 +28,7 @@ const IGNORED: &str = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,REPEATED_WORD";
 /// When a guest cannot be made, or did not end well.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     setup::require(context, setup::TEST)?;
-    if let Err(error) = patched::can_cover(context) {
+    if let Err(error) = kernel::can_cover(context) {
         report.skip(
             "patches",
             &format!("nobody can cover a directory here: {error:#}"),

@@ -15,12 +15,12 @@ use std::time::UNIX_EPOCH;
 use anyhow::Context as _;
 use anyhow::Result;
 
+use super::built::Kernel;
+use super::built::lock;
+use super::flavor::Flavor;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::git::forget_repository;
-use crate::kernel;
-use crate::kernel::Flavor;
-use crate::kernel::Kernel;
 use crate::patches;
 use crate::progress::Step;
 use crate::progress::output;
@@ -64,14 +64,13 @@ cp "$BUILD/arch/x86/boot/bzImage" "$IMAGE.new"
 mv "$IMAGE.new" "$IMAGE"
 "#;
 
-/// Builds the kernel unless it is there. `own` is a person's own tree.
+/// Builds the kernel unless the cache has it, from `plain`, the plain one.
 ///
 /// # Errors
 ///
-/// When the plain one does not build, the patches do not apply, or this machine
-/// lets nobody cover a directory.
-pub fn make(context: &Context, own: Option<&Path>) -> Result<Kernel> {
-    let plain = kernel::make(context, Flavor::Plain, own)?;
+/// When the patches do not apply, the kernel does not build, or this machine does
+/// not allow an overlay mount in a mount namespace.
+pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
     let dir = context
         .cache
         .of_clone("patched", &context.repo)?
@@ -84,9 +83,9 @@ pub fn make(context: &Context, own: Option<&Path>) -> Result<Kernel> {
         key: format!("{}-patched", plain.key),
         ..plain
     };
-    let _lock = context.cache.lock(&format!("kernel-{}", kernel.key))?;
+    let _lock = lock(context, &kernel.key)?;
     // Nobody is to build it again while it lies below the overlay.
-    let _plain = kernel::lock(context, &plain_key)?;
+    let _plain = lock(context, &plain_key)?;
     if series.exists() {
         // It may be one that the clone's patches have outgrown.
         fs::remove_dir_all(&series)?;

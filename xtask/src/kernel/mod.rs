@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The guest's kernel.
+
+mod built;
+mod config;
+mod finished;
+mod flavor;
+mod patched;
+mod source_build;
+
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::context::Context;
+use crate::named;
+
+pub use built::Kernel;
+pub use flavor::Flavor;
+pub use patched::can_cover;
+pub use source_build::configure_only;
+
+/// Builds the kernel unless the cache has it. `own` is the user's own source tree.
+///
+/// `COMPOSEFS_KERNEL_BUILD` names a finished build, which is used whatever flavor
+/// is asked for; the patched kernel is made from it.
+///
+/// # Errors
+///
+/// When tools are missing, or the source cannot be fetched or does not build.
+pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
+    match flavor {
+        Flavor::Plain | Flavor::Debug => unpatched(context, flavor, own),
+        Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain, own)?),
+    }
+}
+
+fn unpatched(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
+    if let Some(build) = named::directory_of("COMPOSEFS_KERNEL_BUILD")? {
+        return finished::take(context, flavor, &build);
+    }
+    let own = own.map(Path::to_path_buf).or_else(|| {
+        let dir = env::var_os("COMPOSEFS_KERNEL_SOURCE")?;
+        (!dir.is_empty()).then(|| PathBuf::from(dir))
+    });
+    source_build::make(context, flavor, own.as_deref())
+}

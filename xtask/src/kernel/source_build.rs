@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A kernel that xtask builds from source, once for each version, configuration
+//! and toolchain.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use super::built::Kernel;
+use super::built::install_modules;
+use super::built::lock;
+use super::config;
+use super::flavor::Flavor;
+use crate::cache::Entry;
+use crate::cache::Key;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::source::Source;
+use crate::toolchain::Toolchain;
+
+/// Builds the kernel unless the cache has it. `own` is the user's own source tree.
+///
+/// # Errors
+///
+/// When tools are missing, or the source cannot be fetched or does not build.
+pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
+    let job = Job::prepare(context, flavor, own)?;
+    if job.is_done() {
+        return Ok(job.kernel());
+    }
+    let _lock = lock(context, &job.key)?;
+    if job.is_done() {
+        return Ok(job.kernel());
+    }
+    // make continues an interrupted build.
+    job.entry.resume()?;
+    let log = context.cache.log(&format!("kernel-{}", flavor.name()));
+    let step = Step::begin(
+        format!("building Linux {} ({})", job.source.version, flavor.name()),
+        &log,
+    )?;
+    job.configure(&step)?;
+    step.run(job.make().args(["bzImage", "modules"]))?;
+    install_modules(&step, job.make(), &job.kernel())?;
+    job.entry.complete()?;
+    step.done();
+    Ok(job.kernel())
+}
+
+/// Configures the kernel in a directory of its own, and checks that each option
+/// was taken.
+///
+/// # Errors
+///
+/// When one was not.
+pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<()> {
+    let mut job = Job::prepare(context, flavor, own)?;
+    job.entry = context.cache.entry("kernel-config", &job.key);
+    job.entry.start_over()?;
+    let log = context.cache.log(&format!("configure-{}", flavor.name()));
+    let step = Step::begin(format!("configuring Linux ({})", flavor.name()), &log)?;
+    job.configure(&step)?;
+    step.done();
+    println!("{}", job.build().join(".config").display());
+    Ok(())
+}
+
+/// A kernel about to be built.
+struct Job {
+    flavor: Flavor,
+    source: Source,
+    tools: Toolchain,
+    /// The configuration's fragments in one text.
+    fragment: String,
+    key: String,
+    entry: Entry,
+}
+
+impl Job {
+    fn prepare(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Self> {
+        let tools = Toolchain::ready(context)?;
+        let source = Source::ready(context, own)?;
+        let fragment = config::fragment(context, flavor)?;
+        let mut key = Key::default()
+            .with("version", &source.version)
+            .with("config", &fragment)
+            .with("tools", tools.identity());
+        if source.own {
+            key = key.with("source", source.dir.as_os_str().as_encoded_bytes());
+        }
+        let key = format!("{}-{}-{}", source.version, flavor.name(), key.finish());
+        let entry = context.cache.entry("kernel", &key);
+        Ok(Self {
+            flavor,
+            source,
+            tools,
+            fragment,
+            key,
+            entry,
+        })
+    }
+
+    /// Whether make has nothing to do. The user's own tree may have changed, so make
+    /// is always asked about that.
+    fn is_done(&self) -> bool {
+        self.entry.is_complete() && !self.source.own
+    }
+
+    fn build(&self) -> PathBuf {
+        self.entry.path().join("build")
+    }
+
+    fn kernel(&self) -> Kernel {
+        Kernel {
+            flavor: self.flavor,
+            image: self.build().join("arch/x86/boot/bzImage"),
+            modules: self.entry.path().join("root/lib/modules"),
+            build: self.build(),
+            source: self.source.dir.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    fn make(&self) -> Command {
+        let mut make = self.tools.make();
+        make.arg("-C")
+            .arg(&self.source.dir)
+            .arg(format!("O={}", self.build().display()));
+        make
+    }
+
+    fn configure(&self, step: &Step) -> Result<()> {
+        let fragment = self.entry.path().join("fragment");
+        let config = self.build().join(".config");
+        let same = fs::read_to_string(&fragment).is_ok_and(|old| old == self.fragment);
+        if same && config.exists() && !self.source.own {
+            return Ok(());
+        }
+        fs::create_dir_all(self.build())?;
+        fs::write(&fragment, &self.fragment)?;
+        step.run(self.make().arg("rustavailable"))
+            .context("the kernel's build refuses the Rust tools")?;
+        step.run(
+            self.make()
+                .arg(format!("KCONFIG_ALLCONFIG={}", fragment.display()))
+                .arg("allnoconfig"),
+        )?;
+        let refused = config::refused(&self.fragment, &fs::read_to_string(&config)?);
+        if !refused.is_empty() {
+            fs::remove_file(&fragment)?;
+            bail!(
+                "Linux {} does not take these options of scripts/config: {}; something that they \
+                 depend on is missing, or they have another name there",
+                self.source.version,
+                refused.join(" ")
+            );
+        }
+        Ok(())
+    }
+}

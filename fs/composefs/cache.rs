@@ -2,18 +2,17 @@
 
 //! The image's bytes, through a page cache of the super block's own.
 //!
-//! The page cache of the image file would do for an image that nobody can write to. This one does
-//! for every image: what the parser looks at cannot change under it.
+//! The image file may be written to while it is mounted. This page cache is filled by this file
+//! system alone, and a folio is not filled twice. So the bytes that the parser checks do not change
+//! until it has used them.
 
-use crate::{
-    image::Source,
-    vfs::{
-        folio::Bytes,
-        hash,
-        mapping::PrivateMapping,
-        private_file::PrivateFile,
-        task, //
-    }, //
+use crate::image::Source;
+use crate::vfs::{
+    folio::Bytes,
+    hash,
+    mapping::PrivateMapping,
+    private_file::PrivateFile,
+    task, //
 };
 use kernel::{
     prelude::*,
@@ -23,18 +22,20 @@ use kernel::{
     }, //
 };
 
-/// Bits of [`Cache::walk`] with the number of the walk, which is not 0.
+/// Bits of [`Cache::walk`] with the number of the walk. The number is never 0.
 const NUMBER: u32 = 0xff;
 
-/// Bit of [`Cache::walk`]: directories are being listed.
+/// Bit of [`Cache::walk`]: the walk has listed a directory.
 const LISTING: u32 = NUMBER + 1;
 
 /// The bytes of an image.
 pub(crate) struct Cache {
     mapping: PrivateMapping<PrivateFile>,
-    /// Number of the walk that goes on, and whether it lists directories. Who lists a directory
-    /// looks most of its names up next, so that a walk needs all of what is around a place. It ends
-    /// when a name is looked up in a directory that was not listed in it.
+    /// Number of the current walk, and whether it has listed a directory.
+    ///
+    /// A program that lists a directory then looks up most of its names. While it does, all of the
+    /// image near a position is needed, and large reads pay off. The walk ends with a lookup in a
+    /// directory that it has not listed.
     walk: Atomic<u32>,
 }
 
@@ -52,18 +53,18 @@ impl Cache {
         })
     }
 
-    /// The image's file.
+    /// Returns the image's file.
     pub(crate) fn file(&self) -> &PrivateFile {
         self.mapping.reader()
     }
 
-    /// Its page cache.
+    /// Returns the page cache.
     pub(crate) fn mapping(&self) -> &PrivateMapping<PrivateFile> {
         &self.mapping
     }
 
     /// Notes that a directory is listed. Returns the number of the walk.
-    pub(crate) fn list(&self) -> u32 {
+    pub(crate) fn begin_listing(&self) -> u32 {
         let walk = self.walk.load(Relaxed);
         if walk & LISTING == 0 {
             self.walk.store(walk | LISTING, Relaxed);
@@ -72,10 +73,9 @@ impl Cache {
         walk & NUMBER
     }
 
-    /// Notes that a name is looked up in a directory that was listed in the walk `listed`, 0 for
-    /// none.
+    /// Notes a lookup in a directory that was listed in the walk `listed`, 0 for none.
     #[inline]
-    pub(crate) fn look_up(&self, listed: u32) {
+    pub(crate) fn note_lookup(&self, listed: u32) {
         let walk = self.walk.load(Relaxed);
         if walk & NUMBER != listed && walk & LISTING != 0 {
             self.end_walk(walk);
@@ -104,7 +104,7 @@ impl Source for Cache {
     }
 
     fn run(&self, pos: u64) -> Result<Bytes<'_>> {
-        // All loops of the parser come here, and an image makes them as long as it likes.
+        // Every loop of the parser calls this, and a hostile image can make a loop long.
         task::may_go_on()?;
         self.mapping.bytes(pos)
     }

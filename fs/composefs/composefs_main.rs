@@ -2,23 +2,28 @@
 
 //! composefs: a read-only file system of verified metadata over shared, content-addressed files.
 //!
-//! A mount takes an image, which holds names, modes, attributes and, for each file, the path and
-//! the fs-verity digest of its content, and object directories, in which the content is. See
-//! `Documentation/filesystems/composefs.rst`.
+//! A mount takes an image and one or more basedirs. The image holds names, modes, attributes and,
+//! for each file, the path and the fs-verity digest of an object. The objects, which hold the
+//! content, are below the basedirs. See `Documentation/filesystems/composefs.rst`.
 //!
-//! | file       | what                                                                      |
-//! |------------|---------------------------------------------------------------------------|
-//! | `mount.rs` | parameters, the super block                                               |
-//! | `inode.rs` | inodes of the image as inodes of the VFS                                  |
-//! | `dir.rs`   | lookup and readdir                                                        |
-//! | `xattr.rs` | extended attributes and access control lists, as overlayfs would show them |
-//! | `file.rs`  | open, and where the data come from                                        |
-//! | `handle.rs` | file handles                                                             |
-//! | `blob.rs`  | an object: found, opened and verified when first read                     |
-//! | `cache.rs` | the image's bytes, through a page cache                                   |
-//! | `fault.rs` | what is said when something is wrong with an image or an object           |
-//! | `image/`   | the on-disk format                                                        |
-//! | `vfs/`     | safe abstractions over the C VFS                                          |
+//! | file         | contents                                                                |
+//! |--------------|-------------------------------------------------------------------------|
+//! | `mount.rs`   | from a file system context to a filled super block                      |
+//! | `file.rs`    | open(2), and where reads and memory maps get the content                |
+//! | `dir.rs`     | lookup and readdir                                                      |
+//! | `xattr.rs`   | extended attributes and ACLs, with the names that overlayfs shows       |
+//! | `handle.rs`  | file handles                                                            |
+//! | `inode.rs`   | reading inodes from the image, and what is kept of them                 |
+//! | `object.rs`  | finding the object of an inode, and verifying it                        |
+//! | `report.rs`  | log lines, fserror events and error numbers for damage                  |
+//! | `sb.rs`      | what a super block holds                                                |
+//! | `options.rs` | mount options                                                           |
+//! | `digest.rs`  | fs-verity digests                                                       |
+//! | `cache.rs`   | the image's bytes, through a page cache                                 |
+//! | `image/`     | the on-disk format                                                      |
+//! | `vfs/`       | safe abstractions over the C VFS                                        |
+//!
+//! A file imports only files below it in this list.
 
 #![deny(
     unsafe_code,
@@ -31,16 +36,18 @@
     clippy::unwrap_used
 )]
 
-mod blob;
 mod cache;
+mod digest;
 mod dir;
-mod fault;
 mod file;
 mod handle;
 pub mod image;
 mod inode;
 mod mount;
+mod object;
 mod options;
+mod report;
+mod sb;
 #[allow(unsafe_code, clippy::as_conversions)]
 pub mod vfs;
 mod xattr;
@@ -61,12 +68,12 @@ module! {
         },
         shared_objects: u32 {
             default: 4096,
-            description: "Small objects that a mount keeps open at most",
+            description: "Largest number of small objects that a mount keeps open",
         },
     },
 }
 
-/// The file system type; its parts are in the files named above.
+/// The file system type. The files above implement its operations.
 struct Composefs;
 
 impl vfs::FileSystem for Composefs {
@@ -77,28 +84,28 @@ impl vfs::FileSystem for Composefs {
         module_parameters::userns_mount.value()
     }
 
-    type Context = options::Options;
-    type Key = mount::Key;
-    type Super = mount::Mounted;
-    type Inode = inode::Kept;
-    type Pinned = inode::Pinned;
-    type Open = blob::OpenBlob;
+    type Context = mount::Context;
+    type Key = sb::Key;
+    type Super = sb::SbInfo;
+    type Inode = inode::InodeData;
+    type Pinned = inode::FileData;
+    type Open = file::OpenFile;
 
-    fn evicted(mounted: &mount::Mounted, pinned: &inode::Pinned) -> bool {
-        match pinned {
-            inode::Pinned::Blob(blob) => blob::evicted(mounted.shared(), blob),
-            inode::Pinned::Content(_) | inode::Pinned::Zeros => false,
+    fn evicted(sbi: &sb::SbInfo, data: &inode::FileData) -> bool {
+        match data {
+            inode::FileData::Object(object) => object.evicted(&sbi.shared_objects),
+            inode::FileData::Inline(_) | inode::FileData::Zeros => false,
         }
     }
 
-    fn drop_later(pinned: inode::Pinned) {
-        if let inode::Pinned::Blob(blob) = pinned {
-            blob::drop_later(blob);
+    fn drop_later(data: inode::FileData) {
+        if let inode::FileData::Object(object) = data {
+            object.drop_later();
         }
     }
 }
 
-/// What is there while the module is loaded.
+/// The module.
 #[pin_data]
 struct Module {
     #[pin]

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories: lookup and readdir, both straight from the image.
+//! Directories: lookup and readdir. Both read the directory's blocks in the image.
 
+use crate::vfs::{
+    dir::{
+        self,
+        DirEmitter, //
+    },
+    inode::Inode, //
+};
 use crate::{
-    fault,
     inode::{
         self,
-        DirUse,
-        Place, //
+        DirHint,
+        Location, //
     },
-    vfs::{
-        dir::{
-            self,
-            DirEmitter, //
-        },
-        inode::Inode, //
-    },
+    report,
     Composefs, //
 };
 use core::ops::ControlFlow;
@@ -27,23 +27,23 @@ use kernel::{
 impl dir::Operations for Composefs {
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
         let sb = dir.super_block();
-        let image = sb.data().image();
-        let mut so_far = DirUse::of(dir);
-        image.source().look_up(so_far.listed());
-        // Programs look names up in the order in which they read them: see `lookup_near`.
-        let found = image.lookup_near(&inode::node(dir), name, &mut so_far.near);
-        let Some(found) = found.map_err(|e| fault::of_image(dir, e))? else {
+        let image = &sb.data().image;
+        let mut hint = DirHint::load(dir);
+        image.source().note_lookup(hint.walk());
+        // Programs look names up in the order in which readdir returned them.
+        let found = image.lookup_with_hint(&inode::layout(dir), name, &mut hint.lookup);
+        let Some(found) = found.map_err(|e| report::metadata_error(dir, e))? else {
             return Ok(None);
         };
-        so_far.set_near(dir);
-        inode::get(sb, found.nid, Place::new(dir.ino(), found.block))
+        hint.store_lookup(dir);
+        inode::get(sb, found.nid, Location::new(dir.ino(), found.block))
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {
-        let image = dir.super_block().data().image();
-        DirUse::of(dir).set_listed(dir, image.source().list());
+        let image = &dir.super_block().data().image;
+        DirHint::load(dir).store_walk(dir, image.source().begin_listing());
         let mut pos = emitter.pos();
-        let result = image.read_dir(&inode::node(dir), &mut pos, |entry| {
+        let result = image.read_dir(&inode::layout(dir), &mut pos, |entry| {
             emitter.set_pos(entry.pos);
             if emitter.emit(entry.name, entry.nid, entry.file_type.as_raw()) {
                 ControlFlow::Continue(())
@@ -52,6 +52,6 @@ impl dir::Operations for Composefs {
             }
         });
         emitter.set_pos(pos);
-        result.map_err(|e| fault::of_image(dir, e))
+        result.map_err(|e| report::metadata_error(dir, e))
     }
 }

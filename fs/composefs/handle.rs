@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File handles.
+//! File handles: encoding and decoding.
 //!
-//! A nid is where in the image an inode is, so a forged one may point anywhere: to the bytes of a
-//! small file that spell an inode with other rights, for instance. A handle is believed only if a
-//! name in the directory that it holds leads to the inode, and one in its parent to that directory,
-//! up to one that is known to be reached from the root.
+//! A handle holds the nid of an inode, the nid of a directory that has a name for it, and the
+//! number of the directory's block with that name.
 //!
-//! A handle also says in which block of the directory the name is, which may be forged too: it is
-//! where to look first.
+//! A handle may be forged. A nid is a position in the image, so a forged one can point into the
+//! bytes of a small file that spell an inode with other permissions. A handle is accepted only if
+//! the directory has a name for the inode, that directory's parent has a name for it, and so on up
+//! to an inode that is known to be reachable from the root. The block number is a hint, where the
+//! search begins.
 
+use crate::vfs::{
+    export,
+    inode::Inode,
+    super_block::SuperBlock, //
+};
 use crate::{
-    fault,
     image::{
         self,
         FileType,
-        Node,
+        InodeLayout,
         Source, //
     },
     inode::{
         self,
-        Place, //
+        Location, //
     },
-    mount::Mounted,
-    vfs::{
-        export,
-        inode::Inode,
-        super_block::SuperBlock, //
-    },
+    report,
+    sb::SbInfo,
     Composefs, //
 };
 use kernel::{
@@ -35,7 +36,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// How far up the directories are followed: a path has no more components.
+/// Largest number of directories above an inode. A path of `PATH_MAX` bytes has no more components.
 const DEPTH_MAX: usize = 2048;
 
 impl export::Operations for Composefs {
@@ -45,35 +46,35 @@ impl export::Operations for Composefs {
         parent: Option<u64>,
         hint: u32,
     ) -> Result<ARef<Inode<Self>>> {
-        // What is in memory was reached from the root, or by a handle that was believed.
+        // An inode in memory was reached from the root or by a handle that was accepted.
         if let Some(inode) = sb.cached(ino) {
             return Ok(inode);
         }
-        let image = sb.data().image();
+        let image = &sb.data().image;
         let mut left = image.source().size();
         let mut child = ino;
         let mut parent = match parent {
             Some(parent) => parent,
             None => image.parent(&directory(sb.data(), ino)?).map_err(stale)?,
         };
-        let mut place = Place::default();
+        let mut location = Location::default();
         for _ in 0..DEPTH_MAX {
             let dir = directory(sb.data(), parent)?;
-            // Those of one path are different bytes of the image.
+            // The directories of a path do not overlap: together they are no larger than the image.
             left = left.checked_sub(dir.size()).ok_or(ESTALE)?;
             let first = child == ino;
             let block = find(sb.data(), &dir, child, if first { hint } else { 0 })?;
             let block = block.ok_or(ESTALE)?;
             if first {
-                place = Place::new(parent, block);
+                location = Location::new(parent, block);
             }
             child = parent;
             if is_known(sb, child) {
-                // The next one from the same directory need not go further up.
-                if child != place.directory {
-                    drop(inode::get(sb, place.directory, Place::default())?);
+                // Get the directory, so that the next handle from it need not go further up.
+                if child != location.directory {
+                    drop(inode::get(sb, location.directory, Location::default())?);
                 }
-                return inode::get(sb, ino, place)?.ok_or(ESTALE);
+                return inode::get(sb, ino, location)?.ok_or(ESTALE);
             }
             parent = image.parent(&dir).map_err(stale)?;
         }
@@ -82,52 +83,52 @@ impl export::Operations for Composefs {
 
     fn parent_ino(inode: &Inode<Self>) -> Result<u64> {
         if !inode.is_dir() {
-            return match inode::place_of(inode).directory {
+            return match inode::location(inode).directory {
                 0 => Err(ESTALE),
                 directory => Ok(directory),
             };
         }
-        let image = inode.super_block().data().image();
+        let image = &inode.super_block().data().image;
         image
-            .parent(&inode::node(inode))
-            .map_err(|e| fault::of_image(inode, e))
+            .parent(&inode::layout(inode))
+            .map_err(|e| report::metadata_error(inode, e))
     }
 
     fn hint(inode: &Inode<Self>, parent: u64) -> u32 {
-        // A directory knows no more than its parent.
+        // A directory does not know the block of its entry.
         if inode.is_dir() {
             return 0;
         }
-        let place = inode::place_of(inode);
-        if place.directory == parent {
-            place.block
+        let location = inode::location(inode);
+        if location.directory == parent {
+            location.block
         } else {
             0
         }
     }
 }
 
-/// Whether the inode `nid` is known to be reached from the root.
+/// Whether the inode `nid` is known to be reachable from the root.
 fn is_known(sb: &SuperBlock<Composefs>, nid: u64) -> bool {
-    nid == sb.data().image().superblock().root_nid || sb.cached(nid).is_some()
+    nid == sb.data().image.superblock().root_nid || sb.cached(nid).is_some()
 }
 
-/// The inode `nid`, if it looks like a directory.
-fn directory(mounted: &Mounted, nid: u64) -> Result<Node> {
-    let inode = mounted.image().inode(nid).map_err(stale)?;
+/// Reads the inode `nid`, which must be a directory.
+fn directory(sbi: &SbInfo, nid: u64) -> Result<InodeLayout> {
+    let inode = sbi.image.inode(nid).map_err(stale)?;
     match inode.file_type() {
-        FileType::Directory => Ok(inode.node),
+        FileType::Directory => Ok(inode.layout),
         _ => Err(ESTALE),
     }
 }
 
-/// Finds the block of the directory `dir` in which a name leads to the inode `nid`. Looks first at
-/// the block `hint`, counted from 1, which may be any: another one costs time and nothing else.
-fn find(mounted: &Mounted, dir: &Node, nid: u64, hint: u32) -> Result<Option<u64>> {
-    let image = mounted.image();
+/// Finds the block of the directory `dir` with a name for the inode `nid`. It looks first at the
+/// block `hint`, counted from 1. A wrong hint only costs time.
+fn find(sbi: &SbInfo, dir: &InodeLayout, nid: u64, hint: u32) -> Result<Option<u64>> {
+    let image = &sbi.image;
     let leads = |number| match image.block_leads_to(dir, number, nid) {
         Ok(leads) => Ok(leads),
-        // Others may be good, whichever is looked at first.
+        // Another block may be valid. The result must not depend on the hint.
         Err(image::Error::Corrupt(_)) => Ok(false),
         Err(image::Error::Source(e)) => Err(e),
     };
@@ -144,7 +145,7 @@ fn find(mounted: &Mounted, dir: &Node, nid: u64, hint: u32) -> Result<Option<u64
     Ok(None)
 }
 
-/// Bytes that are not what a handle says are no damage of the image: the handle is wrong.
+/// Converts an error. Bytes that are not what the handle says are not damage: the handle is wrong.
 fn stale(error: image::Error<Error>) -> Error {
     match error {
         image::Error::Source(e) => e,

@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes of the image as inodes of the VFS. The inode number is the nid.
+//! Inodes: reading them from the image, and what is kept of them in memory.
+//!
+//! The inode number is the nid, so `iget` by inode number finds an inode that is in memory.
 
+use crate::vfs::{
+    efscorrupted,
+    inode::{
+        Attributes,
+        Iget,
+        Inode,
+        Kind,
+        NewInode, //
+    },
+    super_block::SuperBlock, //
+};
 use crate::{
-    blob::Blob,
-    fault,
     image::{
         self,
+        Corrupt,
         FileType,
-        Form,
-        Near,
-        Node,
+        InodeLayout,
+        LookupHint,
+        PackedLayout,
         XattrFilter, //
     },
-    mount::Mounted,
-    vfs::{
-        efscorrupted,
-        inode::{
-            Attributes,
-            Iget,
-            Inode,
-            Kind,
-            NewInode, //
-        },
-        super_block::SuperBlock, //
-    },
+    object::Object,
+    report,
+    sb::SbInfo,
     Composefs, //
 };
 use kernel::{
@@ -38,96 +41,101 @@ use kernel::{
     }, //
 };
 
-/// What is kept of an inode besides what every inode has in memory.
-pub(crate) struct Kept {
-    form: Form,
-    /// See [`xattr_filter`]. 0 until it is asked for.
+/// Data of every inode, besides `struct inode`.
+pub(crate) struct InodeData {
+    layout: PackedLayout,
+    /// Cache of [`xattr_filter`]. 0 until it is first read.
     xattr_filter: Atomic<u32>,
-    /// Of a directory [`Near::ordered`], of others [`Place::block`]. It takes what would be
-    /// padding.
+    /// Of a directory, [`LookupHint::ordered`]. Of other inodes, [`Location::block`]. It fills what
+    /// would be padding.
     number: Atomic<u32>,
 }
 
-impl Default for Kept {
+impl Default for InodeData {
     fn default() -> Self {
         Self {
-            form: Form::default(),
+            layout: PackedLayout::default(),
             xattr_filter: Atomic::new(0),
             number: Atomic::new(0),
         }
     }
 }
 
-/// What an inode acquires when it is used, and gives up when it is evicted.
-pub(crate) enum Pinned {
-    /// The object with its content.
-    Blob(Blob),
-    /// Its content, from the image.
-    Content(KVec<u8>),
-    /// Its content is zero bytes.
+/// Where the content of a regular file is. An inode gets it when the file is first opened, and
+/// drops it when it is evicted.
+pub(crate) enum FileData {
+    /// In an object.
+    Object(Object),
+    /// In the image. These are the bytes.
+    Inline(KVec<u8>),
+    /// Nowhere: the content is zero bytes.
     Zeros,
 }
 
-/// Largest target of a symbolic link in bytes: a path and its NUL fill a page.
-const LINK_MAX: usize = 4095;
-
-/// What is kept of an inode besides its number and size, put together again.
+/// Returns what reads of the inode's data and xattrs start from.
 #[inline]
-pub(crate) fn node(inode: &Inode<Composefs>) -> Node {
-    Node::new(inode.ino(), inode.size(), inode.data().form)
+pub(crate) fn layout(inode: &Inode<Composefs>) -> InodeLayout {
+    InodeLayout::new(inode.ino(), inode.size(), inode.data().layout)
 }
 
-/// Where a directory's number has the walk that listed it, and the bits below, which have a cookie.
+/// Shift of the walk number in `hint` of a directory. The bits below have a cookie.
 const WALK_SHIFT: u32 = usize::BITS - 8;
+
+/// The bits of `hint` that have a cookie.
 const COOKIE: usize = (1 << WALK_SHIFT) - 1;
 
-/// How a directory has been used so far.
+/// What earlier calls of lookup and readdir have learned about a directory.
 ///
-/// An inode has room for one number besides what it is made of. That of a directory is the cookie
-/// behind the entry that was found last, and the walk that listed it. A cookie that has no room is
-/// cut off: it is a guess that is checked.
-pub(crate) struct DirUse {
+/// `hint` of a directory holds the cookie of the entry behind the one that was found last, and the
+/// number of the walk that listed the directory. A cookie that does not fit is truncated: a lookup
+/// checks the entry that it leads to.
+pub(crate) struct DirHint {
     number: usize,
     ordered: u32,
-    /// What lookups have learned.
-    pub(crate) near: Near,
+    /// The part that lookups use and change.
+    pub(crate) lookup: LookupHint,
 }
 
-impl DirUse {
-    /// Returns what is known of the directory `dir`.
+impl DirHint {
+    /// Returns the hint of the directory `dir`.
     #[inline]
-    pub(crate) fn of(dir: &Inode<Composefs>) -> Self {
+    pub(crate) fn load(dir: &Inode<Composefs>) -> Self {
         let number = dir.hint().get();
         let ordered = dir.data().number.load(Relaxed);
         Self {
             number,
             ordered,
-            near: Near {
+            lookup: LookupHint {
+                // Cannot fail: `usize` has at most 64 bits.
                 next: u64::try_from(number & COOKIE).unwrap_or(0),
                 ordered,
             },
         }
     }
 
-    /// The walk that listed it, see [`Cache::list`](crate::cache::Cache::list); 0 for none.
+    /// Returns the number of the walk that listed the directory, 0 for none. See
+    /// [`Cache::begin_listing`](crate::cache::Cache::begin_listing).
     #[inline]
-    pub(crate) fn listed(&self) -> u32 {
+    pub(crate) fn walk(&self) -> u32 {
+        // Cannot fail: the number has 8 bits.
         u32::try_from(self.number >> WALK_SHIFT).unwrap_or(0)
     }
 
-    /// Remembers what lookups have learned. Of two lookups at once, one may be forgotten, or a part
-    /// of each: that order was seen holds whatever the cookie is.
+    /// Stores what a lookup has learned. Concurrent lookups may overwrite each other's cookie or
+    /// block count: both are valid with any value of the other.
     #[inline]
-    pub(crate) fn set_near(&self, dir: &Inode<Composefs>) {
-        let next = usize::try_from(self.near.next).unwrap_or(0) & COOKIE;
+    pub(crate) fn store_lookup(&self, dir: &Inode<Composefs>) {
+        // A cookie that `usize` cannot hold becomes 0, which is no hint.
+        let next = usize::try_from(self.lookup.next).unwrap_or(0) & COOKIE;
         dir.hint().set(next | (self.number & !COOKIE));
-        if self.near.ordered != self.ordered {
-            dir.data().number.store(self.near.ordered, Relaxed);
+        if self.lookup.ordered != self.ordered {
+            dir.data().number.store(self.lookup.ordered, Relaxed);
         }
     }
 
-    /// Remembers that the directory is listed in a walk.
-    pub(crate) fn set_listed(&self, dir: &Inode<Composefs>, walk: u32) {
+    /// Stores the number of the walk that lists the directory.
+    pub(crate) fn store_walk(&self, dir: &Inode<Composefs>, walk: u32) {
+        // Cannot fail: the number has 8 bits.
         let walk = usize::try_from(walk).unwrap_or(0) << WALK_SHIFT;
         let number = (self.number & COOKIE) | walk;
         if number != self.number {
@@ -136,74 +144,76 @@ impl DirUse {
     }
 }
 
-/// Where an inode was found.
+/// The directory entry that an inode was found by.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Place {
-    /// Number of the directory's inode, 0 if it is not known.
+pub(crate) struct Location {
+    /// Nid of the directory, 0 if unknown.
     pub(crate) directory: u64,
-    /// Number of the directory's block that its entry is in, counted from 1; 0 if it is not known.
+    /// Number of the directory's block with the entry, counted from 1. 0 if unknown.
     pub(crate) block: u32,
 }
 
-impl Place {
+impl Location {
     /// `block` is counted from 0.
     #[inline]
     pub(crate) fn new(directory: u64, block: u64) -> Self {
         Self {
             directory,
+            // A number that does not fit is unknown.
             block: u32::try_from(block.saturating_add(1)).unwrap_or(0),
         }
     }
 }
 
-/// Where the inode, which is no directory itself, was found.
+/// Returns the entry that the inode was found by. The inode must not be a directory.
 ///
-/// These are the numbers of all others: a file that was opened by a handle has no name to tell its
-/// directory, and is to have a handle again, the same one.
-pub(crate) fn place_of(inode: &Inode<Composefs>) -> Place {
-    Place {
+/// A file that was opened by a file handle has a disconnected dentry without a parent. The location
+/// lets it be encoded in a handle again, with the same result.
+pub(crate) fn location(inode: &Inode<Composefs>) -> Location {
+    Location {
+        // Cannot fail: `usize` has at most 64 bits.
         directory: u64::try_from(inode.hint().get()).unwrap_or(0),
         block: inode.data().number.load(Relaxed),
     }
 }
 
-/// What rules out most of the xattrs that the inode lacks. It is read once: programs ask every
-/// file for the same few, and most have none of them.
+/// Returns the xattr name filter of the inode. It is read from the image once: programs ask each
+/// file for the same few xattrs, and most files have none of them.
 ///
 /// # Errors
 ///
 /// Those of [`Image::xattr_filter`](image::Image::xattr_filter).
 pub(crate) fn xattr_filter(inode: &Inode<Composefs>) -> Result<XattrFilter, image::Error<Error>> {
-    let kept = &inode.data().xattr_filter;
-    // A filter that rules out nothing looks like none; such ones are rare.
-    let known = XattrFilter(kept.load(Relaxed));
-    if known != XattrFilter::default() {
-        return Ok(known);
+    let cached = &inode.data().xattr_filter;
+    // A filter of 0 rules out no name. It is rare, and is read again each time.
+    let filter = XattrFilter(cached.load(Relaxed));
+    if filter != XattrFilter::default() {
+        return Ok(filter);
     }
-    let image = inode.super_block().data().image();
-    let filter = image.xattr_filter(&node(inode))?;
-    kept.store(filter.0, Relaxed);
+    let image = &inode.super_block().data().image;
+    let filter = image.xattr_filter(&layout(inode))?;
+    cached.store(filter.0, Relaxed);
     Ok(filter)
 }
 
-/// Finds or reads the inode `nid`, which was found at `place`. `None` if it is a whiteout, which
-/// nobody is to see.
+/// Gets the inode `nid`, which was found at `location`, from memory or from the image. `None` for a
+/// whiteout.
 ///
 /// # Errors
 ///
-/// `EUCLEAN` if it is damaged, else what keeps it from being read.
+/// `EUCLEAN` if the inode is damaged, else the error of reading it.
 pub(crate) fn get(
     sb: &SuperBlock<Composefs>,
     nid: u64,
-    place: Place,
+    location: Location,
 ) -> Result<Option<ARef<Inode<Composefs>>>> {
     match sb.iget(nid)? {
         Iget::Cached(inode) => Ok(Some(inode)),
-        Iget::New(new) => match read(sb.data(), new, nid, place) {
+        Iget::New(new) => match read(sb.data(), new, nid, location) {
             Ok(inode) => Ok(inode),
             Err(image::Error::Source(e)) => Err(e),
             Err(image::Error::Corrupt(corrupt)) => {
-                fault::warn_corrupt(sb.data(), nid, corrupt);
+                report::warn_corrupt(sb.data(), nid, corrupt);
                 sb.report_corruption();
                 Err(efscorrupted())
             }
@@ -213,17 +223,16 @@ pub(crate) fn get(
 
 /// Reads the inode `nid` from the image.
 fn read(
-    mounted: &Mounted,
+    sbi: &SbInfo,
     mut new: NewInode<Composefs>,
     nid: u64,
-    place: Place,
+    location: Location,
 ) -> Result<Option<ARef<Inode<Composefs>>>, image::Error<Error>> {
-    let image = mounted.image();
-    let inode = image.inode(nid)?;
+    let inode = sbi.image.inode(nid)?;
     if inode.is_whiteout() {
         return Ok(None);
     }
-    new.data_mut().form = inode.node.form();
+    new.data_mut().layout = inode.layout.packed();
     let file_type = inode.file_type();
     let attributes = Attributes {
         mode: inode.mode,
@@ -233,27 +242,25 @@ fn read(
         size: inode.size,
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
-        no_acl: !mounted.has_acl() || !inode.node.has_xattrs(),
-        // See `DirUse` and `place_of`.
+        no_acl: !sbi.has_acl() || !inode.layout.has_xattrs(),
+        // See `DirHint` and `location`.
         hint: match file_type {
             FileType::Directory => 0,
-            _ => usize::try_from(place.directory).unwrap_or(0),
+            // A nid that does not fit is unknown.
+            _ => usize::try_from(location.directory).unwrap_or(0),
         },
     };
     if file_type != FileType::Directory {
-        new.data_mut().number = Atomic::new(place.block);
+        new.data_mut().number = Atomic::new(location.block);
     }
     let target;
     let kind = match file_type {
         FileType::Directory => Kind::Directory,
         FileType::Regular => Kind::Regular,
         FileType::Symlink => {
-            target = read_whole(mounted, &inode.node, LINK_MAX)?;
+            target = read_inline(sbi, &inode.layout, image::SYMLINK_MAX)?;
             if target.contains(&0) {
-                return Err(image::Error::Corrupt(image::Corrupt {
-                    what: "symlink target has a NUL",
-                    at: nid.saturating_mul(32),
-                }));
+                return Err(Corrupt::in_inode("symlink target has a NUL", nid).into());
             }
             Kind::Symlink(&target)
         }
@@ -264,29 +271,24 @@ fn read(
         .map_err(image::Error::Source)
 }
 
-/// Reads all data of an inode that has at most `max` bytes of them in the image.
+/// Reads all data of an inode, at most `max` bytes, from the image.
 ///
 /// # Errors
 ///
-/// [`image::Error::Corrupt`] if they are not in the image or have another length.
-pub(crate) fn read_whole(
-    mounted: &Mounted,
-    node: &Node,
-    max: usize,
+/// [`image::Error::Corrupt`] if there are more data or the image has not all of them.
+pub(crate) fn read_inline(
+    sbi: &SbInfo,
+    layout: &InodeLayout,
+    max: u64,
 ) -> Result<KVec<u8>, image::Error<Error>> {
-    let corrupt = |what| {
-        image::Error::Corrupt(image::Corrupt {
-            what,
-            at: node.nid().saturating_mul(32),
-        })
-    };
-    let size = usize::try_from(node.size())
-        .ok()
-        .filter(|size| *size <= max);
+    let corrupt = |what| image::Error::from(Corrupt::in_inode(what, layout.nid()));
+    let size = Some(layout.size())
+        .filter(|size| *size <= max)
+        .and_then(|size| usize::try_from(size).ok());
     let size = size.ok_or_else(|| corrupt("data in the image are too large"))?;
     let data = KVec::zeroed(size, GFP_KERNEL_ACCOUNT);
     let mut data = data.map_err(|e| image::Error::Source(e.into()))?;
-    if mounted.image().read(node, 0, &mut data)? != size {
+    if sbi.image.read(layout, 0, &mut data)? != size {
         return Err(corrupt("data in the image are cut off"));
     }
     Ok(data)

@@ -1,17 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounting: the super block and what belongs to it.
+//! Mounting: from a file system context to a filled super block.
 
+use crate::vfs::{
+    context::{
+        self,
+        FsContext,
+        Parameter,
+        Parsed, //
+    },
+    cred,
+    efscorrupted,
+    inode::Inode,
+    log::Limit,
+    path::{
+        Path,
+        PrivateMounts, //
+    },
+    private_file::PrivateFile,
+    shrink::Shrink,
+    statfs::StatFs,
+    super_block::{
+        self,
+        Attributes,
+        NewSuperBlock,
+        SuperBlock, //
+    },
+    FileSystem, //
+};
 use crate::{
     cache::Cache,
-    fault::{
-        Hex,
-        Reason, //
+    digest::{
+        self,
+        Digest, //
     },
     image::{
         self,
-        Image,
-        Superblock, //
+        Image, //
     },
     inode,
     options::{
@@ -20,31 +45,13 @@ use crate::{
         Options,
         Verity, //
     },
-    vfs::{
-        context::FsContext,
-        cred,
-        efscorrupted,
-        inode::Inode,
-        log::Limit,
-        path::{
-            Identity,
-            Path,
-            PrivateMount,
-            PrivateMounts, //
-        },
-        private_file::{
-            Origin,
-            PrivateFile, //
-        },
-        shrink::Shrink,
-        statfs::StatFs,
-        super_block::{
-            self,
-            Attributes,
-            NewSuperBlock,
-            SuperBlock, //
-        },
-        verity, //
+    report::Reason,
+    sb,
+    sb::{
+        Key,
+        Mounter,
+        SbInfo,
+        SharedObjects, //
     },
     Composefs, //
 };
@@ -52,17 +59,10 @@ use kernel::{
     cred::Credential,
     prelude::*,
     seq_file::SeqFile,
-    str::CString,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
-    }, //
+    sync::aref::ARef, //
 };
 
-/// `s_magic` and what statfs(2) answers as the type: the number that begins a composefs image.
+/// `s_magic`, and the type that statfs(2) returns: the number that begins a composefs image.
 pub(crate) const MAGIC: c_ulong = 0xd078_629a;
 
 /// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
@@ -71,150 +71,82 @@ const OVERLAYFS_MAGIC: c_ulong = 0x794c_7630;
 /// Longest name in bytes, for statfs(2).
 const NAME_MAX: c_long = 255;
 
-/// What a super block has.
-pub(crate) struct Mounted {
-    image: Image<Cache>,
-    /// What tells the image from others; all zeros if nothing does.
-    uuid: [u8; 16],
-    /// Name of the image, for messages.
-    source: Name,
-    /// Mounts of our own, with the object directories at their roots.
-    basedirs: PrivateMounts,
-    verity: Verity,
+/// Data of a file system context: `fs_private`.
+#[derive(Default)]
+pub(crate) struct Context {
     options: Options,
-    credential: ARef<Credential>,
-    shared: Shared,
-    limit: Limit,
+    /// Set by `prepare`, used by `load` and `fill_super`.
+    prepared: Option<Prepared>,
 }
 
-impl Mounted {
-    /// The image.
-    #[inline]
-    pub(crate) fn image(&self) -> &Image<Cache> {
-        &self.image
-    }
-
-    /// Whether access control lists count. Version 2 does not say whether it has some, and is
-    /// mounted by its own tools with them.
-    pub(crate) fn has_acl(&self) -> bool {
-        has_acl(self.image.superblock())
-    }
-
-    /// Name of the image as the mounter gave it, for messages.
-    pub(crate) fn source(&self) -> &CStr {
-        &self.source
-    }
-
-    /// How often something may be said about it.
-    pub(crate) fn limit(&self) -> &Limit {
-        &self.limit
-    }
-
-    /// The object directories, in the order in which they are searched.
-    pub(crate) fn basedirs(&self) -> &[PrivateMount] {
-        self.basedirs.all()
-    }
-
-    /// The options as they were given.
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// When digests are checked.
-    pub(crate) fn verity(&self) -> Verity {
-        self.verity
-    }
-
-    /// How many objects are open for all who read them.
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    /// The mounter's credentials, with which objects are found and read.
-    pub(crate) fn credential(&self) -> &Credential {
-        &self.credential
-    }
-}
-
-/// How many objects of a mount are open for all who read them.
-pub(crate) struct Shared(Atomic<u64>);
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self(Atomic::new(0))
-    }
-}
-
-impl Shared {
-    /// Counts one more, unless there are as many as there may be.
-    pub(crate) fn take(&self) -> bool {
-        let max = u64::from(crate::module_parameters::shared_objects.value());
-        // Who reads what is not among them asks again and again, and is to write nothing then.
-        if self.0.load(Relaxed) >= max {
-            return false;
-        }
-        if self.0.fetch_add(1, Relaxed) >= max {
-            self.give_back();
-            return false;
-        }
-        true
-    }
-
-    /// Counts one less.
-    pub(crate) fn give_back(&self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// What makes a super block the one that a second mount asks for, too: the image by its own digest,
-/// for a path or an inode number would be no identity, and all that its files depend on. That is
-/// also the file system that the image is read from: a mount is not to fail with a disk that it did
-/// not name, where another one has the same image.
-///
-/// The addresses in it are those of things that the super block holds, so that nothing else has
-/// them as long as it can be mounted again.
-pub(crate) struct Key {
-    image: verity::Digest,
-    origin: Origin,
-    verity: Verity,
-    pinned: bool,
-    basedirs: KVec<Identity>,
-    credential: ARef<Credential>,
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.image == other.image
-            && self.origin == other.origin
-            && self.verity == other.verity
-            && self.pinned == other.pinned
-            && *self.basedirs == *other.basedirs
-            && cred::same_rights(&self.credential, &other.credential)
-    }
-}
-
-impl Eq for Key {}
-
-/// An image that has been opened and checked, with what belongs to it.
-pub(crate) struct Prepared {
-    file: Option<PrivateFile>,
-    image: Option<Image<Cache>>,
-    digest: Option<verity::Digest>,
+/// What the options refer to, opened and checked.
+struct Prepared {
+    image: PreparedImage,
+    digest: Option<Digest>,
     source: Name,
     basedirs: PrivateMounts,
     verity: Verity,
-    /// One more than the deepest file system below.
+    /// `s_stack_depth`: one more than the deepest file system below.
     stack_depth: c_int,
     credential: ARef<Credential>,
 }
 
-impl super_block::Operations for Composefs {
-    fn prepare(fc: &FsContext<'_>, options: &mut Options) -> Result<Option<Key>> {
-        if !fc.is_own_user_namespace() {
-            fc.error(fmt!("to be mounted by somebody in the same user namespace"));
+/// An image that is being mounted.
+enum PreparedImage {
+    /// Its file is open.
+    File(PrivateFile),
+    /// Its superblock was read.
+    Loaded(Image<Cache>),
+    /// Reading its superblock has failed.
+    Failed,
+}
+
+impl context::Operations for Composefs {
+    fn parse_param(
+        fc: &FsContext<'_>,
+        context: &mut Context,
+        param: &Parameter<'_>,
+    ) -> Result<Parsed> {
+        // The VFS refuses it later, without a message.
+        if !Self::allows_user_namespaces() && !cred::is_admin() {
+            fc.error(fmt!(
+                "only root may mount, unless the module is loaded with userns_mount=1"
+            ));
             return Err(EPERM);
         }
+        context.options.parse(fc, param)
+    }
+
+    /// Accepts the options that the mount has: mount(8) passes all of them to change a flag.
+    fn reconfigure(fc: &FsContext<'_>, context: &mut Context, sb: &SuperBlock<Self>) -> Result {
+        let SbInfo {
+            options, verity, ..
+        } = sb.data();
+        match context.options.changed_from(options, *verity) {
+            None => Ok(()),
+            Some(changed) => {
+                fc.error(fmt!("{changed}: cannot be changed while mounted"));
+                Err(EINVAL)
+            }
+        }
+    }
+}
+
+impl super_block::Operations for Composefs {
+    fn prepare(fc: &FsContext<'_>, context: &mut Context) -> Result<Option<Key>> {
+        if !fc.is_own_user_namespace() {
+            fc.error(fmt!("fs context was created in a different user namespace"));
+            return Err(EPERM);
+        }
+        let options = &context.options;
         let verity = options.effective_verity(fc)?;
+        // Every option must be part of the key.
+        let Options {
+            image,
+            basedirs: named_basedirs,
+            digest: expected,
+            verity: _,
+        } = options;
         let credential = cred::current()?;
         let Some(source) = fc.source().filter(|source| !source.is_empty()) else {
             fc.error(fmt!("no image was given"));
@@ -222,11 +154,11 @@ impl super_block::Operations for Composefs {
         };
         let source = Name::new(source)?;
 
-        let (file, mut depth) = open_image(fc, &source, options, &credential)?;
-        let digest = image_digest(fc, &source, &file, options)?;
+        let (file, mut depth) = open_image(fc, &source, image.as_ref(), &credential)?;
+        let digest = image_digest(fc, &source, &file, expected.as_ref())?;
         let mut basedirs = PrivateMounts::default();
-        let mut identities = KVec::with_capacity(options.basedirs.len(), GFP_KERNEL_ACCOUNT)?;
-        for basedir in &options.basedirs {
+        let mut identities = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
+        for basedir in named_basedirs {
             let root = open_basedir(fc, basedir, verity, &mut basedirs)?;
             depth = depth.max(root.stack_depth());
             identities.push(root.identity(), GFP_KERNEL_ACCOUNT)?;
@@ -236,40 +168,45 @@ impl super_block::Operations for Composefs {
             image,
             origin: file.origin(),
             verity,
-            pinned: options.digest.is_some(),
+            pinned: expected.is_some(),
             basedirs: identities,
-            credential: credential.clone(),
+            mounter: Mounter(credential.clone()),
         });
-        options.prepared = Some(Prepared {
-            file: Some(file),
-            image: None,
+        context.prepared = Some(Prepared {
+            image: PreparedImage::File(file),
             digest,
             source,
             basedirs,
             verity,
+            // OVERFLOW: Cannot happen: the depth is at most `FILESYSTEM_MAX_STACK_DEPTH`.
             stack_depth: depth.saturating_add(1),
             credential,
         });
         Ok(key)
     }
 
-    fn load(fc: &FsContext<'_>, options: &mut Options) -> Result {
-        let prepared = options.prepared.as_mut().ok_or(EINVAL)?;
-        let file = prepared.file.take().ok_or(EINVAL)?;
-        let cache = Cache::new(file)?;
-        let image = Image::open(cache).map_err(|e| bad_image(fc, &prepared.source, e))?;
-        prepared.image = Some(image);
+    fn load(fc: &FsContext<'_>, context: &mut Context) -> Result {
+        let prepared = context.prepared.as_mut().ok_or(EINVAL)?;
+        let image = core::mem::replace(&mut prepared.image, PreparedImage::Failed);
+        let PreparedImage::File(file) = image else {
+            return Err(EINVAL);
+        };
+        let image = Image::open(Cache::new(file)?);
+        let image = image.map_err(|e| image_error(fc, &prepared.source, e))?;
+        prepared.image = PreparedImage::Loaded(image);
         Ok(())
     }
 
     fn fill_super<'a>(
         fc: &FsContext<'a>,
-        options: &mut Options,
+        context: &mut Context,
         sb: NewSuperBlock<'a, Self>,
     ) -> Result<ARef<Inode<Self>>> {
-        let mut options = core::mem::take(options);
+        let Context {
+            mut options,
+            prepared,
+        } = core::mem::take(context);
         let Prepared {
-            file: _,
             image,
             digest,
             source,
@@ -277,27 +214,24 @@ impl super_block::Operations for Composefs {
             verity,
             stack_depth,
             credential,
-        } = options.prepared.take().ok_or(EINVAL)?;
+        } = prepared.ok_or(EINVAL)?;
+        let PreparedImage::Loaded(image) = image else {
+            return Err(EINVAL);
+        };
+        options.drop_paths();
 
-        // What they referred to has been opened or cloned: keeping it would keep its mount.
-        options.image = None;
-        for basedir in &mut options.basedirs {
-            basedir.path = None;
-        }
-
-        let image = image.ok_or(EINVAL)?;
         let superblock = *image.superblock();
-        // Image writers leave the UUID out, but the digest is one if ever there was.
+        // Writers of images leave the UUID out.
         let uuid = digest
-            .and_then(|digest| digest.bytes().first_chunk().copied())
+            .and_then(|digest| digest.as_bytes().first_chunk().copied())
             .unwrap_or(superblock.uuid);
         let attributes = Attributes {
             magic: MAGIC,
-            posix_acl: has_acl(&superblock),
+            posix_acl: sb::has_acl(&superblock),
             stack_depth,
             uuid,
         };
-        let mounted = Mounted {
+        let sbi = SbInfo {
             image,
             uuid,
             source,
@@ -305,85 +239,66 @@ impl super_block::Operations for Composefs {
             verity,
             options,
             credential,
-            shared: Shared::default(),
-            // Who has a user namespace can mount as many images as they like, each with some lines.
+            shared_objects: SharedObjects::default(),
+            // A user namespace can mount any number of images: all of them share one limit.
             limit: match cred::is_admin() {
                 true => Limit::new()?,
                 false => Limit::common(),
             },
         };
-        let sb = sb.init(&attributes, mounted).inspect_err(|_| {
+        let sb = sb.init(&attributes, sbi).inspect_err(|_| {
             fc.error(fmt!("too many file systems on top of each other"));
         })?;
-        match inode::get(sb, superblock.root_nid, inode::Place::default())? {
+        match inode::get(sb, superblock.root_nid, inode::Location::default())? {
             Some(root) if root.is_dir() => Ok(root),
             _ => Err(efscorrupted()),
         }
     }
 
     fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs> {
-        let mounted = sb.data();
-        let superblock = mounted.image.superblock();
-        let mut answer = match mounted.basedirs().first() {
+        let sbi = sb.data();
+        let mut statfs = match sbi.basedirs().first() {
             Some(basedir) => basedir.root().statfs()?,
-            None => StatFs::full(4096, superblock.blocks.into()),
+            None => {
+                // Cannot fail: it is 4096.
+                let block_size = c_long::try_from(image::BLOCK_SIZE).unwrap_or(c_long::MAX);
+                StatFs::full(block_size, sbi.image.superblock().blocks.into())
+            }
         };
-        let (low, high) = mounted.uuid.split_at(8);
+        let (low, high) = sbi.uuid.split_at(8);
         let half = |bytes: &[u8]| bytes.iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
         let fsid = match half(low) ^ half(high) {
             0 => sb.device(),
             fsid => fsid,
         };
-        answer.identify(fsid, MAGIC, NAME_MAX);
-        Ok(answer)
+        statfs.identify(fsid, MAGIC, NAME_MAX);
+        Ok(statfs)
     }
 
     fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        sb.data().image().source().mapping().pages_at_hand(shrink)
+        let cache = sb.data().image.source();
+        cache.mapping().pages_at_hand(shrink)
     }
 
     fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        sb.data()
-            .image()
-            .source()
-            .mapping()
-            .free_pages_at_hand(shrink)
+        let cache = sb.data().image.source();
+        cache.mapping().free_pages_at_hand(shrink)
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {
-        let mounted = sb.data();
-        for basedir in &mounted.options.basedirs {
-            let escaped = escape_basedir(&basedir.name)?;
-            super_block::show_option(seq, c"basedir", Some(&escaped));
-        }
-        if let Some(digest) = &mounted.options.digest {
-            let hex = Hex {
-                algorithm: digest.algorithm().as_raw(),
-                bytes: digest.as_bytes(),
-            };
-            let text = CString::try_from_fmt(fmt!("{hex}"))?;
-            super_block::show_option(seq, c"digest", Some(&text));
-        }
-        if let Some(option) = mounted.options.verity.and_then(Verity::option) {
-            super_block::show_option(seq, option, None);
-        }
-        Ok(())
+        sb.data().options.show(seq)
     }
 }
 
-/// See [`Mounted::has_acl`].
-fn has_acl(superblock: &Superblock) -> bool {
-    superblock.has_acl || superblock.composefs_version == 2
-}
-
-/// Opens the image. Returns it and the depth of its file system in a stack.
+/// Opens the image: what `source` names, unless the mounter passed a file descriptor. Returns also
+/// the `s_stack_depth` of its file system.
 fn open_image(
     fc: &FsContext<'_>,
     source: &CStr,
-    options: &Options,
+    path: Option<&Path>,
     credential: &Credential,
 ) -> Result<(PrivateFile, c_int)> {
-    let path = match &options.image {
+    let path = match path {
         Some(path) => path.clone(),
         None => Path::lookup(source).inspect_err(|e| {
             fc.error(fmt!("image {source}: cannot be found: {}", Reason(*e)));
@@ -408,25 +323,23 @@ fn open_image(
     Ok((file, path.stack_depth()))
 }
 
-/// Returns the image's own digest, if it has one, and checks it, if one was asked for.
+/// Measures the digest of the image, and compares it with the one of `digest=`. `None` if the image
+/// has no digest and none was expected.
 fn image_digest(
     fc: &FsContext<'_>,
     source: &CStr,
     file: &PrivateFile,
-    options: &Options,
-) -> Result<Option<verity::Digest>> {
-    let found = file.verity_digest().inspect_err(|e| {
+    expected: Option<&Digest>,
+) -> Result<Option<Digest>> {
+    let measured = file.verity_digest().inspect_err(|e| {
         fc.error(fmt!(
             "image {source}: its digest cannot be read: {}",
             Reason(*e)
         ));
     })?;
-    let Some(expected) = &options.digest else {
+    let found = measured.as_ref().and_then(digest::from_verity);
+    let Some(expected) = expected else {
         return Ok(found);
-    };
-    let expected = Hex {
-        algorithm: expected.algorithm().as_raw(),
-        bytes: expected.as_bytes(),
     };
     let Some(found) = found else {
         fc.error(fmt!(
@@ -434,11 +347,7 @@ fn image_digest(
         ));
         return Err(ENODATA);
     };
-    if found.algorithm != expected.algorithm || found.bytes() != expected.bytes {
-        let found = Hex {
-            algorithm: found.algorithm,
-            bytes: found.bytes(),
-        };
+    if found != *expected {
         fc.error(fmt!(
             "image {source}: wrong fs-verity digest: expected {expected}, found {found}"
         ));
@@ -447,12 +356,12 @@ fn image_digest(
     Ok(Some(found))
 }
 
-/// Makes an object directory one of ours, and returns it as our mount has it.
+/// Clones the mount of a basedir into `mounts`. Returns the basedir as the root of the clone.
 fn open_basedir(
     fc: &FsContext<'_>,
     basedir: &Basedir,
     verity: Verity,
-    ours: &mut PrivateMounts,
+    mounts: &mut PrivateMounts,
 ) -> Result<Path> {
     let name: &CStr = &basedir.name;
     let path = match &basedir.path {
@@ -471,7 +380,7 @@ fn open_basedir(
         ));
         return Err(EINVAL);
     }
-    let mount = ours.add(&path).inspect_err(|e| {
+    let mount = mounts.add(&path).inspect_err(|e| {
         if *e == EINVAL {
             fc.error(fmt!(
                 "basedir {name}: its mount cannot be cloned: it is unbindable, not of this mount \
@@ -487,8 +396,8 @@ fn open_basedir(
     Ok(mount.root())
 }
 
-/// The error for who mounts an image that cannot be read.
-fn bad_image(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> Error {
+/// Tells the mounter why the image cannot be mounted, and converts the error.
+fn image_error(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> Error {
     match error {
         image::Error::Source(e) => {
             fc.error(fmt!("image {source}: cannot be read: {}", Reason(e)));
@@ -503,19 +412,4 @@ fn bad_image(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> E
             efscorrupted()
         }
     }
-}
-
-/// The name of an object directory as it has to be written in an option: see
-/// [`crate::options`].
-fn escape_basedir(name: &CStr) -> Result<CString> {
-    let mut escaped = KVec::new();
-    for byte in name.to_bytes() {
-        if matches!(byte, b':' | b',' | b'\\') {
-            escaped.push(b'\\', GFP_KERNEL)?;
-        }
-        escaped.push(*byte, GFP_KERNEL)?;
-    }
-    escaped.push(0, GFP_KERNEL)?;
-    let escaped = CStr::from_bytes_with_nul(&escaped).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(escaped)?)
 }

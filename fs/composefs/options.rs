@@ -1,55 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options of a mount.
+//! Mount options: parsing, comparing and showing them.
 //!
-//! They come one by one, from anybody who may call fsopen(2): nothing is looked up here, nothing
-//! logged, and what is kept is bounded.
+//! Any task that may call fsopen(2) can pass options. Parsing them looks nothing up and writes
+//! nothing to the kernel log, and what is kept of them is bounded.
+//!
+//! To add an option, add a field to [`Options`]. The functions that must know every option
+//! ([`Options::changed_from`] for a reconfiguration, [`Options::show`] for `/proc/mounts`,
+//! [`Options::drop_paths`] for a mounted super block) and `mount::prepare`, which makes the key
+//! under which mounts share a super block, destructure it, and do not compile until they handle
+//! the new field.
 
-use crate::{
-    image::{
-        Algorithm,
-        Digest, //
+use crate::digest::{
+    self,
+    Digest, //
+};
+use crate::vfs::{
+    context::{
+        FsContext,
+        Parameter,
+        Parsed,
+        Value, //
     },
-    mount::Prepared,
-    vfs::{
-        context::{
-            self,
-            FsContext,
-            Parameter,
-            Parsed,
-            Value, //
-        },
-        cred,
-        path::Path,
-        super_block::SuperBlock,
-        FileSystem, //
-    },
-    Composefs, //
+    path::Path,
+    super_block, //
 };
 use core::ops::Deref;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    str::CString, //
+};
 
-/// Most object directories of a mount; overlayfs has the same limit for its layers.
+/// Largest number of basedirs of a mount. overlayfs has the same limit, `OVL_MAX_STACK`.
 const BASEDIRS_MAX: usize = 500;
 
-/// When the content of a file has to have the digest that the image names.
+/// Which objects must have the digest that the image names.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Verity {
-    /// Where the image names one.
+    /// Every object for which the image names a digest.
     #[default]
     Named,
-    /// Always: a file without one cannot be read, unless its content is in the image. Option
-    /// `verity`, also set by `digest=`.
+    /// Every object, and the image must name a digest for each. Option `verity`, which `digest=`
+    /// implies. Files whose content is in the image need no digest.
     Required,
-    /// Where the image names one, unless the object directory's file system has no fs-verity.
-    /// Option `tryverity`.
+    /// As [`Self::Named`], except for objects on a file system without fs-verity. Option
+    /// `tryverity`.
     Try,
-    /// Never. Option `noverity`.
+    /// None. Option `noverity`.
     Off,
 }
 
 impl Verity {
-    /// The option that asks for it.
+    /// Returns the name of the option.
     pub(crate) fn option(self) -> Option<&'static CStr> {
         match self {
             Self::Named => None,
@@ -60,12 +63,12 @@ impl Verity {
     }
 }
 
-/// A string that a mounter has given, and that is kept: charged to the mounter's memory cgroup,
-/// which a [`CString`](kernel::str::CString) is not.
+/// A string from the mounter, charged to the mounter's memory cgroup. A
+/// [`CString`](kernel::str::CString) is not charged.
 ///
 /// # Invariants
 ///
-/// The last byte is a NUL, and no other one is.
+/// The last byte is a NUL, and there is no other NUL.
 pub(crate) struct Name(KVec<u8>);
 
 impl Name {
@@ -78,7 +81,7 @@ impl Name {
         let bytes = name.to_bytes_with_nul();
         let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
         copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
-        // INVARIANT: As a `CStr` has it.
+        // INVARIANT: The bytes are those of a `CStr`.
         Ok(Self(copy))
     }
 }
@@ -87,78 +90,70 @@ impl Deref for Name {
     type Target = CStr;
 
     fn deref(&self) -> &CStr {
-        // By the type invariants it is one.
+        // Cannot fail, by the type invariants.
         CStr::from_bytes_with_nul(&self.0).unwrap_or_default()
     }
 }
 
-/// An object directory, as it was given.
+/// One `basedir=`: a directory below which objects are looked up.
 pub(crate) struct Basedir {
-    /// Its name, for messages and `/proc/mounts`.
+    /// The path as the mounter wrote it, for messages and `/proc/mounts`.
     pub(crate) name: Name,
-    /// What the file descriptor referred to that it was given as, if it was.
+    /// The directory itself, if the mounter passed a file descriptor.
     pub(crate) path: Option<Path>,
 }
 
-/// The options of a mount, as far as they have been given.
+/// The options of a mount that were given so far.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// What the file descriptor referred to that the image was given as, if it was.
+    /// The image, if the mounter passed a file descriptor as `source`.
     pub(crate) image: Option<Path>,
-    /// Object directories, in the order in which they are searched.
+    /// Basedirs in the order in which they are searched.
     pub(crate) basedirs: KVec<Basedir>,
-    /// The digest that the image itself must have.
+    /// `digest=`: the digest that the image must have.
     pub(crate) digest: Option<Digest>,
-    /// What was asked for by `verity`, `tryverity` or `noverity`; the last one counts.
+    /// The last one of `verity`, `tryverity` and `noverity`.
     pub(crate) verity: Option<Verity>,
-    /// What [`crate::mount`] has made of them.
-    pub(crate) prepared: Option<Prepared>,
 }
 
-impl context::Operations for Composefs {
-    fn parse_param(
-        fc: &FsContext<'_>,
-        options: &mut Options,
-        param: &Parameter<'_>,
-    ) -> Result<Parsed> {
-        // The VFS would refuse it as well, without a word.
-        if !Self::allows_user_namespaces() && !cred::is_admin() {
-            fc.error(fmt!(
-                "only root may mount, unless the module is loaded with userns_mount=1"
-            ));
-            return Err(EPERM);
-        }
+impl Options {
+    /// Parses one option.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a value that is wrong, `ENOMEM`. `fc` gets the message.
+    pub(crate) fn parse(&mut self, fc: &FsContext<'_>, param: &Parameter<'_>) -> Result<Parsed> {
         match (param.key.to_bytes(), &param.value) {
             (b"source", Value::Path(path)) => {
                 fc.set_source(path.name()?).inspect_err(|_| {
                     fc.error(fmt!("source: more than one image"));
                 })?;
-                options.image = Some(path.clone());
+                self.image = Some(path.clone());
             }
             (b"basedir", Value::String(value)) => {
-                let before = options.basedirs.len();
-                add_basedirs(fc, options, value).inspect_err(|_| {
+                let before = self.basedirs.len();
+                self.add_basedirs(fc, value).inspect_err(|_| {
                     // An option that is refused changes nothing.
-                    options.basedirs.truncate(before);
+                    self.basedirs.truncate(before);
                 })?;
             }
             (b"basedir", Value::Path(path)) => {
                 let name = Name::new(&path.name()?)?;
                 let path = Some(path.clone());
-                add_basedir(fc, options, Basedir { name, path })?;
+                self.add_basedir(fc, Basedir { name, path })?;
             }
             (b"digest", Value::String(value)) => {
-                let Some(digest) = parse_digest(value.to_bytes()) else {
+                let Some(digest) = digest::parse(value.to_bytes()) else {
                     fc.error(fmt!(
                         "digest: expected 64 or 128 hexadecimal digits, not '{value}'"
                     ));
                     return Err(EINVAL);
                 };
-                options.digest = Some(digest);
+                self.digest = Some(digest);
             }
-            (b"verity", Value::Flag) => options.verity = Some(Verity::Required),
-            (b"tryverity", Value::Flag) => options.verity = Some(Verity::Try),
-            (b"noverity", Value::Flag) => options.verity = Some(Verity::Off),
+            (b"verity", Value::Flag) => self.verity = Some(Verity::Required),
+            (b"tryverity", Value::Flag) => self.verity = Some(Verity::Try),
+            (b"noverity", Value::Flag) => self.verity = Some(Verity::Off),
             (b"basedir" | b"digest", _) => {
                 fc.error(fmt!("{}: needs a value", param.key));
                 return Err(EINVAL);
@@ -172,38 +167,50 @@ impl context::Operations for Composefs {
         Ok(Parsed::Taken)
     }
 
-    /// Accepts the options that the mount has: mount(8) gives them all when it changes a flag.
-    fn reconfigure(fc: &FsContext<'_>, options: &mut Options, sb: &SuperBlock<Self>) -> Result {
-        let has = sb.data().options();
-        let changed = if !options.basedirs.is_empty() && !options.same_basedirs(has) {
-            "basedir"
-        } else if options.digest.is_some() && options.digest != has.digest {
-            "digest"
-        } else if options
-            .verity
-            .is_some_and(|verity| verity != sb.data().verity())
-        {
-            "verity, tryverity or noverity"
-        } else {
-            return Ok(());
-        };
-        fc.error(fmt!("{changed}: cannot be changed while mounted"));
-        Err(EINVAL)
-    }
-}
-
-impl Options {
-    /// Whether the object directories have the same names in the same order.
-    fn same_basedirs(&self, other: &Self) -> bool {
-        self.basedirs.len() == other.basedirs.len()
-            && self
-                .basedirs
-                .iter()
-                .zip(&other.basedirs)
-                .all(|(a, b)| a.name.to_bytes() == b.name.to_bytes())
+    /// Adds one basedir.
+    fn add_basedir(&mut self, fc: &FsContext<'_>, basedir: Basedir) -> Result {
+        if self.basedirs.len() >= BASEDIRS_MAX {
+            fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
+            return Err(EINVAL);
+        }
+        Ok(self.basedirs.push(basedir, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// When digests are checked, all options considered.
+    /// Adds the basedirs of one option, which colons separate. A backslash makes the next byte
+    /// part of a name. [`escape`] is the inverse.
+    fn add_basedirs(&mut self, fc: &FsContext<'_>, value: &CStr) -> Result {
+        let mut rest = value.to_bytes().iter().copied();
+        loop {
+            let mut name = KVec::new();
+            let more = loop {
+                match rest.next() {
+                    None => break false,
+                    Some(b':') => break true,
+                    Some(b'\\') => match rest.next() {
+                        Some(byte) => name.push(byte, GFP_KERNEL)?,
+                        None => {
+                            fc.error(fmt!("basedir: '{value}' ends in a backslash"));
+                            return Err(EINVAL);
+                        }
+                    },
+                    Some(byte) => name.push(byte, GFP_KERNEL)?,
+                }
+            };
+            if name.is_empty() {
+                fc.error(fmt!("basedir: '{value}' has a directory without a name"));
+                return Err(EINVAL);
+            }
+            name.push(0, GFP_KERNEL)?;
+            let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
+            let name = Name::new(name)?;
+            self.add_basedir(fc, Basedir { name, path: None })?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the mode that all options together ask for.
     ///
     /// # Errors
     ///
@@ -220,77 +227,87 @@ impl Options {
             }
         }
     }
-}
 
-/// Adds an object directory.
-fn add_basedir(fc: &FsContext<'_>, options: &mut Options, basedir: Basedir) -> Result {
-    if options.basedirs.len() >= BASEDIRS_MAX {
-        fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
-        return Err(EINVAL);
-    }
-    Ok(options.basedirs.push(basedir, GFP_KERNEL_ACCOUNT)?)
-}
-
-/// Adds the directories of one `basedir=`: separated by colons, with `\` before a colon or
-/// backslash that is part of a name.
-fn add_basedirs(fc: &FsContext<'_>, options: &mut Options, value: &CStr) -> Result {
-    let mut rest = value.to_bytes().iter().copied();
-    loop {
-        let mut name = KVec::new();
-        let more = loop {
-            match rest.next() {
-                None => break false,
-                Some(b':') => break true,
-                Some(b'\\') => match rest.next() {
-                    Some(byte) => name.push(byte, GFP_KERNEL)?,
-                    None => {
-                        fc.error(fmt!("basedir: '{value}' ends in a backslash"));
-                        return Err(EINVAL);
-                    }
-                },
-                Some(byte) => name.push(byte, GFP_KERNEL)?,
-            }
-        };
-        if name.is_empty() {
-            fc.error(fmt!("basedir: '{value}' has a directory without a name"));
-            return Err(EINVAL);
-        }
-        name.push(0, GFP_KERNEL)?;
-        let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
-        let name = Name::new(name)?;
-        add_basedir(fc, options, Basedir { name, path: None })?;
-        if !more {
-            return Ok(());
+    /// Returns the first option that differs from those of a mounted super block, `mounted`, whose
+    /// effective mode is `verity`. Options that were not given do not differ.
+    pub(crate) fn changed_from(&self, mounted: &Self, verity: Verity) -> Option<&'static str> {
+        let Self {
+            // mount(8) passes the source again; the VFS ignores it.
+            image: _,
+            basedirs,
+            digest,
+            verity: wanted,
+        } = self;
+        if !basedirs.is_empty() && !same_names(basedirs, &mounted.basedirs) {
+            Some("basedir")
+        } else if digest.is_some() && *digest != mounted.digest {
+            Some("digest")
+        } else if wanted.is_some_and(|wanted| wanted != verity) {
+            Some("verity, tryverity or noverity")
+        } else {
+            None
         }
     }
+
+    /// Drops the paths, which would keep their mounts busy.
+    pub(crate) fn drop_paths(&mut self) {
+        let Self {
+            image,
+            basedirs,
+            digest: _,
+            verity: _,
+        } = self;
+        *image = None;
+        for basedir in basedirs {
+            basedir.path = None;
+        }
+    }
+
+    /// Shows the options in `/proc/mounts`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn show(&self, seq: &SeqFile) -> Result {
+        let Self {
+            // The VFS shows the source.
+            image: _,
+            basedirs,
+            digest,
+            verity,
+        } = self;
+        for basedir in basedirs {
+            super_block::show_option(seq, c"basedir", Some(&escape(&basedir.name)?));
+        }
+        if let Some(digest) = digest {
+            let text = CString::try_from_fmt(fmt!("{digest}"))?;
+            super_block::show_option(seq, c"digest", Some(&text));
+        }
+        if let Some(option) = verity.and_then(Verity::option) {
+            super_block::show_option(seq, option, None);
+        }
+        Ok(())
+    }
 }
 
-/// Reads a digest: hexadecimal digits, maybe with `sha256:` or `sha512:` before them.
-fn parse_digest(text: &[u8]) -> Option<Digest> {
-    let (wanted, digits) = if let Some(digits) = text.strip_prefix(b"sha256:") {
-        (Some(Algorithm::Sha256), digits)
-    } else if let Some(digits) = text.strip_prefix(b"sha512:") {
-        (Some(Algorithm::Sha512), digits)
-    } else {
-        (None, text)
-    };
-    let algorithm = [Algorithm::Sha256, Algorithm::Sha512]
-        .into_iter()
-        .find(|algorithm| algorithm.digest_len().checked_mul(2) == Some(digits.len()))?;
-    if wanted.is_some_and(|wanted| wanted != algorithm) {
-        return None;
-    }
-    let mut bytes = [0; Digest::MAX];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
-    }
-    Digest::new(algorithm, bytes.get(..algorithm.digest_len())?)
+/// Whether two lists have the same names in the same order.
+fn same_names(a: &[Basedir], b: &[Basedir]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a.name.to_bytes() == b.name.to_bytes())
 }
 
-/// The value of one hexadecimal digit.
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+/// Escapes the name of a basedir for an option. A comma separates options.
+fn escape(name: &CStr) -> Result<CString> {
+    let mut escaped = KVec::new();
+    for byte in name.to_bytes() {
+        if matches!(byte, b':' | b',' | b'\\') {
+            escaped.push(b'\\', GFP_KERNEL)?;
+        }
+        escaped.push(*byte, GFP_KERNEL)?;
+    }
+    escaped.push(0, GFP_KERNEL)?;
+    let escaped = CStr::from_bytes_with_nul(&escaped).map_err(|_| EINVAL)?;
+    Ok(CString::try_from(escaped)?)
 }

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes and access control lists, under the names that overlayfs would show.
+//! Extended attributes and access control lists, with the names that overlayfs shows.
 
+use crate::vfs::{
+    cred,
+    inode::Inode,
+    xattr::{
+        self,
+        AclKind,
+        ValueBuffer,
+        XattrList, //
+    }, //
+};
 use crate::{
     cache::Cache,
-    fault,
     image::{
         overlay,
         XattrValue,
         NAME_LEN, //
     },
     inode,
-    vfs::{
-        cred,
-        inode::Inode,
-        xattr::{
-            self,
-            AclKind,
-            ValueBuffer,
-            XattrList, //
-        }, //
-    },
+    report,
     Composefs, //
 };
 use core::ops::ControlFlow;
@@ -28,26 +28,26 @@ use kernel::prelude::*;
 
 /// Finds the xattr that is stored under `index` and `name`.
 fn find(inode: &Inode<Composefs>, index: u8, name: &[u8]) -> Result<Option<XattrValue>> {
-    let of_image = |e| fault::of_image(inode, e);
-    let filter = inode::xattr_filter(inode).map_err(of_image)?;
+    let damaged = |e| report::metadata_error(inode, e);
+    let filter = inode::xattr_filter(inode).map_err(damaged)?;
     if filter.lacks::<Cache>(index, name) {
         return Ok(None);
     }
-    let image = inode.super_block().data().image();
+    let image = &inode.super_block().data().image;
     image
-        .find_xattr(&inode::node(inode), index, name)
-        .map_err(of_image)
+        .find_xattr(&inode::layout(inode), index, name)
+        .map_err(damaged)
 }
 
-/// Fills `out` with a value.
+/// Copies a value to `out`.
 fn read(inode: &Inode<Composefs>, value: XattrValue, out: &mut [u8]) -> Result {
-    let image = inode.super_block().data().image();
+    let image = &inode.super_block().data().image;
     image
         .read_xattr(value, out)
-        .map_err(|e| fault::of_image(inode, e))
+        .map_err(|e| report::metadata_error(inode, e))
 }
 
-/// Finds the xattr `trusted.` followed by `name`.
+/// Finds the xattr whose name is `trusted.` and then `name`.
 fn find_trusted(inode: &Inode<Composefs>, name: &[u8]) -> Result<Option<XattrValue>> {
     let mut buffer = [0; NAME_LEN];
     match overlay::stored_trusted(name, &mut buffer) {
@@ -82,11 +82,11 @@ impl xattr::Operations for Composefs {
     }
 
     fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
-        let mounted = inode.super_block().data();
-        let acl = mounted.has_acl();
+        let sbi = inode.super_block().data();
+        let acl = sbi.has_acl();
         let trusted = cred::is_admin();
         let mut result = Ok(());
-        let walk = mounted.image().xattrs(&inode::node(inode), |xattr| {
+        let walk = sbi.image.xattrs(&inode::layout(inode), |xattr| {
             let shown = match xattr.index {
                 overlay::INDEX_POSIX_ACL_ACCESS | overlay::INDEX_POSIX_ACL_DEFAULT => acl,
                 overlay::INDEX_TRUSTED => trusted,
@@ -100,7 +100,7 @@ impl xattr::Operations for Composefs {
                 Err(_) => ControlFlow::Break(()),
             }
         });
-        walk.map_err(|e| fault::of_image(inode, e))?;
+        walk.map_err(|e| report::metadata_error(inode, e))?;
         result
     }
 

@@ -8,14 +8,14 @@
 use super::{
     block_offset,
     block_start,
-    inode::Layout,
+    inode::DataLayout,
+    reader::BlockReader,
     to_u64,
     to_usize,
-    window::Window,
     Corrupt,
     Error,
     Image,
-    Node,
+    InodeLayout,
     Source,
     BLOCK_SIZE, //
 };
@@ -28,7 +28,7 @@ pub(super) struct Extent {
     pub(super) len: u64,
 }
 
-impl Node {
+impl InodeLayout {
     /// Returns where the data is from `offset` on, as far as it is in one piece. A node's data is
     /// in one or two. Whether they are within the image is not checked.
     ///
@@ -46,9 +46,9 @@ impl Node {
             pos: self.start().saturating_add(offset),
             len,
         };
-        match self.layout()? {
-            Layout::Plain => Ok(in_blocks(len)),
-            Layout::Inline => {
+        match self.data_layout()? {
+            DataLayout::Plain => Ok(in_blocks(len)),
+            DataLayout::Inline => {
                 // The last block is inline, also when it is a whole one.
                 let tail = block_start(self.size().saturating_sub(1));
                 if let Some(len @ 1..) = tail.checked_sub(offset) {
@@ -62,25 +62,25 @@ impl Node {
                 let pos = pos.saturating_add(offset.saturating_sub(tail));
                 Ok(Extent { pos, len })
             }
-            Layout::Chunk => Err(Corrupt::new("data is not in the image", self.pos()?)),
+            DataLayout::Chunk => Err(Corrupt::new("data is not in the image", self.pos()?)),
         }
     }
 }
 
 impl<S: Source> Image<S> {
-    /// Checks that all data of `node` is in the image, by its place alone.
+    /// Checks that all data of `layout` is in the image, by its place alone.
     ///
     /// # Errors
     ///
     /// [`Corrupt`] where it is not, or is not stored flat.
-    pub(super) fn check_data(&self, node: &Node) -> Result<(), Corrupt> {
-        if node.layout()? == Layout::Chunk {
-            return Err(Corrupt::new("data is not in the image", node.pos()?));
+    pub(super) fn check_data(&self, layout: &InodeLayout) -> Result<(), Corrupt> {
+        if layout.data_layout()? == DataLayout::Chunk {
+            return Err(Corrupt::new("data is not in the image", layout.pos()?));
         }
         let mut offset = 0;
         // Twice at most, and each time less is left.
-        while offset < node.size() {
-            let Extent { pos, len } = node.extent(offset)?;
+        while offset < layout.size() {
+            let Extent { pos, len } = layout.extent(offset)?;
             self.within(pos, len, "data crosses the end of the image")?;
             offset = offset.saturating_add(len);
         }
@@ -93,22 +93,27 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where the data is not in the image.
-    pub fn read(&self, node: &Node, pos: u64, out: &mut [u8]) -> Result<usize, Error<S::Error>> {
-        let left = to_usize(node.size().saturating_sub(pos));
+    pub fn read(
+        &self,
+        layout: &InodeLayout,
+        pos: u64,
+        out: &mut [u8],
+    ) -> Result<usize, Error<S::Error>> {
+        let left = to_usize(layout.size().saturating_sub(pos));
         let mut rest = match out.get_mut(..left) {
             Some(out) => out,
             None => out,
         };
         let total = rest.len();
         let mut pos = pos;
-        let mut window = Window::new(self);
+        let mut reader = BlockReader::new(self);
         while !rest.is_empty() {
-            let extent = node.extent(pos)?;
+            let extent = layout.extent(pos)?;
             let len = rest.len().min(to_usize(extent.len));
             let Some((piece, next)) = rest.split_at_mut_checked(len) else {
                 break;
             };
-            window.copy(extent.pos, piece)?;
+            reader.copy(extent.pos, piece)?;
             rest = next;
             pos = pos.saturating_add(to_u64(len));
         }

@@ -28,14 +28,14 @@ use super::{
     block_offset,
     block_start,
     name,
+    reader::BlockReader,
     to_u64,
     to_usize,
-    window::Window,
     Corrupt,
     Error,
     FileType,
     Image,
-    Node,
+    InodeLayout,
     Source,
     BLOCK_SIZE,
     NAME_LEN, //
@@ -71,7 +71,7 @@ impl RawDirent {
 pub struct Dirent<'a> {
     /// The name: 1 to 255 bytes, none of them NUL or a slash. `.` and `..` are entries too.
     pub name: &'a [u8],
-    /// Inode number, as stored.
+    /// DiskInode number, as stored.
     pub nid: u64,
     /// Type of the file, as the entry says; the inode may differ.
     pub file_type: FileType,
@@ -82,7 +82,7 @@ pub struct Dirent<'a> {
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Inode number, as stored.
+    /// DiskInode number, as stored.
     pub nid: u64,
     /// Type of the file, as the entry says; the inode may differ.
     pub file_type: FileType,
@@ -90,9 +90,9 @@ pub struct Found {
     pub block: u64,
 }
 
-/// What lookups in a directory have learned for those that follow: see [`Image::lookup_near`].
+/// What lookups in a directory have learned for those that follow: see [`Image::lookup_with_hint`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Near {
+pub struct LookupHint {
     /// Cookie of the entry behind the one that was found last, or of where one would be. 0 if none
     /// was. May be any number.
     pub next: u64,
@@ -102,7 +102,7 @@ pub struct Near {
     pub ordered: u32,
 }
 
-impl Near {
+impl LookupHint {
     /// What [`Self::ordered`] is of a directory that is not in order.
     pub const UNORDERED: u32 = u32::MAX;
 
@@ -318,7 +318,7 @@ impl<S: Source> Image<S> {
     /// as many as the length.
     fn dir_block(
         &self,
-        dir: &Node,
+        dir: &InodeLayout,
         number: u64,
     ) -> Result<(u64, S::Run<'_>, usize), Error<S::Error>> {
         let offset = number.saturating_mul(BLOCK_SIZE);
@@ -329,7 +329,7 @@ impl<S: Source> Image<S> {
     }
 
     /// Searches the directory `dir` for `name`. One whose inode is a whiteout is found: see
-    /// [`super::Inode::is_whiteout`].
+    /// [`super::DiskInode::is_whiteout`].
     ///
     /// # Errors
     ///
@@ -338,8 +338,8 @@ impl<S: Source> Image<S> {
     /// as the search goes. It always goes the same way.
     ///
     /// C header: `fs/erofs/namei.c`: `erofs_namei()`
-    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
-        self.lookup_near(dir, name, &mut Near::default())
+    pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
+        self.lookup_with_hint(dir, name, &mut LookupHint::default())
     }
 
     /// As [`Self::lookup`], and with the same result, but learns from one lookup for the next. Who
@@ -354,17 +354,17 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// As [`Self::lookup`].
-    pub fn lookup_near(
+    pub fn lookup_with_hint(
         &self,
-        dir: &Node,
+        dir: &InodeLayout,
         name: &[u8],
-        near: &mut Near,
+        hint: &mut LookupHint,
     ) -> Result<Option<Found>, Error<S::Error>> {
         let blocks = dir.size().div_ceil(BLOCK_SIZE);
-        let known = near.known();
+        let known = hint.known();
         let next = (
-            near.next / BLOCK_SIZE,
-            to_usize(block_offset(near.next) / DIRENT_SIZE),
+            hint.next / BLOCK_SIZE,
+            to_usize(block_offset(hint.next) / DIRENT_SIZE),
         );
         let mut range = 0..blocks;
         let mut first = (known >= blocks && next.0 < blocks).then_some(next.0);
@@ -406,10 +406,10 @@ impl<S: Source> Image<S> {
                 file_type: FileType::of_raw(dirent.file_type),
                 block: middle,
             };
-            let is_next = near.next != 0 && (middle, index) == next;
-            near.next = block.next(middle, index);
+            let is_next = hint.next != 0 && (middle, index) == next;
+            hint.next = block.next(middle, index);
             if is_next && known < blocks {
-                self.learn(dir, near);
+                self.learn(dir, hint);
             }
             return Ok(Some(found));
         }
@@ -418,13 +418,13 @@ impl<S: Source> Image<S> {
 
     /// Finds out whether one block more is in order.
     #[cold]
-    fn learn(&self, dir: &Node, near: &mut Near) {
-        if near.ordered == Near::UNORDERED {
+    fn learn(&self, dir: &InodeLayout, hint: &mut LookupHint) {
+        if hint.ordered == LookupHint::UNORDERED {
             return;
         }
-        match self.is_ordered(dir, near.known()) {
-            Ok(true) => near.ordered = near.ordered.saturating_add(1),
-            Ok(false) | Err(Error::Corrupt(_)) => near.ordered = Near::UNORDERED,
+        match self.is_ordered(dir, hint.known()) {
+            Ok(true) => hint.ordered = hint.ordered.saturating_add(1),
+            Ok(false) | Err(Error::Corrupt(_)) => hint.ordered = LookupHint::UNORDERED,
             // The lookup itself went well.
             Err(Error::Source(_)) => (),
         }
@@ -432,7 +432,7 @@ impl<S: Source> Image<S> {
 
     /// Says whether the entries of block `number` are in order, and behind those of the block
     /// before it.
-    fn is_ordered(&self, dir: &Node, number: u64) -> Result<bool, Error<S::Error>> {
+    fn is_ordered(&self, dir: &InodeLayout, number: u64) -> Result<bool, Error<S::Error>> {
         let (pos, run, len) = self.dir_block(dir, number)?;
         let block = Block::new(slice(&run, len, pos)?, pos)?;
         let Some(number) = number.checked_sub(1) else {
@@ -451,7 +451,7 @@ impl<S: Source> Image<S> {
     /// [`Error::Corrupt`] where there is no such block, or it is not as it must be.
     pub fn block_leads_to(
         &self,
-        dir: &Node,
+        dir: &InodeLayout,
         number: u64,
         nid: u64,
     ) -> Result<bool, Error<S::Error>> {
@@ -484,11 +484,11 @@ impl<S: Source> Image<S> {
     /// C header: `fs/erofs/dir.c`: `erofs_readdir()`
     pub fn read_dir(
         &self,
-        dir: &Node,
+        dir: &InodeLayout,
         pos: &mut u64,
         mut emit: impl FnMut(Dirent<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error<S::Error>> {
-        let mut inodes = Window::new(self);
+        let mut inodes = BlockReader::new(self);
         while *pos < dir.size() {
             let start = block_start(*pos);
             let (at, run, len) = self.dir_block(dir, start / BLOCK_SIZE)?;
@@ -536,7 +536,7 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where the directory does not say.
-    pub fn parent(&self, dir: &Node) -> Result<u64, Error<S::Error>> {
+    pub fn parent(&self, dir: &InodeLayout) -> Result<u64, Error<S::Error>> {
         match self.lookup(dir, b"..")? {
             Some(found) => Ok(found.nid),
             None => Err(Corrupt::new("directory has no entry '..'", dir.pos()?).into()),

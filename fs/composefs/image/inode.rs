@@ -20,26 +20,24 @@ use zerocopy_derive::{
 
 use super::{
     block_pos,
-    superblock::FIRST_INODE,
-    to_u64,
-    window::{
+    reader::{
         copy_front,
-        Window, //
+        BlockReader, //
     },
+    superblock::{
+        FIRST_INODE,
+        NSEC_PER_SEC, //
+    },
+    to_u64,
     Corrupt,
     Error,
     Image,
-    Source, //
+    Source,
+    NID_SIZE, //
 };
 
-/// Nanoseconds in a second: what no nanosecond field may reach.
-pub(super) const NSEC_PER_SEC: u32 = 1_000_000_000;
-
 /// Longest target of a symlink in bytes: `PATH_MAX` less the NUL that the kernel appends.
-const SYMLINK_MAX: u64 = 4095;
-
-/// Bytes from one inode number to the next.
-const SLOT_SIZE: u64 = 32;
+pub const SYMLINK_MAX: u64 = 4095;
 
 const COMPACT_SIZE: u64 = 32;
 const EXTENDED_SIZE: u64 = 64;
@@ -178,7 +176,7 @@ impl FileType {
 ///
 /// C header: `fs/erofs/erofs_fs.h`: `EROFS_INODE_FLAT_PLAIN` and others
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum DataLayout {
     /// In consecutive blocks.
     Plain,
     /// In consecutive blocks, but the last one right behind the inode and its xattrs.
@@ -192,32 +190,32 @@ pub(super) enum Layout {
 /// Opaque, and small enough to be kept with each inode in memory. The default one is that of a
 /// compact inode without xattrs and with its data at block 0.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Form {
+pub struct PackedLayout {
     /// First block of the data. C name: `i_u`
     start: u32,
-    /// Size of the xattr area, in units of 4 bytes; see [`Node::xattr_area`].
+    /// Size of the xattr area, in units of 4 bytes; see [`InodeLayout::xattr_area`].
     /// C name: `i_xattr_icount`
     icount: u16,
     /// The low byte of `i_format`.
     format: u8,
 }
 
-const _: () = assert!(size_of::<Form>() <= 8);
+const _: () = assert!(size_of::<PackedLayout>() <= 8);
 
 /// An inode's number, size and form: what reads of its data and xattrs start from.
 ///
-/// Made from an [`Inode`], or from parts that were kept; nothing about it is taken for granted.
+/// Made from an [`DiskInode`], or from parts that were kept; nothing about it is taken for granted.
 #[derive(Clone, Copy, Debug)]
-pub struct Node {
+pub struct InodeLayout {
     nid: u64,
     size: u64,
-    form: Form,
+    packed: PackedLayout,
 }
 
-impl Node {
+impl InodeLayout {
     /// Puts a node together again from its parts.
-    pub fn new(nid: u64, size: u64, form: Form) -> Self {
-        Self { nid, size, form }
+    pub fn new(nid: u64, size: u64, packed: PackedLayout) -> Self {
+        Self { nid, size, packed }
     }
 
     /// Returns the inode number: the inode is at byte `32 * nid`.
@@ -231,13 +229,13 @@ impl Node {
     }
 
     /// Returns what else must be kept to put the node together again.
-    pub fn form(&self) -> Form {
-        self.form
+    pub fn packed(&self) -> PackedLayout {
+        self.packed
     }
 
     /// Says whether the inode has an xattr area at all.
     pub fn has_xattrs(&self) -> bool {
-        self.form.icount != 0
+        self.packed.icount != 0
     }
 
     /// Returns the position of the inode, in bytes.
@@ -246,11 +244,11 @@ impl Node {
     }
 
     /// Returns how the data is stored.
-    pub(super) fn layout(&self) -> Result<Layout, Corrupt> {
-        match self.form.format >> 1 {
-            0 => Ok(Layout::Plain),
-            2 => Ok(Layout::Inline),
-            4 => Ok(Layout::Chunk),
+    pub(super) fn data_layout(&self) -> Result<DataLayout, Corrupt> {
+        match self.packed.format >> 1 {
+            0 => Ok(DataLayout::Plain),
+            2 => Ok(DataLayout::Inline),
+            4 => Ok(DataLayout::Chunk),
             _ => Err(Corrupt::new(
                 "inode: data layout is not supported",
                 self.pos()?,
@@ -260,7 +258,7 @@ impl Node {
 
     /// Returns the position of the data's first block, in bytes.
     pub(super) fn start(&self) -> u64 {
-        block_pos(self.form.start)
+        block_pos(self.packed.start)
     }
 
     /// Returns position and length of the xattr area, in bytes. The length is 0, or at least that
@@ -269,12 +267,12 @@ impl Node {
     /// C header: `fs/erofs/erofs_fs.h`: `erofs_xattr_ibody_size()`
     pub(super) fn xattr_area(&self) -> Result<(u64, u64), Corrupt> {
         let pos = self.pos()?;
-        let size = if u16::from(self.form.format) & FORMAT_EXTENDED != 0 {
+        let size = if u16::from(self.packed.format) & FORMAT_EXTENDED != 0 {
             EXTENDED_SIZE
         } else {
             COMPACT_SIZE
         };
-        let len = match u64::from(self.form.icount) {
+        let len = match u64::from(self.packed.icount) {
             0 => 0,
             // A header of 12 bytes counts as one unit of 4.
             units => units.saturating_mul(4).saturating_add(8),
@@ -293,7 +291,7 @@ impl Node {
 ///
 /// C header: `fs/erofs/erofs_fs.h`: `struct erofs_inode_compact`, `struct erofs_inode_extended`
 #[derive(Clone, Copy, Debug)]
-pub struct Inode {
+pub struct DiskInode {
     /// Type and permissions; the type is always a known one. C name: `i_mode`
     pub mode: u16,
     /// Number of links; never 0. C name: `i_nlink`
@@ -312,10 +310,10 @@ pub struct Inode {
     /// C name: `i_u`
     pub rdev: u32,
     /// What leads to its data and xattrs.
-    pub node: Node,
+    pub layout: InodeLayout,
 }
 
-impl Inode {
+impl DiskInode {
     /// Returns the type of the file; never [`FileType::Unknown`].
     pub fn file_type(&self) -> FileType {
         FileType::of_mode(self.mode)
@@ -332,7 +330,7 @@ impl Inode {
 
 /// Returns the position of an inode, in bytes.
 fn inode_pos(nid: u64) -> Result<u64, Corrupt> {
-    match nid.checked_mul(SLOT_SIZE) {
+    match nid.checked_mul(NID_SIZE) {
         Some(pos) if pos >= FIRST_INODE => Ok(pos),
         Some(pos) => Err(Corrupt::new("inode number lies in the superblock", pos)),
         None => Err(Corrupt::new("inode number is out of range", u64::MAX)),
@@ -350,7 +348,7 @@ impl<S: Source> Image<S> {
     /// [`Error::Corrupt`] where there can be no inode, or a field of it is invalid.
     // As a part of its caller, which needs each field once, it is a quarter cheaper.
     #[inline(always)]
-    pub fn inode(&self, nid: u64) -> Result<Inode, Error<S::Error>> {
+    pub fn inode(&self, nid: u64) -> Result<DiskInode, Error<S::Error>> {
         let pos = inode_pos(nid)?;
         let run = self.run(pos)?;
         // A slot divides the block: 32 bytes are in one run.
@@ -366,7 +364,7 @@ impl<S: Source> Image<S> {
             let mut bytes = [0; size_of::<RawExtended>()];
             let len = copy_front(&mut bytes, &run);
             let rest = bytes.get_mut(len..).unwrap_or_default();
-            Window::new(self).copy(pos.saturating_add(to_u64(len)), rest)?;
+            BlockReader::new(self).copy(pos.saturating_add(to_u64(len)), rest)?;
             of_extended(nid, format, &zerocopy::transmute!(bytes))?
         };
         self.check(&inode)?;
@@ -374,13 +372,13 @@ impl<S: Source> Image<S> {
     }
 
     #[inline(always)]
-    fn of_compact(&self, nid: u64, raw: &RawCompact) -> Result<Inode, Corrupt> {
+    fn of_compact(&self, nid: u64, raw: &RawCompact) -> Result<DiskInode, Corrupt> {
         let sb = self.superblock();
         let Some(mtime) = sb.epoch.checked_add(i64::from(raw.i_mtime.get())) else {
             return Err(Corrupt::new("inode: i_mtime overflows", inode_pos(nid)?));
         };
         let size = u64::from(raw.i_size.get());
-        Ok(Inode {
+        Ok(DiskInode {
             mode: raw.i_mode.get(),
             nlink: u32::from(raw.i_nlink.get()),
             uid: u32::from(raw.i_uid.get()),
@@ -389,14 +387,14 @@ impl<S: Source> Image<S> {
             mtime,
             mtime_nsec: sb.fixed_nsec,
             rdev: rdev(raw.i_mode, raw.i_u),
-            node: node(nid, size, raw.i_format.get(), raw.i_xattr_icount, raw.i_u)?,
+            layout: layout(nid, size, raw.i_format.get(), raw.i_xattr_icount, raw.i_u)?,
         })
     }
 
     /// Checks what holds for both forms.
     #[inline(always)]
-    fn check(&self, inode: &Inode) -> Result<(), Corrupt> {
-        let pos = inode.node.pos()?;
+    fn check(&self, inode: &DiskInode) -> Result<(), Corrupt> {
+        let pos = inode.layout.pos()?;
         let fail = |what| Err(Corrupt::new(what, pos));
         if inode.nlink == 0 {
             return fail("inode: i_nlink is 0");
@@ -407,15 +405,15 @@ impl<S: Source> Image<S> {
         if i64::try_from(inode.size).is_err() {
             return fail("inode: i_size is negative");
         }
-        let (area, len) = inode.node.xattr_area()?;
+        let (area, len) = inode.layout.xattr_area()?;
         self.within(area, len, "xattr area crosses the end of the image")?;
         match inode.file_type() {
             FileType::Unknown => fail("inode: i_mode has no known type"),
             FileType::Symlink if inode.size == 0 => fail("symlink is empty"),
             FileType::Symlink if inode.size > SYMLINK_MAX => fail("symlink is too long"),
-            FileType::Directory | FileType::Symlink => self.check_data(&inode.node),
+            FileType::Directory | FileType::Symlink => self.check_data(&inode.layout),
             // Devices and the like have no data. Whether a regular file has depends on its xattrs.
-            _ => inode.node.layout().map(drop),
+            _ => inode.layout.data_layout().map(drop),
         }
     }
 
@@ -425,11 +423,11 @@ impl<S: Source> Image<S> {
     ///
     /// [`Error::Corrupt`] where there can be no inode.
     pub(super) fn is_whiteout(
-        window: &mut Window<'_, S>,
+        reader: &mut BlockReader<'_, S>,
         nid: u64,
     ) -> Result<bool, Error<S::Error>> {
         let pos = inode_pos(nid)?;
-        let Ok((raw, _)) = RawCompact::ref_from_prefix(window.at(pos)?) else {
+        let Ok((raw, _)) = RawCompact::ref_from_prefix(reader.at(pos)?) else {
             return Err(Corrupt::new("inode crosses the end of the image", pos).into());
         };
         Ok(raw.i_mode.get() & S_IFMT == S_IFCHR && raw.i_u.get() == 0)
@@ -437,9 +435,9 @@ impl<S: Source> Image<S> {
 }
 
 /// `format` is `i_format` as first read: what told that the inode is extended.
-fn of_extended(nid: u64, format: u16, raw: &RawExtended) -> Result<Inode, Corrupt> {
+fn of_extended(nid: u64, format: u16, raw: &RawExtended) -> Result<DiskInode, Corrupt> {
     let size = raw.i_size.get();
-    Ok(Inode {
+    Ok(DiskInode {
         mode: raw.i_mode.get(),
         nlink: raw.i_nlink.get(),
         uid: raw.i_uid.get(),
@@ -448,16 +446,22 @@ fn of_extended(nid: u64, format: u16, raw: &RawExtended) -> Result<Inode, Corrup
         mtime: raw.i_mtime.get(),
         mtime_nsec: raw.i_mtime_nsec.get(),
         rdev: rdev(raw.i_mode, raw.i_u),
-        node: node(nid, size, format, raw.i_xattr_icount, raw.i_u)?,
+        layout: layout(nid, size, format, raw.i_xattr_icount, raw.i_u)?,
     })
 }
 
-fn node(nid: u64, size: u64, format: u16, icount: U16, start: U32) -> Result<Node, Corrupt> {
+fn layout(
+    nid: u64,
+    size: u64,
+    format: u16,
+    icount: U16,
+    start: U32,
+) -> Result<InodeLayout, Corrupt> {
     match u8::try_from(format) {
-        Ok(low) if format & !FORMAT_KNOWN == 0 => Ok(Node {
+        Ok(low) if format & !FORMAT_KNOWN == 0 => Ok(InodeLayout {
             nid,
             size,
-            form: Form {
+            packed: PackedLayout {
                 start: start.get(),
                 icount: icount.get(),
                 format: low,

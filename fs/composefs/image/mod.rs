@@ -17,14 +17,14 @@
 //! | file            | what                                                              |
 //! |-----------------|-------------------------------------------------------------------|
 //! | `superblock.rs` | the composefs header and the EROFS superblock; what is accepted   |
-//! | `inode.rs`      | [`Inode`], and [`Node`], what the kernel keeps of it              |
+//! | `inode.rs`      | [`DiskInode`], and [`InodeLayout`], what the kernel keeps of it              |
 //! | `data.rs`       | where the bytes of directories, symlinks and small files are      |
 //! | `dir.rs`        | lookup and iteration of directories                               |
 //! | `name.rs`       | names of directory entries: what they may hold, their order        |
 //! | `xattr.rs`      | extended attributes as stored                                     |
 //! | `content.rs`    | which object a regular file's content is in                       |
 //! | `overlay.rs`    | what overlayfs attributes mean; pure functions                    |
-//! | `window.rs`     | reads of single bytes through [`Source::run`]                     |
+//! | `reader.rs`     | reads of single bytes through [`Source::run`]                     |
 //!
 //! `zerocopy`'s traits are imported without a name: where its feature `derive` is on, they bring
 //! macros that clash with those of `zerocopy_derive`.
@@ -50,31 +50,36 @@
 )]
 mod content;
 mod data;
+mod digest;
 mod dir;
 mod inode;
 mod name;
 pub mod overlay;
+mod reader;
 mod superblock;
-mod window;
 mod xattr;
 
 use core::ops::Deref;
 
 pub use self::content::{
-    Algorithm,
     Content,
+    INLINE_MAX, //
+};
+pub use self::digest::{
+    Algorithm,
     Digest, //
 };
 pub use self::dir::{
     Dirent,
     Found,
-    Near, //
+    LookupHint, //
 };
 pub use self::inode::{
+    DiskInode,
     FileType,
-    Form,
-    Inode,
-    Node, //
+    InodeLayout,
+    PackedLayout,
+    SYMLINK_MAX, //
 };
 pub use self::superblock::Superblock;
 pub use self::xattr::{
@@ -85,6 +90,11 @@ pub use self::xattr::{
 
 /// Size of a block in bytes; the only one composefs images have (`blkszbits` 12).
 pub const BLOCK_SIZE: u64 = 4096;
+
+/// Bytes from one inode number to the next.
+///
+/// C: `fs/erofs/internal.h`: `erofs_iloc()`
+const NID_SIZE: u64 = 32;
 
 /// Longest name of a directory entry or of an xattr, in bytes.
 ///
@@ -132,6 +142,12 @@ impl Corrupt {
     const fn new(what: &'static str, at: u64) -> Self {
         Self { what, at }
     }
+
+    /// Says that `what` is wrong with the inode `nid`.
+    pub const fn in_inode(what: &'static str, nid: u64) -> Self {
+        // OVERFLOW: A nid beyond 2^59 gives `u64::MAX`, which stands for no position.
+        Self::new(what, nid.saturating_mul(NID_SIZE))
+    }
 }
 
 /// Why something could not be had from the image.
@@ -167,7 +183,7 @@ impl<S: Source> Image<S> {
         let image = Self { source, superblock };
         let root = image.inode(superblock.root_nid)?;
         if root.file_type() != FileType::Directory {
-            let at = root.node.pos()?;
+            let at = root.layout.pos()?;
             return Err(Corrupt::new("root inode is not a directory", at).into());
         }
         Ok(image)

@@ -9,7 +9,7 @@
 //! Nothing here reads the image.
 
 use super::{
-    window::copy_front,
+    reader::copy_front,
     Algorithm,
     Digest,
     NAME_LEN, //

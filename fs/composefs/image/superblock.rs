@@ -23,7 +23,6 @@ use zerocopy_derive::{
 
 use super::{
     block_pos,
-    inode::NSEC_PER_SEC,
     Corrupt,
     Error,
     Source, //
@@ -33,6 +32,9 @@ use super::{
 ///
 /// C header: `fs/erofs/erofs_fs.h`: `EROFS_SUPER_OFFSET`
 const SUPER_OFFSET: usize = 1024;
+
+/// Nanoseconds in a second. Every nanosecond field must be below.
+pub(super) const NSEC_PER_SEC: u32 = 1_000_000_000;
 
 /// Position of the first byte that an inode may be at: the end of the superblock.
 pub(super) const FIRST_INODE: u64 = 1024 + 128;
@@ -50,7 +52,7 @@ const EROFS_FEATURE_INCOMPAT_CHUNKED_FILE: u32 = 0x4;
 
 /// The composefs header, at the start of the image.
 ///
-/// `FORMAT.md`, "Shape"
+/// Written by `mkcomposefs` as `struct lcfs_erofs_header_s`.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RawHeader {
@@ -101,7 +103,7 @@ const _: () = assert!(size_of::<RawSuperblock>() == 128);
 /// C header: `fs/erofs/erofs_fs.h`: `struct erofs_super_block`
 #[derive(Clone, Copy, Debug)]
 pub struct Superblock {
-    /// Inode number of the root directory. C name: `rootnid_2b`
+    /// DiskInode number of the root directory. C name: `rootnid_2b`
     pub root_nid: u64,
     /// Number of inodes, as the image claims it: for statistics only. C name: `inos`
     pub inos: u64,
@@ -109,7 +111,7 @@ pub struct Superblock {
     pub blocks: u32,
     /// Volume UUID; all zero where the writer gave none. C name: `uuid`
     pub uuid: [u8; 16],
-    /// Layout of the image: 0, 1 or 2.
+    /// DataLayout of the image: 0, 1 or 2.
     pub composefs_version: u32,
     /// The image's writer found POSIX ACLs in it. Only versions 0 and 1 say so.
     pub has_acl: bool,

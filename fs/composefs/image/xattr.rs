@@ -23,13 +23,13 @@ use zerocopy_derive::{
 };
 
 use super::{
+    reader::BlockReader,
     to_u64,
     to_usize,
-    window::Window,
     Corrupt,
     Error,
     Image,
-    Node,
+    InodeLayout,
     Source,
     NAME_LEN, //
 };
@@ -120,25 +120,25 @@ impl XattrFilter {
 struct Entries<'i, S: Source> {
     image: &'i Image<S>,
     /// The inode's area.
-    area: Window<'i, S>,
+    area: BlockReader<'i, S>,
     /// What is left of the inode's own entries: position and end, in bytes.
     own: (u64, u64),
     /// What is left of the numbers of shared entries: position and end, in bytes.
     ids: (u64, u64),
     /// The shared area.
-    shared: Window<'i, S>,
+    shared: BlockReader<'i, S>,
     filter: XattrFilter,
 }
 
 impl<'i, S: Source> Entries<'i, S> {
-    /// Returns `None` where `node` has no xattrs.
-    fn new(image: &'i Image<S>, node: &Node) -> Result<Option<Self>, Error<S::Error>> {
-        let (pos, len) = node.xattr_area()?;
+    /// Returns `None` where `layout` has no xattrs.
+    fn new(image: &'i Image<S>, layout: &InodeLayout) -> Result<Option<Self>, Error<S::Error>> {
+        let (pos, len) = layout.xattr_area()?;
         if len == 0 {
             return Ok(None);
         }
         image.within(pos, len, "xattr area crosses the end of the image")?;
-        let mut area = Window::new(image);
+        let mut area = BlockReader::new(image);
         let Ok((header, _)) = RawHeader::ref_from_prefix(area.at(pos)?) else {
             return Err(Corrupt::new("xattr header crosses the end of the image", pos).into());
         };
@@ -158,7 +158,7 @@ impl<'i, S: Source> Entries<'i, S> {
             area,
             own: (own, end),
             ids: (ids, own),
-            shared: Window::new(image),
+            shared: BlockReader::new(image),
             filter,
         }))
     }
@@ -193,8 +193,8 @@ impl<'i, S: Source> Entries<'i, S> {
         Ok(None)
     }
 
-    /// Returns the window to read the name of `entry` through.
-    fn window(&mut self, entry: &Entry) -> &mut Window<'i, S> {
+    /// Returns the reader to read the name of `entry` through.
+    fn reader(&mut self, entry: &Entry) -> &mut BlockReader<'i, S> {
         if entry.shared {
             &mut self.shared
         } else {
@@ -206,12 +206,12 @@ impl<'i, S: Source> Entries<'i, S> {
 /// Reads the entry at `pos`, which must end at or before `end`. Also returns where the one behind
 /// it starts; only that may be beyond `end`, by padding.
 fn entry<S: Source>(
-    window: &mut Window<'_, S>,
+    reader: &mut BlockReader<'_, S>,
     pos: u64,
     end: u64,
     what: &'static str,
 ) -> Result<(Entry, u64), Error<S::Error>> {
-    let Ok((raw, _)) = RawEntry::ref_from_prefix(window.at(pos)?) else {
+    let Ok((raw, _)) = RawEntry::ref_from_prefix(reader.at(pos)?) else {
         return Err(Corrupt::new(what, pos).into());
     };
     let name_len = u64::from(raw.e_name_len);
@@ -244,12 +244,12 @@ impl<S: Source> Image<S> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where the header of the inode's xattr area is not as it must be.
-    pub fn xattr_filter(&self, node: &Node) -> Result<XattrFilter, Error<S::Error>> {
+    pub fn xattr_filter(&self, layout: &InodeLayout) -> Result<XattrFilter, Error<S::Error>> {
         // Without one there is no need to read the header.
-        if node.has_xattrs() && !self.superblock().xattr_filter {
+        if layout.has_xattrs() && !self.superblock().xattr_filter {
             return Ok(XattrFilter::default());
         }
-        let entries = Entries::new(self, node)?;
+        let entries = Entries::new(self, layout)?;
         Ok(entries.map_or(XattrFilter::ALL, |entries| entries.filter))
     }
 
@@ -262,11 +262,11 @@ impl<S: Source> Image<S> {
     /// C header: `fs/erofs/xattr.c`: `erofs_getxattr()`
     pub fn find_xattr(
         &self,
-        node: &Node,
+        layout: &InodeLayout,
         index: u8,
         name: &[u8],
     ) -> Result<Option<XattrValue>, Error<S::Error>> {
-        let Some(mut entries) = Entries::new(self, node)? else {
+        let Some(mut entries) = Entries::new(self, layout)? else {
             return Ok(None);
         };
         if entries.filter.lacks::<S>(index, name) {
@@ -275,7 +275,7 @@ impl<S: Source> Image<S> {
         while let Some(entry) = entries.next()? {
             if entry.index == index
                 && entry.name_len == name.len()
-                && entries.window(&entry).holds(entry.name_pos, name)?
+                && entries.reader(&entry).holds(entry.name_pos, name)?
             {
                 return Ok(Some(entry.value));
             }
@@ -291,7 +291,7 @@ impl<S: Source> Image<S> {
     pub fn read_xattr(&self, value: XattrValue, out: &mut [u8]) -> Result<(), Error<S::Error>> {
         let len = out.len().min(value.len);
         let out = out.get_mut(..len).unwrap_or_default();
-        Window::new(self).copy(value.pos, out)
+        BlockReader::new(self).copy(value.pos, out)
     }
 
     /// Calls `each` for each xattr of an inode, until it returns `Break`: first the inode's own
@@ -304,15 +304,15 @@ impl<S: Source> Image<S> {
     /// C header: `fs/erofs/xattr.c`: `erofs_listxattr()`
     pub fn xattrs(
         &self,
-        node: &Node,
+        layout: &InodeLayout,
         mut each: impl FnMut(XattrName<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error<S::Error>> {
-        let Some(mut entries) = Entries::new(self, node)? else {
+        let Some(mut entries) = Entries::new(self, layout)? else {
             return Ok(());
         };
         let mut buffer = [0; NAME_LEN];
         while let Some(entry) = entries.next()? {
-            let name = entries.window(&entry).name(&entry, &mut buffer)?;
+            let name = entries.reader(&entry).name(&entry, &mut buffer)?;
             if name.contains(&0) {
                 return Err(Corrupt::new("xattr name has a NUL", entry.name_pos).into());
             }
@@ -325,7 +325,7 @@ impl<S: Source> Image<S> {
     }
 }
 
-impl<S: Source> Window<'_, S> {
+impl<S: Source> BlockReader<'_, S> {
     /// Returns the name of `entry`, in place if it does not cross a block.
     fn name<'a>(
         &'a mut self,

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use composefs_image::{
-    overlay, Algorithm, Content, Corrupt, Digest, Error, FileType, Form, Image, Inode, Node,
-    BLOCK_SIZE,
+    overlay, Algorithm, Content, Corrupt, Digest, DiskInode, Error, FileType, Image, InodeLayout,
+    PackedLayout, BLOCK_SIZE,
 };
 
 use support::memory::{Fault, Memory};
@@ -163,7 +163,7 @@ fn superblock() {
 }
 
 /// The inode of the only file, with `patch` at `at` of it.
-fn inode_patched(kind: Kind, at: usize, patch: &[u8]) -> Result<Inode, Error<Fault>> {
+fn inode_patched(kind: Kind, at: usize, patch: &[u8]) -> Result<DiskInode, Error<Fault>> {
     let mut written = one(kind);
     let at = written.nids[1] as usize * 32 + at;
     written.bytes[at..at + patch.len()].copy_from_slice(patch);
@@ -221,7 +221,7 @@ fn inode() {
     assert_eq!((inode.uid, inode.gid, inode.nlink), (1000, 70000, 1));
     assert_eq!((inode.rdev, inode.mode), (0x1234_5678, 0o060644));
     assert_eq!((inode.mtime, inode.mtime_nsec), (EPOCH + 5, EPOCH_NSEC));
-    assert!(!inode.is_whiteout() && !inode.node.has_xattrs());
+    assert!(!inode.is_whiteout() && !inode.layout.has_xattrs());
     assert!(inode_patched(Kind::Char(0), 0, &[]).unwrap().is_whiteout());
     assert!(!inode_patched(Kind::Block(0), 0, &[]).unwrap().is_whiteout());
     assert_eq!(inode_patched(Kind::Fifo, 16, &[1]).unwrap().rdev, 0);
@@ -281,7 +281,7 @@ fn inode_at_the_end() {
 }
 
 /// The root directory, its data in the only other block, made of raw entries and names.
-fn directory(entries: &[(u16, u8)], names: &[u8], size: usize) -> (Image<Memory>, Node) {
+fn directory(entries: &[(u16, u8)], names: &[u8], size: usize) -> (Image<Memory>, InodeLayout) {
     let mut options = options();
     options.inline_max = 0;
     let written = write(&tree(vec![]), &options);
@@ -299,15 +299,15 @@ fn directory(entries: &[(u16, u8)], names: &[u8], size: usize) -> (Image<Memory>
     let at = written.nids[0] as usize * 32 + 8;
     bytes[at..at + 8].copy_from_slice(&(size as u64).to_le_bytes());
     let image = open(&bytes).unwrap();
-    let node = image.inode(written.nids[0]).unwrap().node;
-    (image, node)
+    let layout = image.inode(written.nids[0]).unwrap().layout;
+    (image, layout)
 }
 
 /// Names as read, or words, and the cookie.
-fn names(image: &Image<Memory>, node: &Node) -> (Vec<Vec<u8>>, &'static str, u64) {
+fn names(image: &Image<Memory>, layout: &InodeLayout) -> (Vec<Vec<u8>>, &'static str, u64) {
     let mut pos = 0;
     let mut names = vec![];
-    let result = image.read_dir(node, &mut pos, |dirent| {
+    let result = image.read_dir(layout, &mut pos, |dirent| {
         names.push(dirent.name.to_vec());
         ControlFlow::Continue(())
     });
@@ -357,59 +357,59 @@ fn dirents() {
             (1, byte, 12),
         ),
     ] {
-        let (image, node) = directory(entries, data, size);
-        let seen = names(&image, &node);
+        let (image, layout) = directory(entries, data, size);
+        let seen = names(&image, &layout);
         let seen = (seen.0.len(), seen.1, seen.2);
         assert_eq!(seen, want, "{entries:?} {data:?} {size}");
         // A lookup sees less, but never reports what is not there.
         if want.1 == first {
-            assert_eq!(what(image.lookup(&node, b"a")), first);
+            assert_eq!(what(image.lookup(&layout, b"a")), first);
         }
-        assert!(!matches!(image.lookup(&node, b"x"), Ok(Some(_))));
+        assert!(!matches!(image.lookup(&layout, b"x"), Ok(Some(_))));
     }
     // The last one ends at a NUL, whatever is behind that.
     for data in [&b"abc\0d"[..], b"abc\0/", b"abc\0\0", b"abc"] {
-        let (image, node) = directory(&[(36, 1), (37, 1), (38, 1)], data, 36 + data.len());
-        let (seen, words, _) = names(&image, &node);
+        let (image, layout) = directory(&[(36, 1), (37, 1), (38, 1)], data, 36 + data.len());
+        let (seen, words, _) = names(&image, &layout);
         assert_eq!(words, "accepted", "{data:?}");
         assert_eq!(seen, [b"a", b"b", b"c"], "{data:?}");
-        assert!(matches!(image.lookup(&node, b"c"), Ok(Some(_))));
+        assert!(matches!(image.lookup(&layout, b"c"), Ok(Some(_))));
     }
     // A name that starts among the entries is seen by who starts there.
-    let (image, node) = directory(&[(36, 1), (12, 1), (38, 1)], b"abc", 39);
+    let (image, layout) = directory(&[(36, 1), (12, 1), (38, 1)], b"abc", 39);
     let mut pos = 12;
-    let result = image.read_dir(&node, &mut pos, |_| ControlFlow::Continue(()));
+    let result = image.read_dir(&layout, &mut pos, |_| ControlFlow::Continue(()));
     assert_eq!((what(result), pos), (bad, 12));
-    assert_eq!(what(image.lookup(&node, b"a")), bad);
+    assert_eq!(what(image.lookup(&layout, b"a")), bad);
     // Lengths: 255 and 256.
     for (len, want) in [(255, "accepted"), (256, bad)] {
-        let (image, node) = directory(&[(24, 1), (24 + len, 1)], &[b'n'; 512], 24 + 257);
-        assert_eq!(names(&image, &node).1, want);
+        let (image, layout) = directory(&[(24, 1), (24 + len, 1)], &[b'n'; 512], 24 + 257);
+        assert_eq!(names(&image, &layout).1, want);
         // The last one, with and without a NUL behind it.
         let mut data = vec![b'n'; usize::from(len)];
         for size in [12 + data.len(), 4096] {
-            let (image, node) = directory(&[(12, 1)], &data, size);
-            assert_eq!(names(&image, &node).1, want);
+            let (image, layout) = directory(&[(12, 1)], &data, size);
+            assert_eq!(names(&image, &layout).1, want);
         }
         data.push(0);
-        let (image, node) = directory(&[(12, 1)], &data, 4096);
-        assert_eq!(names(&image, &node).1, want);
+        let (image, layout) = directory(&[(12, 1)], &data, 4096);
+        assert_eq!(names(&image, &layout).1, want);
     }
     // Only a character device's inode is looked at, and it has to be there.
-    let (image, node) = directory(&[(24, 2), (25, 3)], b"ab", 26);
-    assert_eq!(names(&image, &node).1, "accepted");
+    let (image, layout) = directory(&[(24, 2), (25, 3)], b"ab", 26);
+    assert_eq!(names(&image, &layout).1, "accepted");
     let mut bytes = image.source().bytes.clone();
     bytes[4096 + 12 + 2] = 1;
     let image = open(&bytes).unwrap();
     let words = "reference beyond the end of the image";
-    assert_eq!(names(&image, &node), (vec![b"a".to_vec()], words, 12));
-    assert_eq!(what(image.parent(&node)), "directory has no entry '..'");
-    let (image, node) = directory(&[], b"", 0);
-    assert_eq!(names(&image, &node), (vec![], "accepted", 0));
-    assert_eq!(image.lookup(&node, b"a"), Ok(None));
+    assert_eq!(names(&image, &layout), (vec![b"a".to_vec()], words, 12));
+    assert_eq!(what(image.parent(&layout)), "directory has no entry '..'");
+    let (image, layout) = directory(&[], b"", 0);
+    assert_eq!(names(&image, &layout), (vec![], "accepted", 0));
+    assert_eq!(image.lookup(&layout, b"a"), Ok(None));
     // Types that are not defined.
-    let (image, node) = directory(&[(12, 8)], b"a", 13);
-    let found = image.lookup(&node, b"a").unwrap().unwrap();
+    let (image, layout) = directory(&[(12, 8)], b"a", 13);
+    let found = image.lookup(&layout, b"a").unwrap().unwrap();
     assert_eq!((found.nid, found.file_type), (100, FileType::Unknown));
 }
 
@@ -421,30 +421,33 @@ fn inline_data() {
     options.inline_max = 4096;
     let written = write(&tree(vec![Kind::Inline(data.clone())]), &options);
     let image = open(&written.bytes).unwrap();
-    let node = image.inode(written.nids[1]).unwrap().node;
+    let layout = image.inode(written.nids[1]).unwrap().layout;
     let mut out = vec![0; 5000];
-    assert_eq!(image.content(&node), Ok(Content::Inline));
-    assert_eq!(image.read(&node, 0, &mut out), Ok(4096));
+    assert_eq!(image.content(&layout), Ok(Content::Inline));
+    assert_eq!(image.read(&layout, 0, &mut out), Ok(4096));
     assert_eq!(out[..4096], data);
     // Elsewhere it crosses.
-    let other = Node::new(written.nids[0], 4096, node.form());
+    let other = InodeLayout::new(written.nids[0], 4096, layout.packed());
     let words = "inline data crosses a block";
     assert_eq!(what(image.content(&other)), words);
     assert_eq!(what(image.read(&other, 0, &mut out)), words);
     // Too large, and beyond the end.
-    let node = |size| Node::new(written.nids[1], size, node.form());
-    assert_eq!(what(image.content(&node(8193))), "inline file is too large");
+    let layout = |size| InodeLayout::new(written.nids[1], size, layout.packed());
     assert_eq!(
-        what(image.content(&node(8192))),
+        what(image.content(&layout(8193))),
+        "inline file is too large"
+    );
+    assert_eq!(
+        what(image.content(&layout(8192))),
         "data crosses the end of the image"
     );
     assert_eq!(
-        what(image.content(&node(u64::MAX))),
+        what(image.content(&layout(u64::MAX))),
         "inline file is too large"
     );
-    assert!(image.read(&node(u64::MAX), 1 << 40, &mut out).is_err());
+    assert!(image.read(&layout(u64::MAX), 1 << 40, &mut out).is_err());
     // Parts that never were an inode.
-    let empty = Node::new(u64::MAX, 0, Form::default());
+    let empty = InodeLayout::new(u64::MAX, 0, PackedLayout::default());
     assert_eq!(image.read(&empty, 0, &mut out), Ok(0));
     assert_eq!(image.lookup(&empty, b"a"), Ok(None));
     assert_eq!(what(image.content(&empty)), "inode number is out of range");
@@ -469,9 +472,9 @@ fn xattr_areas() {
     let area = written.nids[1] as usize * 32 + 64;
     let list = |bytes: &[u8]| {
         let image = open(bytes).unwrap();
-        let node = image.inode(written.nids[1]).unwrap().node;
+        let layout = image.inode(written.nids[1]).unwrap().layout;
         let mut count = 0;
-        let result = image.xattrs(&node, |_| {
+        let result = image.xattrs(&layout, |_| {
             count += 1;
             ControlFlow::Continue(())
         });
@@ -515,10 +518,10 @@ fn xattr_areas() {
     bytes[area..area + 4].fill(0xff);
     let get = |bytes: &[u8]| {
         let image = open(bytes).unwrap();
-        let node = image.inode(written.nids[1]).unwrap().node;
-        assert!(node.has_xattrs());
-        let filter = image.xattr_filter(&node).unwrap();
-        (xattr(&image, &node, 1, b"a", &mut []).unwrap(), filter.0)
+        let layout = image.inode(written.nids[1]).unwrap().layout;
+        assert!(layout.has_xattrs());
+        let filter = image.xattr_filter(&layout).unwrap();
+        (xattr(&image, &layout, 1, b"a", &mut []).unwrap(), filter.0)
     };
     assert_eq!(get(&bytes), (None, u32::MAX));
     bytes[1024 + 104] = 1;
@@ -550,8 +553,8 @@ fn metacopy() {
         // Metacopy alone makes it external, whatever its layout.
         let written = with_xattrs(&xattrs, Kind::Inline(b"data".to_vec()));
         let image = open(&written.bytes).unwrap();
-        let node = image.inode(written.nids[1]).unwrap().node;
-        image.content(&node)
+        let layout = image.inode(written.nids[1]).unwrap().layout;
+        image.content(&layout)
     };
     assert_eq!(content(b""), Ok(Content::External(None)));
     assert_eq!(content(&digest(36, 1)), Ok(Content::External(Some(sha256))));
@@ -607,22 +610,22 @@ fn metacopy() {
         let xattrs = [((4, &b"overlay.metacopy"[..]), &value[..])];
         let written = with_xattrs(&xattrs, Kind::Fifo);
         let image = open(&written.bytes).unwrap();
-        let node = image.inode(written.nids[1]).unwrap().node;
-        assert_eq!(what(image.content(&node)), want);
+        let layout = image.inode(written.nids[1]).unwrap().layout;
+        assert_eq!(what(image.content(&layout)), want);
     }
     // A redirect alone says nothing; chunks without metacopy are wrong.
     let xattrs = [((4, &b"overlay.redirect"[..]), &b"/x"[..])];
     let written = with_xattrs(&xattrs, Kind::Inline(b"data".to_vec()));
     let image = open(&written.bytes).unwrap();
-    let node = image.inode(written.nids[1]).unwrap().node;
-    assert_eq!(image.content(&node), Ok(Content::Inline));
+    let layout = image.inode(written.nids[1]).unwrap().layout;
+    assert_eq!(image.content(&layout), Ok(Content::Inline));
     let at = written.nids[1] as usize * 32;
     let mut bytes = written.bytes;
     bytes[at] = 9;
     let image = open(&bytes).unwrap();
-    let node = image.inode(written.nids[1]).unwrap().node;
+    let layout = image.inode(written.nids[1]).unwrap().layout;
     assert_eq!(
-        what(image.content(&node)),
+        what(image.content(&layout)),
         "regular file in chunks has no metacopy xattr"
     );
 }
@@ -632,9 +635,9 @@ fn redirect() {
     let redirect = |value: &[u8]| {
         let written = with_xattrs(&[((4, b"overlay.redirect"), value)], Kind::Fifo);
         let image = open(&written.bytes).unwrap();
-        let node = image.inode(written.nids[1]).unwrap().node;
+        let layout = image.inode(written.nids[1]).unwrap().layout;
         let mut out = [0; 4096];
-        let len = image.redirect(&node, &mut out)?;
+        let len = image.redirect(&layout, &mut out)?;
         Ok(len.map(|len| out[..len].to_vec()))
     };
     for path in [
@@ -764,7 +767,7 @@ fn runs() {
     image.source().runs.set(0);
     let root = image.inode(written.nids[0]).unwrap();
     assert_eq!(image.source().runs.replace(0), 1);
-    image.lookup(&root.node, b"0").unwrap().unwrap();
+    image.lookup(&root.layout, b"0").unwrap().unwrap();
     assert_eq!(image.source().runs.replace(0), 1);
 
     // What a version 0 or 1 image has in its root: stubs whose inodes follow each other.
@@ -778,7 +781,7 @@ fn runs() {
     let image = open(&written.bytes).unwrap();
     let root = image.inode(written.nids[0]).unwrap();
     image.source().runs.set(0);
-    let seen = names(&image, &root.node).0;
+    let seen = names(&image, &root.layout).0;
     assert_eq!(seen, [b".".to_vec(), b"..".to_vec()]);
     // Each block of the image once.
     let blocks = written.bytes.len() as u64 / BLOCK_SIZE;

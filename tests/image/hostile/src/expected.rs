@@ -11,8 +11,8 @@ use composefs_image::Corrupt;
 use composefs_image::FileType;
 use composefs_image::Image;
 use composefs_image::Inode;
+use composefs_image::InodeLayout;
 use composefs_image::NAME_LEN;
-use composefs_image::Node;
 use composefs_image::overlay;
 use composefs_image_mutate::Touched;
 use rustix::fs::Statx;
@@ -47,7 +47,7 @@ impl Expected<'_> {
     }
 
     /// What a name leads to. None if there is nothing, or a whiteout.
-    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Inode>, Corrupt> {
+    pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<Inode>, Corrupt> {
         let Some(found) = sure(self.image.lookup(dir, name))? else {
             return Ok(None);
         };
@@ -69,7 +69,7 @@ impl Expected<'_> {
 
     /// The entries of a directory, at most `most`, and whether there is damage
     /// behind them.
-    pub fn entries(&self, dir: &Node, most: usize) -> (Vec<Entry>, Result<(), Corrupt>) {
+    pub fn entries(&self, dir: &InodeLayout, most: usize) -> (Vec<Entry>, Result<(), Corrupt>) {
         let mut entries = Vec::new();
         let mut pos = 0;
         let end = self.image.read_dir(dir, &mut pos, |dirent| {
@@ -83,14 +83,14 @@ impl Expected<'_> {
     }
 
     /// Where a regular file's content is.
-    pub fn content(&self, node: &Node) -> Result<Content, Corrupt> {
-        sure(self.image.content(node))
+    pub fn content(&self, layout: &InodeLayout) -> Result<Content, Corrupt> {
+        sure(self.image.content(layout))
     }
 
     /// All data of an inode that has them in the image.
     pub fn data(&self, inode: &Inode) -> Result<Vec<u8>, Corrupt> {
         let mut data = vec![0; inode.size as usize];
-        let len = sure(self.image.read(&inode.node, 0, &mut data))?;
+        let len = sure(self.image.read(&inode.layout, 0, &mut data))?;
         data.truncate(len);
         Ok(data)
     }
@@ -103,7 +103,7 @@ impl Expected<'_> {
             return false;
         }
         let index = overlay::INDEX_POSIX_ACL_ACCESS;
-        let list = sure(self.image.find_xattr(&inode.node, index, b""));
+        let list = sure(self.image.find_xattr(&inode.layout, index, b""));
         let list = list.and_then(|found| {
             let Some(found) = found else {
                 return Ok(None);
@@ -126,10 +126,10 @@ impl Expected<'_> {
     }
 
     /// The list of xattrs as listxattr(2) has it, or its error.
-    pub fn xattr_list(&self, node: &Node) -> Result<Vec<u8>, Errno> {
+    pub fn xattr_list(&self, layout: &InodeLayout) -> Result<Vec<u8>, Errno> {
         let acl = self.has_acl();
         let mut list = Vec::new();
-        let result = self.image.xattrs(node, |xattr| {
+        let result = self.image.xattrs(layout, |xattr| {
             let hidden = !acl
                 && matches!(
                     xattr.index,
@@ -181,7 +181,7 @@ impl Expected<'_> {
                 Some(name) => (overlay::INDEX_SECURITY, name),
             }
         };
-        let found = sure(self.image.find_xattr(&inode.node, index, stored));
+        let found = sure(self.image.find_xattr(&inode.layout, index, stored));
         let value = found.and_then(|found| {
             let Some(found) = found else {
                 return Ok(None);
@@ -213,7 +213,7 @@ pub fn compare(inode: &Inode, stat: &Statx) -> Result<()> {
     let major = device >> 8 & 0xfff;
     let minor = device & 0xff | device >> 12 & 0xfff00;
     let expected = (
-        inode.node.nid(),
+        inode.layout.nid(),
         u32::from(inode.mode),
         inode.nlink,
         (shown(inode.uid), shown(inode.gid)),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use composefs_image::{Content, Digest, Dirent, Image, Inode, Near, Node};
+use composefs_image::{Content, Digest, Dirent, DiskInode, Image, InodeLayout, LookupHint};
 
 use super::model::{Kind, Model};
 use super::writer::{file_type, mode, stored_xattrs};
@@ -15,7 +15,12 @@ use super::{xattr, Memory};
 pub type Entry = (Vec<u8>, u64, u8, u64);
 
 /// Reads a directory from `pos` on, at most `limit` entries; returns them and the cookie.
-pub fn list(image: &Image<Memory>, dir: &Node, mut pos: u64, limit: usize) -> (Vec<Entry>, u64) {
+pub fn list(
+    image: &Image<Memory>,
+    dir: &InodeLayout,
+    mut pos: u64,
+    limit: usize,
+) -> (Vec<Entry>, u64) {
     let mut entries = vec![];
     image
         .read_dir(dir, &mut pos, |dirent: Dirent<'_>| {
@@ -52,21 +57,21 @@ pub fn compare(image: &Image<Memory>, model: &Model, nids: &[u64]) {
         assert_eq!(inode.rdev, rdev);
         assert_eq!(inode.is_whiteout(), matches!(file.kind, Kind::Char(0)));
         assert_eq!(inode.file_type().as_raw(), file_type(&file.kind));
-        assert_eq!(inode.node.nid(), nids[number]);
-        assert_eq!(inode.node.size(), inode.size);
+        assert_eq!(inode.layout.nid(), nids[number]);
+        assert_eq!(inode.layout.size(), inode.size);
         // What the kernel keeps is enough.
-        let node = Node::new(inode.node.nid(), inode.size, inode.node.form());
-        xattrs(image, &node, &stored_xattrs(file));
+        let layout = InodeLayout::new(inode.layout.nid(), inode.size, inode.layout.packed());
+        xattrs(image, &layout, &stored_xattrs(file));
         match &file.kind {
-            Kind::Directory(entries) => directory(image, model, nids, number, &node, entries),
+            Kind::Directory(entries) => directory(image, model, nids, number, &layout, entries),
             Kind::Inline(content) => {
-                assert_eq!(image.content(&node), Ok(Content::Inline));
+                assert_eq!(image.content(&layout), Ok(Content::Inline));
                 data(image, &inode, content);
             }
             Kind::Symlink(target) => data(image, &inode, target),
             Kind::External { size, path, digest } => {
                 assert_eq!(inode.size, *size);
-                let Ok(Content::External(found)) = image.content(&node) else {
+                let Ok(Content::External(found)) = image.content(&layout) else {
                     panic!("not external");
                 };
                 assert_eq!(found.as_ref().map(Digest::as_bytes), digest.as_deref());
@@ -74,41 +79,44 @@ pub fn compare(image: &Image<Memory>, model: &Model, nids: &[u64]) {
                     assert_eq!(found.algorithm().digest_len(), found.as_bytes().len());
                 }
                 let mut out = [0; 4096];
-                assert_eq!(image.redirect(&node, &mut out), Ok(Some(path.len())));
+                assert_eq!(image.redirect(&layout, &mut out), Ok(Some(path.len())));
                 assert_eq!(&out[..path.len()], path);
-                assert!(image.redirect(&node, &mut out[..path.len() - 1]).is_err());
+                assert!(image.redirect(&layout, &mut out[..path.len() - 1]).is_err());
             }
             Kind::Sparse(size) => {
                 assert_eq!(inode.size, *size);
-                assert_eq!(image.content(&node), Ok(Content::Sparse));
-                assert_eq!(image.redirect(&node, &mut [0; 4096]), Ok(None));
+                assert_eq!(image.content(&layout), Ok(Content::Sparse));
+                assert_eq!(image.redirect(&layout, &mut [0; 4096]), Ok(None));
             }
             _ => (),
         }
     }
 }
 
-fn data(image: &Image<Memory>, inode: &Inode, want: &[u8]) {
+fn data(image: &Image<Memory>, inode: &DiskInode, want: &[u8]) {
     assert_eq!(inode.size, want.len() as u64);
     let mut out = vec![0; want.len() + 20];
-    assert_eq!(image.read(&inode.node, 0, &mut out), Ok(want.len()));
+    assert_eq!(image.read(&inode.layout, 0, &mut out), Ok(want.len()));
     assert_eq!(&out[..want.len()], want);
-    assert_eq!(image.read(&inode.node, inode.size, &mut out), Ok(0));
-    assert_eq!(image.read(&inode.node, u64::MAX, &mut out), Ok(0));
+    assert_eq!(image.read(&inode.layout, inode.size, &mut out), Ok(0));
+    assert_eq!(image.read(&inode.layout, u64::MAX, &mut out), Ok(0));
     // Across the places where blocks and inline data meet.
     for pos in [1, want.len() / 2, 4090, 4096, 4100, 8191] {
         if pos < want.len() {
             let len = 20.min(want.len() - pos);
-            assert_eq!(image.read(&inode.node, pos as u64, &mut out[..20]), Ok(len));
+            assert_eq!(
+                image.read(&inode.layout, pos as u64, &mut out[..20]),
+                Ok(len)
+            );
             assert_eq!(&out[..len], &want[pos..pos + len]);
         }
     }
 }
 
-fn xattrs(image: &Image<Memory>, node: &Node, want: &BTreeMap<(u8, Vec<u8>), Vec<u8>>) {
+fn xattrs(image: &Image<Memory>, layout: &InodeLayout, want: &BTreeMap<(u8, Vec<u8>), Vec<u8>>) {
     let mut names = vec![];
     image
-        .xattrs(node, |xattr| {
+        .xattrs(layout, |xattr| {
             names.push((xattr.index, xattr.name.to_vec()));
             ControlFlow::Continue(())
         })
@@ -117,30 +125,30 @@ fn xattrs(image: &Image<Memory>, node: &Node, want: &BTreeMap<(u8, Vec<u8>), Vec
     assert_eq!(names, want.keys().cloned().collect::<Vec<_>>());
     let mut calls = 0;
     image
-        .xattrs(node, |_| {
+        .xattrs(layout, |_| {
             calls += 1;
             ControlFlow::Break(())
         })
         .unwrap();
     assert_eq!(calls, want.len().min(1));
 
-    let filter = image.xattr_filter(node).unwrap();
+    let filter = image.xattr_filter(layout).unwrap();
     for ((index, name), value) in want {
         assert!(!filter.lacks::<Memory>(*index, name));
         let mut out = vec![0; value.len() + 1];
         assert_eq!(
-            xattr(image, node, *index, name, &mut []),
+            xattr(image, layout, *index, name, &mut []),
             Ok(Some(value.len()))
         );
         assert_eq!(
-            xattr(image, node, *index, name, &mut out),
+            xattr(image, layout, *index, name, &mut out),
             Ok(Some(value.len()))
         );
         assert_eq!(&out[..value.len()], value);
         if let Some(short) = value.len().checked_sub(1) {
             let mut out = vec![0xaa; short];
             assert_eq!(
-                xattr(image, node, *index, name, &mut out),
+                xattr(image, layout, *index, name, &mut out),
                 Ok(Some(value.len()))
             );
             assert!(out.iter().all(|byte| *byte == 0xaa));
@@ -151,11 +159,11 @@ fn xattrs(image: &Image<Memory>, node: &Node, want: &BTreeMap<(u8, Vec<u8>), Vec
             (*index, name[..name.len().saturating_sub(1)].to_vec()),
         ] {
             if !want.contains_key(&absent) {
-                assert_eq!(xattr(image, node, absent.0, &absent.1, &mut []), Ok(None));
+                assert_eq!(xattr(image, layout, absent.0, &absent.1, &mut []), Ok(None));
             }
         }
     }
-    assert_eq!(xattr(image, node, 1, &[b'z'; 300], &mut []), Ok(None));
+    assert_eq!(xattr(image, layout, 1, &[b'z'; 300], &mut []), Ok(None));
 }
 
 fn directory(
@@ -163,13 +171,13 @@ fn directory(
     model: &Model,
     nids: &[u64],
     number: usize,
-    node: &Node,
+    layout: &InodeLayout,
     entries: &BTreeMap<Vec<u8>, usize>,
 ) {
     // Names: all there, in order, whiteouts left out.
-    let (found, end) = list(image, node, 0, usize::MAX);
-    assert_eq!(end, node.size());
-    let parent = image.parent(node).unwrap();
+    let (found, end) = list(image, layout, 0, usize::MAX);
+    assert_eq!(end, layout.size());
+    let parent = image.parent(layout).unwrap();
     let mut want: BTreeMap<Vec<u8>, (u64, u8)> = entries
         .iter()
         .map(|(name, child)| {
@@ -196,16 +204,16 @@ fn directory(
     for (name, child) in entries {
         if let Kind::Directory(_) = model.files[*child].kind {
             let child = image.inode(nids[*child]).unwrap();
-            assert_eq!(image.parent(&child.node), Ok(nids[number]), "{name:?}");
+            assert_eq!(image.parent(&child.layout), Ok(nids[number]), "{name:?}");
         }
     }
 
     // Lookups: of what is there, of what is not, in bounded steps.
-    let blocks = node.size().div_ceil(4096);
+    let blocks = layout.size().div_ceil(4096);
     let bound = u64::from(blocks.ilog2()) + 1;
     let lookup = |name: &[u8]| {
         let before = image.source().runs.get();
-        let found = image.lookup(node, name).unwrap();
+        let found = image.lookup(layout, name).unwrap();
         assert!(image.source().runs.get() - before <= bound);
         found.map(|found| (found.nid, found.file_type.as_raw()))
     };
@@ -223,54 +231,57 @@ fn directory(
     for absent in [&b""[..], b"\0", &[255; 255], &[255; 256], &[b'b'; 300]] {
         assert_eq!(lookup(absent), want.get(absent).copied());
     }
-    look_up_near(image, node, &want);
+    look_up_near(image, layout, &want);
 
     // The block that an entry is in, and only that, leads to its inode.
     for entry in found.iter().step_by(found.len() / 20 + 1) {
         for number in 0..blocks.min(40) {
-            let leads = image.block_leads_to(node, number, entry.1).unwrap();
+            let leads = image.block_leads_to(layout, number, entry.1).unwrap();
             let named = |e: &&Entry| e.1 == entry.1 && e.3 / 4096 == number;
             let there = found.iter().filter(named);
             let there = there.filter(|e| !matches!(&e.0[..], b"." | b".."));
             assert_eq!(leads, there.count() > 0);
         }
     }
-    assert!(image.block_leads_to(node, blocks, nids[0]).is_err());
-    assert!(image.block_leads_to(node, u64::MAX, nids[0]).is_err());
+    assert!(image.block_leads_to(layout, blocks, nids[0]).is_err());
+    assert!(image.block_leads_to(layout, u64::MAX, nids[0]).is_err());
 
     // Cookies: from each entry, after each entry, and from anywhere.
     for (index, entry) in found.iter().enumerate().step_by(found.len() / 20 + 1) {
-        assert_eq!(list(image, node, entry.3, usize::MAX).0, found[index..]);
-        let (first, next) = list(image, node, 0, index);
+        assert_eq!(list(image, layout, entry.3, usize::MAX).0, found[index..]);
+        let (first, next) = list(image, layout, 0, index);
         assert_eq!(first, found[..index]);
         assert_eq!(next, entry.3);
     }
-    let step = (node.size() / 50 + 1) as usize;
-    for pos in (0..node.size() + 100).step_by(step) {
+    let step = (layout.size() / 50 + 1) as usize;
+    for pos in (0..layout.size() + 100).step_by(step) {
         let rest: Vec<_> = found
             .iter()
             .filter(|entry| entry.3 >= pos)
             .cloned()
             .collect();
-        let (seen, end) = list(image, node, pos, usize::MAX);
+        let (seen, end) = list(image, layout, pos, usize::MAX);
         assert_eq!(seen, rest);
-        assert_eq!(end, pos.max(node.size()));
+        assert_eq!(end, pos.max(layout.size()));
     }
-    assert_eq!(list(image, node, u64::MAX, usize::MAX), (vec![], u64::MAX));
-    assert_eq!(list(image, node, i64::MAX as u64, usize::MAX).0, vec![]);
+    assert_eq!(
+        list(image, layout, u64::MAX, usize::MAX),
+        (vec![], u64::MAX)
+    );
+    assert_eq!(list(image, layout, i64::MAX as u64, usize::MAX).0, vec![]);
 }
 
 /// Lookups that learn from those before them: one after the other, and led astray.
-fn look_up_near(image: &Image<Memory>, dir: &Node, want: &BTreeMap<Vec<u8>, (u64, u8)>) {
+fn look_up_near(image: &Image<Memory>, dir: &InodeLayout, want: &BTreeMap<Vec<u8>, (u64, u8)>) {
     let blocks = dir.size().div_ceil(4096);
     let bound = u64::from(blocks.ilog2()) + 1;
-    let look_up = |name: &[u8], near: &mut Near| {
+    let look_up = |name: &[u8], near: &mut LookupHint| {
         let before = image.source().runs.get();
-        let found = image.lookup_near(dir, name, near).unwrap();
+        let found = image.lookup_with_hint(dir, name, near).unwrap();
         let found = found.map(|found| (found.nid, found.file_type.as_raw()));
         (found, image.source().runs.get() - before)
     };
-    let mut near = Near::default();
+    let mut near = LookupHint::default();
     for (name, child) in want {
         let known = u64::from(near.ordered) == blocks;
         let before = near.ordered;
@@ -295,13 +306,13 @@ fn look_up_near(image: &Image<Memory>, dir: &Node, want: &BTreeMap<Vec<u8>, (u64
             dir.size() * 2,
             u64::MAX,
         ] {
-            for ordered in [0, near.ordered / 2, near.ordered, Near::UNORDERED] {
-                let mut astray = Near { next, ordered };
+            for ordered in [0, near.ordered / 2, near.ordered, LookupHint::UNORDERED] {
+                let mut astray = LookupHint { next, ordered };
                 let (found, runs) = look_up(name, &mut astray);
                 assert_eq!(found, Some(*child));
                 assert!(runs <= bound + 3);
                 let absent = [&name[..], b"\x01"].concat();
-                let mut astray = Near { next, ordered };
+                let mut astray = LookupHint { next, ordered };
                 let found = look_up(&absent, &mut astray).0;
                 assert_eq!(found, want.get(&absent).copied());
             }

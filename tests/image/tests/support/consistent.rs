@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use composefs_image::{Content, Image, Near, Node};
+use composefs_image::{Content, Image, InodeLayout, LookupHint};
 
 use super::memory::Memory;
 use super::xattr;
@@ -21,7 +21,7 @@ pub type Entry = (Vec<u8>, u64, u64);
 /// A directory: a name that is found is one that is listed, it is found whatever was looked up
 /// before, and reading on from any entry gives what reading in one go gives. `entries` are all that
 /// were listed, `complete` says whether the end was reached.
-pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete: bool) {
+pub fn directory(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry], complete: bool) {
     let step = entries.len().div_ceil(QUESTIONS).max(1);
     let listed = |name: &[u8], nid| {
         entries
@@ -78,9 +78,9 @@ pub fn directory(image: &Image<Memory>, dir: &Node, entries: &[Entry], complete:
 
 /// Lookups one after the other, forwards, backwards and with some left out: each says what it says
 /// where nothing was looked up before.
-fn look_ups(image: &Image<Memory>, dir: &Node, entries: &[Entry]) {
+fn look_ups(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry]) {
     let names = || entries.iter().map(|(name, ..)| name).take(2 * QUESTIONS);
-    let mut near = Near::default();
+    let mut near = LookupHint::default();
     let turns = names()
         .chain(names())
         .chain(names().rev())
@@ -88,7 +88,7 @@ fn look_ups(image: &Image<Memory>, dir: &Node, entries: &[Entry]) {
         .chain(names());
     for name in turns {
         let alone = image.lookup(dir, name);
-        let found = image.lookup_near(dir, name, &mut near);
+        let found = image.lookup_with_hint(dir, name, &mut near);
         assert_eq!(
             found,
             alone,
@@ -101,30 +101,33 @@ fn look_ups(image: &Image<Memory>, dir: &Node, entries: &[Entry]) {
 
 /// Xattrs: the length that is asked for first is that of the value, and no byte behind it is
 /// written.
-pub fn xattrs(image: &Image<Memory>, node: &Node, names: &[(u8, Vec<u8>)]) {
+pub fn xattrs(image: &Image<Memory>, layout: &InodeLayout, names: &[(u8, Vec<u8>)]) {
     for (index, name) in names.iter().take(20) {
-        let Ok(Some(len)) = xattr(image, node, *index, name, &mut []) else {
+        let Ok(Some(len)) = xattr(image, layout, *index, name, &mut []) else {
             continue;
         };
         let mut out = vec![0xaa; len + 1];
-        assert_eq!(xattr(image, node, *index, name, &mut out), Ok(Some(len)));
+        assert_eq!(xattr(image, layout, *index, name, &mut out), Ok(Some(len)));
         assert_eq!(out.pop(), Some(0xaa));
         let mut exact = vec![0x55; len];
-        assert_eq!(xattr(image, node, *index, name, &mut exact), Ok(Some(len)));
+        assert_eq!(
+            xattr(image, layout, *index, name, &mut exact),
+            Ok(Some(len))
+        );
         assert_eq!(out, exact);
     }
 }
 
 /// Data: whole, or piece by piece.
-pub fn data(image: &Image<Memory>, node: &Node) {
-    let size = usize::try_from(node.size()).unwrap();
+pub fn data(image: &Image<Memory>, layout: &InodeLayout) {
+    let size = usize::try_from(layout.size()).unwrap();
     let mut whole = vec![0xaa; size + 1];
-    assert_eq!(image.read(node, 0, &mut whole), Ok(size));
+    assert_eq!(image.read(layout, 0, &mut whole), Ok(size));
     assert_eq!(whole.pop(), Some(0xaa));
     let mut pieces: Vec<u8> = vec![];
     while pieces.len() < size {
         let mut piece = vec![0; 1 + size / 7];
-        let len = image.read(node, pieces.len() as u64, &mut piece).unwrap();
+        let len = image.read(layout, pieces.len() as u64, &mut piece).unwrap();
         assert!(len > 0);
         pieces.extend(&piece[..len]);
     }
@@ -132,10 +135,10 @@ pub fn data(image: &Image<Memory>, node: &Node) {
 }
 
 /// A regular file: where its content is, in one word and in two.
-pub fn content(image: &Image<Memory>, node: &Node) {
-    let redirect = image.redirect(node, &mut [0; 4096]);
-    match image.content(node) {
-        Ok(Content::Inline) => data(image, node),
+pub fn content(image: &Image<Memory>, layout: &InodeLayout) {
+    let redirect = image.redirect(layout, &mut [0; 4096]);
+    match image.content(layout) {
+        Ok(Content::Inline) => data(image, layout),
         Ok(Content::Sparse) => assert_eq!(redirect, Ok(None)),
         // Its path may be no path, but it is there.
         Ok(Content::External(_)) => assert_ne!(redirect, Ok(None)),

@@ -14,7 +14,7 @@ pub mod writer;
 
 pub use memory::Memory;
 
-use composefs_image::{Error, Image, Node, Source};
+use composefs_image::{Error, Image, InodeLayout, Source};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
@@ -39,12 +39,12 @@ pub fn cases(cases: u32) -> ProptestConfig {
 /// as getxattr(2) does.
 pub fn xattr(
     image: &Image<Memory>,
-    node: &Node,
+    layout: &InodeLayout,
     index: u8,
     name: &[u8],
     out: &mut [u8],
 ) -> Result<Option<usize>, Error<<Memory as Source>::Error>> {
-    let Some(value) = image.find_xattr(node, index, name)? else {
+    let Some(value) = image.find_xattr(layout, index, name)? else {
         return Ok(None);
     };
     if let Some(out) = out.get_mut(..value.len) {

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use composefs_image::{overlay, Content, Error, FileType, Image, Node};
+use composefs_image::{overlay, Content, Error, FileType, Image, InodeLayout};
 
 use super::consistent;
 use super::memory::{Fault, Memory};
@@ -67,10 +67,10 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         };
         seen.inodes += 1;
         assert!(inode.nlink > 0 && inode.mtime_nsec < 1_000_000_000);
-        let node = Node::new(nid, inode.size, inode.node.form());
+        let layout = InodeLayout::new(nid, inode.size, inode.layout.packed());
 
         let mut names = vec![];
-        seen.ok(image.xattrs(&node, |xattr| {
+        seen.ok(image.xattrs(&layout, |xattr| {
             assert!(xattr.name.len() <= 255 && !xattr.name.contains(&0));
             names.push((xattr.index, xattr.name.to_vec()));
             ControlFlow::Continue(())
@@ -80,14 +80,14 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         runs(xattr_runs);
         let mut out = vec![0; 70000];
         for (index, name) in names.iter().take(20) {
-            if let Some(Some(len)) = seen.ok(xattr(&image, &node, *index, name, &mut out)) {
+            if let Some(Some(len)) = seen.ok(xattr(&image, &layout, *index, name, &mut out)) {
                 assert!(len <= 65535);
             }
             runs(xattr_runs + 18);
             overlay::visible(*index, name);
         }
         if steady {
-            consistent::xattrs(&image, &node, &names);
+            consistent::xattrs(&image, &layout, &names);
             image.source().runs.set(0);
         }
 
@@ -98,7 +98,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                 assert!(inode.size <= size + 4096);
                 let mut pos = 0;
                 let mut entries = vec![];
-                let complete = seen.ok(image.read_dir(&node, &mut pos, |dirent| {
+                let complete = seen.ok(image.read_dir(&layout, &mut pos, |dirent| {
                     assert!((1..=255).contains(&dirent.name.len()));
                     assert!(!dirent.name.contains(&0) && !dirent.name.contains(&b'/'));
                     entries.push((dirent.name.to_vec(), dirent.nid, dirent.pos));
@@ -107,38 +107,38 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                 assert!(pos <= inode.size);
                 runs(inode.size.div_ceil(4096) + inode.size / 12);
                 if steady {
-                    consistent::directory(&image, &node, &entries, complete.is_some());
+                    consistent::directory(&image, &layout, &entries, complete.is_some());
                     image.source().runs.set(0);
                 }
                 // A damaged one may be as large as the image, and there may be many.
                 for (name, child, _) in entries.into_iter().take(2000) {
                     seen.entries += 1;
-                    seen.ok(image.lookup(&node, &name));
+                    seen.ok(image.lookup(&layout, &name));
                     runs(u64::from(blocks.ilog2()) + 2);
                     todo.push(child);
                 }
-                seen.ok(image.lookup(&node, b"no such name"));
-                seen.ok(image.parent(&node));
+                seen.ok(image.lookup(&layout, b"no such name"));
+                seen.ok(image.parent(&layout));
                 runs(2 * u64::from(blocks.ilog2()) + 4);
                 for pos in [1, 4095, 5000, inode.size.wrapping_sub(1), u64::MAX] {
                     let mut pos = pos;
-                    seen.ok(image.read_dir(&node, &mut pos, |_| ControlFlow::Break(())));
+                    seen.ok(image.read_dir(&layout, &mut pos, |_| ControlFlow::Break(())));
                 }
                 image.source().runs.set(0);
             }
             FileType::Symlink => {
                 assert!((1..=4095).contains(&inode.size));
-                seen.ok(image.read(&node, 0, &mut out));
+                seen.ok(image.read(&layout, 0, &mut out));
                 runs(3);
                 if steady {
-                    consistent::data(&image, &node);
+                    consistent::data(&image, &layout);
                     image.source().runs.set(0);
                 }
             }
             FileType::Regular => {
-                let content = seen.ok(image.content(&node));
+                let content = seen.ok(image.content(&layout));
                 runs(2 * xattr_runs + 2);
-                let read = image.read(&node, inode.size / 2, &mut out);
+                let read = image.read(&layout, inode.size / 2, &mut out);
                 runs(20);
                 match content {
                     Some(Content::Inline) => {
@@ -149,12 +149,12 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                     // There was nothing to read.
                     Some(Content::Sparse) | None => (),
                 }
-                if let Some(Some(len)) = seen.ok(image.redirect(&node, &mut out[..4096])) {
+                if let Some(Some(len)) = seen.ok(image.redirect(&layout, &mut out[..4096])) {
                     assert!(len > 0 && !out[..len].starts_with(b"/"));
                 }
                 runs(xattr_runs + 4);
                 if steady {
-                    consistent::content(&image, &node);
+                    consistent::content(&image, &layout);
                     image.source().runs.set(0);
                 }
             }

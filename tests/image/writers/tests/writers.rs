@@ -222,7 +222,7 @@ fn find(image: &Image<Memory>, model: &Model) -> Vec<u64> {
         let Kind::Directory(entries) = &model.files[number].kind else {
             continue;
         };
-        let dir = image.inode(nids[number]).unwrap().node;
+        let dir = image.inode(nids[number]).unwrap().layout;
         for (name, child) in entries {
             let found = image.lookup(&dir, name).unwrap().unwrap();
             assert!(nids[*child] == 0 || nids[*child] == found.nid, "hard link");

@@ -43,15 +43,15 @@ impl<S: Source> Image<S> {
 }
 
 /// A block of the image, kept while it is the one that is read.
-pub(super) struct Window<'i, S: Source> {
+pub(super) struct BlockReader<'i, S: Source> {
     image: &'i Image<S>,
     /// The run and its position, which is the start of a block: then steps back within the block
     /// find what they need too.
     run: Option<(u64, S::Run<'i>)>,
 }
 
-impl<'i, S: Source> Window<'i, S> {
-    /// Returns a window that has read nothing yet.
+impl<'i, S: Source> BlockReader<'i, S> {
+    /// Returns a reader that has read nothing yet.
     pub(super) fn new(image: &'i Image<S>) -> Self {
         Self { image, run: None }
     }

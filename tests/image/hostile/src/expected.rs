@@ -8,9 +8,9 @@ use anyhow::Result;
 use anyhow::bail;
 use composefs_image::Content;
 use composefs_image::Corrupt;
+use composefs_image::DiskInode;
 use composefs_image::FileType;
 use composefs_image::Image;
-use composefs_image::Inode;
 use composefs_image::InodeLayout;
 use composefs_image::NAME_LEN;
 use composefs_image::overlay;
@@ -42,12 +42,12 @@ pub struct Expected<'a> {
 
 impl Expected<'_> {
     /// The root directory.
-    pub fn root(&self) -> Result<Inode, Corrupt> {
+    pub fn root(&self) -> Result<DiskInode, Corrupt> {
         sure(self.image.inode(self.image.superblock().root_nid))
     }
 
     /// What a name leads to. None if there is nothing, or a whiteout.
-    pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<Inode>, Corrupt> {
+    pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<DiskInode>, Corrupt> {
         let Some(found) = sure(self.image.lookup(dir, name))? else {
             return Ok(None);
         };
@@ -55,7 +55,7 @@ impl Expected<'_> {
     }
 
     /// The inode of this number. None if it is a whiteout.
-    pub fn inode(&self, nid: u64) -> Result<Option<Inode>, Corrupt> {
+    pub fn inode(&self, nid: u64) -> Result<Option<DiskInode>, Corrupt> {
         let inode = sure(self.image.inode(nid))?;
         if inode.is_whiteout() {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Expected<'_> {
     }
 
     /// All data of an inode that has them in the image.
-    pub fn data(&self, inode: &Inode) -> Result<Vec<u8>, Corrupt> {
+    pub fn data(&self, inode: &DiskInode) -> Result<Vec<u8>, Corrupt> {
         let mut data = vec![0; inode.size as usize];
         let len = sure(self.image.read(&inode.layout, 0, &mut data))?;
         data.truncate(len);
@@ -98,7 +98,7 @@ impl Expected<'_> {
     /// Whether the kernel may give this error to who has no right to a file by
     /// its mode alone: then it asks the access control list, and that may be
     /// damaged. It does not ask that of an owner, who is root here.
-    pub fn may_refuse(&self, inode: &Inode, error: Errno) -> bool {
+    pub fn may_refuse(&self, inode: &DiskInode, error: Errno) -> bool {
         if inode.uid == 0 || !self.has_acl() {
             return false;
         }
@@ -154,7 +154,7 @@ impl Expected<'_> {
 
     /// The value of an xattr, or the error of getxattr(2). None where the
     /// kernel itself makes something of the value.
-    pub fn xattr(&self, inode: &Inode, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {
+    pub fn xattr(&self, inode: &DiskInode, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {
         // An image may have names that are too long with their prefix.
         if name.len() > NAME_LEN {
             return Some(Err(Errno::RANGE));
@@ -198,7 +198,7 @@ impl Expected<'_> {
 }
 
 /// Whether an inode belongs to nobody at all: root has no rights to it then.
-pub fn is_unowned(inode: &Inode) -> bool {
+pub fn is_unowned(inode: &DiskInode) -> bool {
     inode.uid == u32::MAX || inode.gid == u32::MAX
 }
 
@@ -207,7 +207,7 @@ pub fn is_unowned(inode: &Inode) -> bool {
 /// # Errors
 ///
 /// When they differ.
-pub fn compare(inode: &Inode, stat: &Statx) -> Result<()> {
+pub fn compare(inode: &DiskInode, stat: &Statx) -> Result<()> {
     let shown = |id| if id == u32::MAX { OVERFLOW_ID } else { id };
     let device = inode.rdev;
     let major = device >> 8 & 0xfff;

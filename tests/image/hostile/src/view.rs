@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use anyhow::Result;
 use anyhow::bail;
 use composefs_image::Content;
-use composefs_image::Inode;
+use composefs_image::DiskInode;
 use rustix::fs::RawDir;
 use rustix::fs::SeekFrom;
 use rustix::fs::readlinkat;
@@ -37,11 +37,11 @@ static NULL: LazyLock<Option<File>> =
 /// Reads a directory. Gives names and inode numbers.
 pub fn directory(
     fd: &OwnedFd,
-    inode: &Inode,
+    inode: &DiskInode,
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<Vec<(CString, u64)>> {
-    let (wanted, end) = expected.entries(&inode.node, ENTRIES_MAX);
+    let (wanted, end) = expected.entries(&inode.layout, ENTRIES_MAX);
     let mut buffer = [const { MaybeUninit::uninit() }; 4096];
     let mut entries = RawDir::new(fd, &mut buffer);
     let mut names = Vec::new();
@@ -60,7 +60,7 @@ pub fn directory(
                     Some(wanted) if (&wanted.0[..], wanted.1) == (name, nid) => {}
                     other => bail!(
                         "directory {}, entry {}: getdents gives {} of inode {nid}, the image has {other:?}",
-                        inode.node.nid(),
+                        inode.layout.nid(),
                         names.len(),
                         name.escape_ascii()
                     ),
@@ -88,7 +88,7 @@ pub fn directory(
     if !good {
         bail!(
             "directory {}: getdents ends after {} entries with {error:?}, the image has {} and {end:?}",
-            inode.node.nid(),
+            inode.layout.nid(),
             names.len(),
             wanted.len()
         );
@@ -110,7 +110,7 @@ pub fn directory(
         if found.as_ref() != Ok(&Some(next.clone())) {
             bail!(
                 "directory {}: {found:?} is at {cookie}, not {next:?}",
-                inode.node.nid()
+                inode.layout.nid()
             );
         }
     }
@@ -118,7 +118,12 @@ pub fn directory(
 }
 
 /// Reads a symbolic link.
-pub fn link(dir: &OwnedFd, name: &CString, inode: &Inode, expected: &Expected<'_>) -> Result<()> {
+pub fn link(
+    dir: &OwnedFd,
+    name: &CString,
+    inode: &DiskInode,
+    expected: &Expected<'_>,
+) -> Result<()> {
     let target = perform(Operation::Readlink, || {
         readlinkat(dir, name, Vec::with_capacity(4096))
     });
@@ -126,7 +131,7 @@ pub fn link(dir: &OwnedFd, name: &CString, inode: &Inode, expected: &Expected<'_
         (Ok(target), Ok(wanted)) if target.as_bytes() == wanted => Ok(()),
         (target, wanted) => bail!(
             "link {}: readlink gives {target:?}, the image has {wanted:?}",
-            inode.node.nid()
+            inode.layout.nid()
         ),
     }
 }
@@ -140,7 +145,7 @@ pub fn may_fail(content: Content, error: Errno) -> bool {
 /// Reads a regular file: its beginning, its end, and what should be behind.
 pub fn content(
     fd: &OwnedFd,
-    inode: &Inode,
+    inode: &DiskInode,
     content: Content,
     expected: &Expected<'_>,
     seen: &mut Seen,
@@ -159,7 +164,7 @@ pub fn content(
                 seen.fail(error);
                 return Ok(());
             }
-            Err(error) => bail!("inode {}: read at {pos}: {error}", inode.node.nid()),
+            Err(error) => bail!("inode {}: read at {pos}: {error}", inode.layout.nid()),
         };
         let most = (size - pos).min(READ as u64);
         let good = match (content, &data) {
@@ -171,7 +176,7 @@ pub fn content(
         if !good {
             bail!(
                 "inode {}: read at {pos} gives {len} bytes, or others than the image has",
-                inode.node.nid()
+                inode.layout.nid()
             );
         }
     }
@@ -182,7 +187,7 @@ pub fn content(
         });
         match sent {
             Ok(len) if len as u64 <= size => {}
-            other => bail!("inode {}: sendfile gives {other:?}", inode.node.nid()),
+            other => bail!("inode {}: sendfile gives {other:?}", inode.layout.nid()),
         }
     }
     Ok(())

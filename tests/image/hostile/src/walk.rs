@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Result;
 use anyhow::bail;
+use composefs_image::DiskInode;
 use composefs_image::FileType;
-use composefs_image::Inode;
 use rustix::fs::AtFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -58,7 +58,7 @@ impl Seen {
 /// A directory that is still to be read.
 struct Directory {
     fd: OwnedFd,
-    inode: Inode,
+    inode: DiskInode,
     depth: usize,
 }
 
@@ -85,7 +85,7 @@ pub fn walk(root: OwnedFd, expected: &Expected<'_>) -> Result<Seen> {
         depth: 0,
     }];
     while let Some(dir) = todo.pop() {
-        let visit = visits.entry(dir.inode.node.nid()).or_insert(0);
+        let visit = visits.entry(dir.inode.layout.nid()).or_insert(0);
         *visit += 1;
         if *visit > VISITS_MAX {
             continue;
@@ -136,13 +136,13 @@ fn look_up(
     name: &CString,
     expected: &Expected<'_>,
     seen: &mut Seen,
-) -> Result<Option<Inode>> {
+) -> Result<Option<DiskInode>> {
     let stat = perform(Operation::Stat, || {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         statx(&dir.fd, name, flags, StatxFlags::BASIC_STATS)
     });
-    let nid = dir.inode.node.nid();
-    let wanted = expected.lookup(&dir.inode.node, name.as_bytes());
+    let nid = dir.inode.layout.nid();
+    let wanted = expected.lookup(&dir.inode.layout, name.as_bytes());
     match (wanted, stat) {
         (Ok(Some(inode)), Ok(stat)) => {
             compare(&inode, &stat)?;
@@ -176,7 +176,7 @@ fn look_up(
 fn examine(
     dir: &Directory,
     name: &CString,
-    inode: &Inode,
+    inode: &DiskInode,
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<Option<OwnedFd>> {
@@ -190,7 +190,7 @@ fn examine(
         FileType::Directory => (open(OFlags::RDONLY | OFlags::DIRECTORY), None),
         FileType::Regular => {
             let fd = open(OFlags::RDONLY);
-            (fd, Some(expected.content(&inode.node)))
+            (fd, Some(expected.content(&inode.layout)))
         }
         kind => {
             if kind == FileType::Symlink {
@@ -229,7 +229,7 @@ fn examine(
         }
         (fd, content) => bail!(
             "inode {}: open gives {fd:?}, the image has {content:?}",
-            inode.node.nid()
+            inode.layout.nid()
         ),
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Result;
 use anyhow::bail;
-use composefs_image::Inode;
+use composefs_image::DiskInode;
 use rustix::fs::fgetxattr;
 use rustix::fs::fgetxattr_query;
 use rustix::fs::flistxattr;
@@ -31,7 +31,7 @@ const VALUES_MAX: usize = 12;
 /// Lists and reads those of an opened file.
 pub fn of_file(
     fd: &OwnedFd,
-    inode: &Inode,
+    inode: &DiskInode,
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ pub fn of_file(
 /// Lists and reads those of a file that cannot be opened but as a path.
 pub fn of_path(
     fd: &OwnedFd,
-    inode: &Inode,
+    inode: &DiskInode,
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<()> {
@@ -59,13 +59,13 @@ fn check(
     list: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
     len: impl Fn(&[u8]) -> Result<usize, Errno>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
-    inode: &Inode,
+    inode: &DiskInode,
     expected: &Expected<'_>,
     seen: &mut Seen,
 ) -> Result<()> {
-    let nid = inode.node.nid();
+    let nid = inode.layout.nid();
     let mut buffer = vec![0; SIZE];
-    let wanted = expected.xattr_list(&inode.node);
+    let wanted = expected.xattr_list(&inode.layout);
     let result = perform(Operation::Listxattr, || list(&mut buffer));
     let found = result.map(|len| &buffer[..len]);
     if found != wanted.as_deref().map_err(|error| *error) {

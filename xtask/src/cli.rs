@@ -118,7 +118,7 @@ enum Task {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     let context = Context::new()?;
     match cli.command {
-        Task::Setup => setup::all(&context)?,
+        Task::Setup => setup::run(&context)?,
         Task::Kernel {
             flavor,
             source,

@@ -13,11 +13,12 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
-use crate::apt;
 use crate::cache::Key;
 use crate::context::Context;
+use crate::debian;
+use crate::packages;
+use crate::path;
 use crate::progress::Step;
-use crate::setup;
 
 /// What is left out of the guest: nobody reads it there.
 const EXCLUDED: [&str; 7] = [
@@ -35,7 +36,11 @@ const EXCLUDED: [&str; 7] = [
 const FREE: u64 = 512 << 20;
 
 /// Size of the scratch file system. It is sparse: only what is written counts.
-const SCRATCH: u64 = 8 << 30;
+const SCRATCH_SIZE: u64 = 8 << 30;
+
+/// Names of the disk images in the cache's entry.
+const ROOT: &str = "root.img";
+const SCRATCH: &str = "scratch.img";
 
 /// The guest's disk images. Runs write to throw-away snapshots of them.
 #[derive(Clone, Debug)]
@@ -52,43 +57,34 @@ pub struct Guest {
 ///
 /// When tools are missing, Debian cannot be reached or the disk is full.
 pub fn make(context: &Context) -> Result<Guest> {
-    let packages = packages(&context.repo.join("scripts/guest-packages"))?;
+    let packages = names(&context.repo.join("scripts/guest-packages"))?;
     let stub = context.repo.join("scripts/guest-stub");
     let key = Key::default()
-        .with("suite", apt::SUITE)
+        .with("suite", debian::SUITE)
         .with("packages", packages.join(","))
         .with("excluded", EXCLUDED.join(","))
         .with("stub", fs::read(&stub)?)
-        .with("sizes", format!("{FREE} {SCRATCH}"))
+        .with("sizes", format!("{FREE} {SCRATCH_SIZE}"))
         .finish();
-    let entry = context.cache.entry("guest", &key);
-    let guest = Guest {
-        root: entry.path().join("root.img"),
-        scratch: entry.path().join("scratch.img"),
-    };
-    if entry.is_complete() {
-        return Ok(guest);
-    }
-    setup::require(context, setup::GUEST)?;
-    let _lock = context.cache.lock("guest")?;
-    if entry.is_complete() {
-        return Ok(guest);
-    }
-
-    entry.start_over()?;
-    let step = Step::begin("making the guest", &context.cache.log("guest"))?;
-    let tar = entry.path().join("root.tar");
-    step.run(&mut mmdebstrap(&packages, &stub, &tar))?;
-    disk_from_tar(&step, &tar, entry.path(), &guest.root)?;
-    fs::remove_file(&tar)?;
-    verity_disk(&step, &guest.scratch, SCRATCH)?;
-    entry.complete()?;
-    step.done();
-    Ok(guest)
+    let dir = context.cache.made("guest", &key, |dir| {
+        packages::require(context, &[packages::GUEST])?;
+        let step = Step::begin("making the guest", &context.cache.log("guest"))?;
+        let tar = dir.join("root.tar");
+        step.run(&mut mmdebstrap(&packages, &stub, &tar))?;
+        disk_from_tar(&step, &tar, dir, &dir.join(ROOT))?;
+        fs::remove_file(&tar)?;
+        verity_disk(&step, &dir.join(SCRATCH), SCRATCH_SIZE)?;
+        step.done();
+        Ok(())
+    })?;
+    Ok(Guest {
+        root: dir.join(ROOT),
+        scratch: dir.join(SCRATCH),
+    })
 }
 
 /// The names in a list with comments.
-fn packages(list: &Path) -> Result<Vec<String>> {
+fn names(list: &Path) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     Ok(text
@@ -100,12 +96,8 @@ fn packages(list: &Path) -> Result<Vec<String>> {
 }
 
 fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
-    let mut command = Command::new("mmdebstrap");
-    command
-        .args(["--variant=essential", "--format=tar"])
-        .arg(format!("--keyring={}", apt::KEYRING))
-        .arg(format!("--include={}", packages.join(",")))
-        .arg("--aptopt=Acquire::Languages \"none\"");
+    let mut command = debian::mmdebstrap("essential", "tar");
+    command.arg(format!("--include={}", packages.join(",")));
     for path in EXCLUDED {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
@@ -120,10 +112,10 @@ fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
         .arg("--customize-hook=chmod 755 \"$1/sbin/init\"")
         .arg("--customize-hook=echo composefs > \"$1/etc/hostname\"")
         .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
-        .arg(apt::SUITE)
+        .arg(debian::SUITE)
         .arg(tar);
-    // Without a mirror of the machine's own, mmdebstrap knows Debian's.
-    command.args(apt::mirror());
+    // If no mirror is known, mmdebstrap takes its own default.
+    command.args(debian::mirror());
     command
 }
 
@@ -149,7 +141,7 @@ fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<(
         fake
     };
     command
-        .env("PATH", setup::path_with_sbin())
+        .env("PATH", path::with_sbin())
         .args(["-c", script, "sh"])
         .arg(tar)
         .arg(work.join("root"))
@@ -168,7 +160,7 @@ pub fn verity_disk(step: &Step, image: &Path, size: u64) -> Result<()> {
     File::create(image)?.set_len(size)?;
     let made = step.status(
         Command::new("mke2fs")
-            .env("PATH", setup::path_with_sbin())
+            .env("PATH", path::with_sbin())
             .args(["-q", "-t", "ext4", "-O", "verity,ea_inode", "-b", "4096"])
             .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
             .arg(image),

@@ -6,11 +6,11 @@
 //! a person runs. What is made is kept in the [cache](cache::Cache), outside
 //! the clone.
 
-mod apt;
 mod bench;
 mod cache;
 mod cli;
 mod context;
+mod debian;
 mod demo;
 mod fixtures;
 mod git;
@@ -18,12 +18,14 @@ mod guest;
 mod guest_program;
 mod kernel;
 mod ktap;
+mod llvm;
 mod module;
 mod named;
 mod packages;
 mod patches;
+mod path;
 mod progress;
-mod rust_src;
+mod rust;
 mod setup;
 mod signals;
 mod source;

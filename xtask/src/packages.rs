@@ -1,168 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must be on the machine: how to see that it is there, and which package
-//! of Debian and Ubuntu brings it.
+//! What must be installed on this machine: scripts/host-packages.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
-use crate::toolchain::Llvm;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use console::Term;
 
-/// How to see that something is there.
-#[derive(Clone, Copy, Debug)]
-pub enum Probe {
-    /// A program in the path, /sbin included.
-    Program(&'static str),
-    /// A header among the system's.
-    Header(&'static str),
-    /// A file at a fixed place.
-    File(&'static str),
-    /// An LLVM that builds kernels: clang, lld, the binary tools and libclang.
-    Llvm,
-}
+use crate::context::Context;
+use crate::llvm::Llvm;
+use crate::path;
+use crate::progress::Step;
+use crate::progress::output;
 
-/// One thing that must be on the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Need {
-    /// How to see it.
-    pub probe: Probe,
-    /// The Debian package.
-    pub package: &'static str,
-    /// What it is for, to a person.
-    pub purpose: &'static str,
-}
-
-const fn need(probe: Probe, package: &'static str, purpose: &'static str) -> Need {
-    Need {
-        probe,
-        package,
-        purpose,
-    }
-}
+const LIST: &str = include_str!("../../scripts/host-packages");
 
 /// To build the kernel, the module and Rust programs.
-pub const KERNEL: &[Need] = &[
-    need(
-        Probe::Llvm,
-        LLVM,
-        "compiling the kernel: 17 or newer, with libclang",
-    ),
-    need(Probe::Program("make"), "make", "building the kernel"),
-    need(Probe::Program("flex"), "flex", "building the kernel"),
-    need(Probe::Program("bison"), "bison", "building the kernel"),
-    need(Probe::Program("bc"), "bc", "building the kernel"),
-    need(Probe::Program("perl"), "perl", "building the kernel"),
-    need(Probe::Header("gelf.h"), "libelf-dev", "building the kernel"),
-    need(Probe::Program("depmod"), "kmod", "installing its modules"),
-    need(Probe::Program("tar"), "tar", "unpacking it"),
-    need(Probe::Program("xz"), "xz-utils", "unpacking it"),
-    need(Probe::Program("curl"), "curl", "fetching it"),
-    need(
-        Probe::File("/etc/ssl/certs"),
-        "ca-certificates",
-        "fetching it",
-    ),
-    need(Probe::Program("gcc"), "gcc", "linking Rust programs"),
-    need(
-        Probe::Header("stdio.h"),
-        "libc6-dev",
-        "linking Rust programs",
-    ),
-    need(
-        Probe::Header("openssl/opensslv.h"),
-        "libssl-dev",
-        "building cfsctl",
-    ),
-    need(
-        Probe::Program("pkg-config"),
-        "pkg-config",
-        "building cfsctl",
-    ),
-];
-
+pub const KERNEL: &str = "kernel";
 /// To make the guest's disks.
-pub const GUEST: &[Need] = &[
-    need(
-        Probe::Program("newuidmap"),
-        "uidmap",
-        "making the guest without being root",
-    ),
-    need(
-        Probe::Program("mmdebstrap"),
-        "mmdebstrap",
-        "making the guest",
-    ),
-    need(
-        Probe::Program("mke2fs"),
-        "e2fsprogs",
-        "making the guest's disks",
-    ),
-    need(
-        Probe::File(crate::apt::KEYRING),
-        "debian-archive-keyring",
-        "checking Debian's signatures",
-    ),
-    need(
-        Probe::Program("fakeroot"),
-        "fakeroot",
-        "making the guest without being root",
-    ),
-];
-
+pub const GUEST: &str = "guest";
 /// To run the guest.
-pub const VM: &[Need] = &[
-    need(
-        Probe::Program("qemu-system-x86_64"),
-        "qemu-system-x86",
-        "running the guest",
-    ),
-    need(
-        Probe::Program("setpriv"),
-        "util-linux",
-        "stopping the guest with xtask",
-    ),
-];
-
+pub const VM: &str = "vm";
 /// To build and check the tests.
-pub const TEST: &[Need] = &[
-    need(
-        Probe::Program("rsync"),
-        "rsync",
-        "installing the selftests, as the kernel's own",
-    ),
-    need(
-        Probe::Program("git"),
-        "git",
-        "making patches, and checking that they apply",
-    ),
-    need(
-        Probe::Program("python3"),
-        "python3",
-        "running what is in scripts/",
-    ),
-];
+pub const TEST: &str = "test";
 
-/// Stands for the packages of the newest LLVM that the distribution has.
-pub const LLVM: &str = "clang lld llvm libclang1";
+/// The versions of LLVM to install, the first one that the distribution has.
+const LLVM_VERSIONS: [u32; 6] = [19, 20, 21, 22, 18, 17];
 
-impl Need {
-    /// Whether it is there.
-    pub fn is_met(&self) -> bool {
-        match self.probe {
-            Probe::Program(name) => which::which_in(name, Some(path_with_sbin()), "/").is_ok(),
-            Probe::Header(name) => header_exists(name),
-            Probe::File(path) => Path::new(path).exists(),
-            Probe::Llvm => Llvm::find().is_some(),
-        }
-    }
+/// A line of the list.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    /// One of the constants above.
+    set: &'static str,
+    probe: &'static str,
+    package: &'static str,
+    purpose: &'static str,
 }
 
-/// The path, with the system programs that a plain user's lacks.
-pub fn path_with_sbin() -> OsString {
-    let mut path = env::var_os("PATH").unwrap_or_default();
-    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
-    path
+impl Need {
+    fn all() -> impl Iterator<Item = Self> {
+        LIST.lines().filter_map(|line| {
+            let (set, rest) = line.split_once(' ')?;
+            let (probe, rest) = rest.trim_start().split_once(' ')?;
+            let (package, purpose) = rest.trim_start().split_once(' ')?;
+            let purpose = purpose.trim();
+            (set != "#").then_some(Self {
+                set,
+                probe,
+                package,
+                purpose,
+            })
+        })
+    }
+
+    fn is_met(&self) -> bool {
+        match self.probe {
+            "llvm" => Llvm::find().is_some(),
+            path if path.starts_with('/') => Path::new(path).exists(),
+            header if header.ends_with(".h") => header_exists(header),
+            program => path::has(program),
+        }
+    }
 }
 
 fn header_exists(name: &str) -> bool {
@@ -170,4 +74,114 @@ fn header_exists(name: &str) -> bool {
     ["/usr/include", "/usr/local/include", &multiarch]
         .iter()
         .any(|dir| Path::new(dir).join(name).exists())
+}
+
+/// Installs what is missing of these sets.
+///
+/// # Errors
+///
+/// When something is missing that cannot be installed; the error lists it.
+pub fn require(context: &Context, sets: &[&str]) -> Result<()> {
+    let missing = missing(sets);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(become_root) = installer() else {
+        bail!("{}", explain(&missing));
+    };
+    let _lock = context.cache.lock("apt")?;
+    let step = Step::begin("installing packages", &context.cache.log("apt"))?;
+    let apt = |words: &[&str]| {
+        let mut command = Command::new(become_root[0]);
+        command
+            .args(&become_root[1..])
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .args(words);
+        step.run(&mut command).with_context(|| explain(&missing))
+    };
+    // A new machine has no package lists.
+    apt(&["update"])?;
+    let packages = package_names(&missing)?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(packages.iter().map(String::as_str));
+    apt(&install)?;
+    step.done();
+    let still = self::missing(sets);
+    if !still.is_empty() {
+        bail!("{}", explain(&still));
+    }
+    Ok(())
+}
+
+fn missing(sets: &[&str]) -> Vec<Need> {
+    Need::all()
+        .filter(|need| sets.contains(&need.set) && !need.is_met())
+        .collect()
+}
+
+/// The words before a command that make it run as root, with more environment. None
+/// when there is no apt, or no way to become root.
+fn installer() -> Option<&'static [&'static str]> {
+    which::which("apt-get").ok()?;
+    if rustix::process::geteuid().is_root() {
+        return Some(&["env"]);
+    }
+    let silent = || output(Command::new("sudo").args(["-n", "true"])).is_ok();
+    // On a terminal sudo may ask for a password, before a progress bar is drawn there.
+    let asked = || {
+        Term::stderr().is_term()
+            && Command::new("sudo")
+                .arg("--validate")
+                .status()
+                .is_ok_and(|status| status.success())
+    };
+    (silent() || asked()).then_some(&["sudo", "env"])
+}
+
+/// The packages to install, LLVM's with the version that this distribution has.
+fn package_names(missing: &[Need]) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for need in missing {
+        if need.package == "llvm" {
+            let version = LLVM_VERSIONS
+                .into_iter()
+                .find(|version| is_available(&format!("clang-{version}")))
+                .context("this distribution has no clang 17 or newer; add LLVM's repository")?;
+            let all = ["clang", "lld", "llvm", "libclang1"];
+            names.extend(all.map(|name| format!("{name}-{version}")));
+        } else {
+            names.insert(need.package.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn is_available(package: &str) -> bool {
+    output(Command::new("apt-cache").args(["show", package])).is_ok_and(|text| !text.is_empty())
+}
+
+fn explain(missing: &[Need]) -> String {
+    let mut text = String::from("this machine lacks:\n");
+    for need in missing {
+        let _ = writeln!(text, "  {:<28} {}", need.package, need.purpose);
+    }
+    text + "These are names of Debian packages. On Debian and Ubuntu, `cargo xtask setup` \
+            installs them when it is run as root or sudo works. Elsewhere, install the \
+            packages of your distribution."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read() {
+        let lines = LIST.lines();
+        let count = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        assert_eq!(Need::all().count(), count.count());
+        for need in Need::all() {
+            assert!([KERNEL, GUEST, VM, TEST].contains(&need.set), "{need:?}");
+            assert!(!need.package.contains('/'), "{need:?}");
+        }
+    }
 }

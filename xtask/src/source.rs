@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the kernel's source comes from.
+//! The kernel's source: the user's own tree, or one that is fetched.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,10 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
-use crate::apt::PrivateApt;
 use crate::context::Context;
+use crate::debian;
 use crate::named;
+use crate::packages;
 use crate::progress::Step;
 
 /// The oldest kernel that the module is written for.
@@ -22,7 +23,7 @@ const OLDEST: (u32, u32) = (7, 3);
 /// Debian's package of it.
 const PACKAGE: &str = "linux-source-7.3";
 
-/// The release that is taken from kernel.org, where there is no Debian.
+/// The release to fetch from kernel.org, where Debian cannot be reached.
 const RELEASE: &str = "7.3.4";
 
 /// A kernel tree.
@@ -32,7 +33,7 @@ pub struct Source {
     pub dir: PathBuf,
     /// What its Makefile says, like "7.3.4".
     pub version: String,
-    /// Whether it is a person's own, which changes under us.
+    /// Whether it is the user's own, which may change at any time.
     pub own: bool,
 }
 
@@ -47,41 +48,36 @@ impl Source {
             let dir = named::directory("--source or COMPOSEFS_KERNEL_SOURCE", dir)?;
             return Self::read(dir, true);
         }
-        let entry = context.cache.entry("source", PACKAGE);
-        let tree = entry.path().join("linux");
-        if entry.is_complete() {
-            return Self::read(tree, false);
-        }
-        let _lock = context.cache.lock("source")?;
-        if entry.is_complete() {
-            return Self::read(tree, false);
-        }
-        entry.start_over()?;
-        let step = Step::begin("fetching the kernel's source", &context.cache.log("source"))?;
-        let archive = fetch(context, &step, entry.path())?;
-        fs::create_dir(&tree)?;
-        step.run(
-            Command::new("tar")
-                .arg("--extract")
-                .arg("--file")
-                .arg(&archive)
-                .arg("--directory")
-                .arg(&tree)
-                .args(["--strip-components=1", "--no-same-owner"]),
-        )?;
-        fs::remove_file(&archive)?;
-        let source = Self::read(tree, false)?;
-        entry.complete()?;
-        step.done();
-        Ok(source)
+        let dir = context.cache.made("source", PACKAGE, |dir| {
+            let tree = dir.join("linux");
+            let log = context.cache.log("source");
+            packages::require(context, &[packages::KERNEL])?;
+            let archive = fetch(context, &log, dir)?;
+            let step = Step::begin("unpacking the kernel's source", &log)?;
+            fs::create_dir(&tree)?;
+            step.run(
+                Command::new("tar")
+                    .arg("--extract")
+                    .arg("--file")
+                    .arg(&archive)
+                    .arg("--directory")
+                    .arg(&tree)
+                    .args(["--strip-components=1", "--no-same-owner"]),
+            )?;
+            fs::remove_file(&archive)?;
+            Self::read(tree, false)?;
+            step.done();
+            Ok(())
+        })?;
+        Self::read(dir.join("linux"), false)
     }
 
     fn read(dir: PathBuf, own: bool) -> Result<Self> {
         let makefile = dir.join("Makefile");
         let text = fs::read_to_string(&makefile)
-            .with_context(|| format!("{} is no kernel source", dir.display()))?;
+            .with_context(|| format!("{} is not a kernel source tree", dir.display()))?;
         let (numbers, version) = version(&text)
-            .with_context(|| format!("{} names no kernel version", makefile.display()))?;
+            .with_context(|| format!("{} does not say a kernel version", makefile.display()))?;
         if numbers < OLDEST {
             bail!(
                 "{} is Linux {version}: composefs needs {}.{} or newer, whose VFS interfaces and \
@@ -95,38 +91,33 @@ impl Source {
     }
 }
 
-/// Downloads an archive of the kernel.
-fn fetch(context: &Context, step: &Step, dir: &Path) -> Result<PathBuf> {
-    if let Some(apt) = PrivateApt::open(context, step)? {
-        if let Some(version) = apt.version(PACKAGE, "7.3.") {
-            let unpacked = dir.join("package");
-            apt.unpack(step, PACKAGE, &version, &unpacked)?;
-            let archive = dir.join("linux.tar.xz");
-            fs::rename(unpacked.join(format!("usr/src/{PACKAGE}.tar.xz")), &archive)?;
-            fs::remove_dir_all(unpacked)?;
-            return Ok(archive);
+/// Downloads an archive of the kernel into `dir`: Debian's, or kernel.org's where
+/// there is none.
+fn fetch(context: &Context, log: &Path, dir: &Path) -> Result<PathBuf> {
+    if let Some(mirror) = debian::mirror() {
+        packages::require(context, &[packages::GUEST])?;
+        let name = format!("{PACKAGE}.tar.xz");
+        let step = Step::begin("fetching the kernel's source from Debian", log)?;
+        if debian::extract(&step, &mirror, PACKAGE, &format!("/usr/src/{name}"), dir)? {
+            step.done();
+            return Ok(dir.join(name));
         }
     }
+    let step = Step::begin("fetching the kernel's source from kernel.org", log)?;
     let archive = dir.join("linux.tar.xz");
     let major = RELEASE.split('.').next().unwrap_or_default();
     let url = format!("https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{RELEASE}.tar.xz");
     step.run(
         Command::new("curl")
-            .args([
-                "--fail",
-                "--location",
-                "--silent",
-                "--show-error",
-                "--retry",
-                "3",
-            ])
-            .arg("--output")
+            .args(["--fail", "--location", "--silent", "--show-error"])
+            .args(["--retry", "3", "--output"])
             .arg(&archive)
             .arg(url),
     )
     .context(
-        "unpack a Linux 7.3 yourself and name it with --source DIR or COMPOSEFS_KERNEL_SOURCE",
+        "unpack Linux 7.3 yourself and name it with --source DIR or COMPOSEFS_KERNEL_SOURCE",
     )?;
+    step.done();
     Ok(archive)
 }
 

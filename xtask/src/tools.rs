@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust programs that the harness needs, installed into the cache by cargo.
+//! Rust programs that xtask needs: `cargo install`, into the cache.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context as _;
 use anyhow::Result;
 
 use crate::cache::Key;
 use crate::context::Context;
 use crate::progress::Step;
 use crate::progress::output;
-use crate::toolchain::rustc_version;
 
 /// The oldest bindings generator that works with the kernel and clang 19.
 const BINDGEN_OLDEST: (u32, u32, u32) = (0, 71, 1);
@@ -34,8 +33,8 @@ const BINDGEN: Tool = Tool {
     rustflags: None,
 };
 
-/// Makes images. It runs in the guest, whose C library is not the host's, so it
-/// is linked statically.
+/// Makes images. It runs in the guest too, whose C library is not the host's, so it is
+/// linked statically.
 const CFSCTL: Tool = Tool {
     package: "composefs-ctl",
     version: "0.9.4",
@@ -43,17 +42,17 @@ const CFSCTL: Tool = Tool {
     arguments: &[
         "--no-default-features",
         "--features=pre-6.15",
-        // With a target of its own, the flags spare build scripts and macros.
+        // With a target named, build scripts and macros are built without RUSTFLAGS.
         "--target=x86_64-unknown-linux-gnu",
     ],
     rustflags: Some("-C target-feature=+crt-static"),
 };
 
-/// The bindings generator: the one in the path if it is new enough.
+/// The bindings generator: the one in PATH if it is new enough.
 ///
 /// # Errors
 ///
-/// When it has to be built and cannot.
+/// When it cannot be built.
 pub fn bindgen(context: &Context) -> Result<PathBuf> {
     if let Ok(own) = which::which(BINDGEN.program) {
         let said = output(Command::new(&own).arg("--version")).unwrap_or_default();
@@ -64,7 +63,7 @@ pub fn bindgen(context: &Context) -> Result<PathBuf> {
     install(context, &BINDGEN)
 }
 
-/// The image maker, linked statically.
+/// The program that makes images.
 ///
 /// # Errors
 ///
@@ -79,43 +78,27 @@ fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
         .with("arguments", tool.arguments.join(" "))
         .with("flags", tool.rustflags.unwrap_or_default())
         .finish();
-    let entry = context
-        .cache
-        .entry("tools", &format!("{}-{}-{key}", tool.program, tool.version));
-    let program = entry.path().join("bin").join(tool.program);
-    if entry.is_complete() {
-        return Ok(program);
-    }
-    let _lock = context.cache.lock(tool.program)?;
-    if entry.is_complete() {
-        return Ok(program);
-    }
-    entry.start_over()?;
-    let log = context.cache.log(tool.program);
-    let step = Step::begin(format!("building {} {}", tool.program, tool.version), &log)?;
-    let mut cargo = Command::new("cargo");
-    // The clone's own settings are not for other people's programs.
-    cargo
-        .current_dir(entry.path())
-        .args(["install", "--locked", tool.package])
-        .arg(format!("--version={}", tool.version))
-        .arg("--root=.")
-        .arg("--target-dir=target")
-        .args(tool.arguments);
-    if let Some(flags) = tool.rustflags {
-        cargo.env("RUSTFLAGS", flags);
-    }
-    step.run(&mut cargo).with_context(|| {
-        format!(
-            "cannot build {} with Rust {}",
-            tool.package,
-            rustc_version().unwrap_or_default()
-        )
+    let key = format!("{}-{}-{key}", tool.program, tool.version);
+    let dir = context.cache.made("tools", &key, |dir| {
+        let log = context.cache.log(tool.program);
+        let step = Step::begin(format!("building {} {}", tool.program, tool.version), &log)?;
+        let mut cargo = Command::new("cargo");
+        // Not in the clone, whose .cargo/config.toml is for its own programs.
+        cargo
+            .current_dir(dir)
+            .args(["install", "--locked", tool.package])
+            .arg(format!("--version={}", tool.version))
+            .args(["--root=.", "--target-dir=target"])
+            .args(tool.arguments);
+        if let Some(flags) = tool.rustflags {
+            cargo.env("RUSTFLAGS", flags);
+        }
+        step.run(&mut cargo)?;
+        fs::remove_dir_all(dir.join("target"))?;
+        step.done();
+        Ok(())
     })?;
-    std::fs::remove_dir_all(entry.path().join("target"))?;
-    entry.complete()?;
-    step.done();
-    Ok(program)
+    Ok(dir.join("bin").join(tool.program))
 }
 
 /// The first a.b.c in a program's words.

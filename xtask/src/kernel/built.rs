@@ -13,7 +13,7 @@ use anyhow::Result;
 use super::flavor::Flavor;
 use crate::cache::Lock;
 use crate::context::Context;
-use crate::packages::path_with_sbin;
+use crate::path;
 use crate::progress::Step;
 
 /// A built kernel.
@@ -59,7 +59,7 @@ pub fn install_modules(step: &Step, mut make: Command, kernel: &Kernel) -> Resul
     fs::create_dir_all(&kernel.modules)?;
     step.run(
         // depmod is in /sbin.
-        make.env("PATH", path_with_sbin())
+        make.env("PATH", path::with_sbin())
             .arg(format!("INSTALL_MOD_PATH={}", root.display()))
             .arg("INSTALL_MOD_STRIP=1")
             .arg("modules_install"),

@@ -14,8 +14,8 @@ use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::kernel::Flavor;
+use crate::packages;
 use crate::progress::output;
-use crate::setup;
 use crate::vm;
 use crate::vm::Failure;
 use crate::vm::Job;
@@ -36,7 +36,7 @@ struct Seen {
 ///
 /// When the guest cannot be made.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
-    setup::require(context, setup::TEST)?;
+    packages::require(context, &[packages::TEST])?;
     let base = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
     let boot = |line: &str, change: fn(&mut VmConfig)| {
         let mut config = configure(&base, line);

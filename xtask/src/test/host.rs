@@ -13,9 +13,9 @@ use super::citations;
 use super::report::Report;
 use crate::context::Context;
 use crate::git::git;
+use crate::packages;
 use crate::progress::Step;
 use crate::progress::tail;
-use crate::setup;
 
 /// Runs the suite.
 ///
@@ -23,7 +23,7 @@ use crate::setup;
 ///
 /// When cargo cannot be started.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
-    setup::require(context, setup::TEST)?;
+    packages::require(context, &[packages::TEST])?;
     plain(context, report, "rustfmt", &["fmt", "--all", "--check"], "")?;
     plain(
         context,

@@ -15,10 +15,10 @@ use crate::context::Context;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
+use crate::llvm::Llvm;
 use crate::module;
 use crate::module::Lint;
 use crate::progress::output;
-use crate::toolchain::Llvm;
 
 /// What a Rust panic goes through. A module without references to these cannot
 /// panic: rustc has proved each check away, or there was none.

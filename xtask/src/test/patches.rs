@@ -14,8 +14,8 @@ use crate::context::Context;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
+use crate::packages;
 use crate::patches;
-use crate::setup;
 
 /// What checkpatch says of every patch that adds files, of those that nobody has
 /// signed yet, and of SELinux policies, in which words may repeat.
@@ -27,7 +27,7 @@ const IGNORED: &str = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,REPEATED_WORD";
 ///
 /// When a guest cannot be made, or did not end well.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
-    setup::require(context, setup::TEST)?;
+    packages::require(context, &[packages::TEST])?;
     if let Err(error) = kernel::can_cover(context) {
         report.skip(
             "patches",

@@ -23,8 +23,8 @@ use crate::context::Context;
 use crate::fixtures;
 use crate::kernel::Kernel;
 use crate::named;
+use crate::packages;
 use crate::progress::Step;
-use crate::setup;
 use crate::toolchain::Toolchain;
 use crate::vm::Job;
 use crate::vm::VmConfig;
@@ -38,7 +38,7 @@ const COLLECTION: &str = "filesystems/composefs";
 ///
 /// When the tests cannot be built or the guest not be made.
 pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
-    setup::require(context, setup::TEST)?;
+    packages::require(context, &[packages::TEST])?;
     let ours = context.repo.join("tests/selftests");
     if !ours.join("Makefile").exists() {
         bail!("{} has no Makefile", ours.display());

@@ -15,7 +15,7 @@ use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::module;
 use crate::module::Lint;
-use crate::setup;
+use crate::packages;
 
 /// How QEMU executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,7 +95,7 @@ impl VmConfig {
     ///
     /// When a part cannot be made.
     pub fn prepare(context: &Context, flavor: Flavor, with_module: bool, job: Job) -> Result<Self> {
-        setup::require(context, setup::VM)?;
+        packages::require(context, &[packages::VM])?;
         let kernel = kernel::make(context, flavor, None)?;
         let guest = guest::make(context)?;
         let module = (with_module && flavor.takes_module())

@@ -8,20 +8,23 @@
 //!
 //! # The life of an object
 //!
-//! | state    | what it means                                       | stored in             |
-//! |----------|-----------------------------------------------------|-----------------------|
-//! | unknown  | nothing was looked up                               | `FileData` is not set |
-//! | found    | the path leads to a regular file under a basedir    | [`FileData::Object`], or [`OpenFile::found`] if the inode has another object |
-//! | verified | size and digest were right once                     | [`Object::is_verified`] |
-//! | failed   | a check has failed; a later read looks it up again  | not [`Object::is_usable`] |
-//! | open     | a backing file for one struct file; it is verified  | [`OpenFile::backing`] |
-//! | shared   | a backing file for all readers of the inode; it is verified | [`Object::shared`] |
+//! | state    | what it means                               | stored in                       |
+//! |----------|---------------------------------------------|---------------------------------|
+//! | unknown  | nothing was looked up                       | [`FileData`] is not set         |
+//! | found    | its path leads to a file under a basedir    | [`FileData`], [`OpenFile`]      |
+//! | verified | its size and digest were right              | [`Object::is_verified`]         |
+//! | failed   | a check has failed: it is looked up again   | not [`Object::is_usable`]       |
+//! | open     | a verified backing file for one struct file | [`OpenFile::backing`]           |
+//! | shared   | a verified backing file for all readers     | [`Object::shared`]              |
 //!
-//! open(2) finds the object. A memory map cannot: see [`crate::object`]. Opening an object may wait:
-//! for the holder of a lease, for a permission listener or, until it is verified, for the disk. A
-//! memory map must not wait for these under `mmap_lock`. So open(2) also opens an object that is
-//! not verified or whose opening may wait or notify a listener, as overlayfs does. All others are
-//! opened by the first read or memory map.
+//! An inode keeps the first object that was found for it. If that one fails later, each open file
+//! keeps the one that it has found.
+//!
+//! open(2) finds the object. A memory map cannot: see [`crate::object`]. Opening an object may
+//! wait: for the holder of a lease, for a permission listener or, until it is verified, for the
+//! disk. A memory map must not wait for these under `mmap_lock`. So open(2) also opens an object
+//! that is not verified or whose opening may wait or notify a listener, as overlayfs does. All
+//! others are opened by the first read or memory map.
 
 use crate::vfs::{
     backing::{

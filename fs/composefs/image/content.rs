@@ -14,7 +14,8 @@ use super::{
     Source, //
 };
 
-/// Largest content in bytes that is accepted in the image. The tools put up to 5000 bytes there.
+/// Size in bytes of the largest content that is accepted in the image. The composefs tools store at
+/// most 5000 bytes.
 pub const INLINE_MAX: u64 = 8192;
 
 /// Where the content of a regular file is.
@@ -24,7 +25,7 @@ pub enum Content {
     Inline,
     /// Nowhere: all of it is zero bytes.
     Sparse,
-    /// In an object, whose path is [`Image::redirect`] and whose digest is this one.
+    /// In an object with this digest. [`Image::redirect`] reads its path.
     External(Option<Digest>),
 }
 
@@ -33,8 +34,8 @@ impl<S: Source> Image<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the xattrs that say so are not as they must be, or the content
-    /// that should be in the image is not, or is too large.
+    /// [`Error::Corrupt`] if its overlayfs xattrs are invalid, or if it has none and its data is
+    /// not in the image or too large.
     pub fn content(&self, layout: &InodeLayout) -> Result<Content, Error<S::Error>> {
         let Some(value) = self.find_xattr(layout, overlay::INDEX_TRUSTED, overlay::METACOPY)?
         else {
@@ -51,7 +52,7 @@ impl<S: Source> Image<S> {
         match (redirect, digest) {
             (Some(_), digest) => Ok(Content::External(digest)),
             (None, None) => Ok(Content::Sparse),
-            // Zero bytes would pass for content that has been verified.
+            // Otherwise zero bytes would be taken for verified content.
             (None, Some(_)) => {
                 let what = "metacopy xattr has a digest, but there is no redirect xattr";
                 Err(Corrupt::new(what, value.pos).into())
@@ -59,7 +60,7 @@ impl<S: Source> Image<S> {
         }
     }
 
-    /// Checks a regular file whose content has to be in the image.
+    /// Checks a regular file whose content must be in the image.
     fn check_inline(&self, layout: &InodeLayout) -> Result<(), Corrupt> {
         if layout.data_layout()? == DataLayout::Chunk {
             let what = "regular file in chunks has no metacopy xattr";
@@ -71,14 +72,13 @@ impl<S: Source> Image<S> {
         self.check_data(layout)
     }
 
-    /// Fills the front of `out` with the path of the object that has the content of the regular
-    /// file `layout`, and returns its length. The path is relative to an object directory: it does
-    /// not start with a slash, and has no component that is empty, `.` or `..`. `None` if the
-    /// file names no object.
+    /// Copies the path of the object with the content of the regular file `layout` to `out`, and
+    /// returns its length. The path is relative to a basedir: it does not start with a slash, and
+    /// no component is empty, `.` or `..`. `None` if the file has no object.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the path is anything else, or longer than `out`.
+    /// [`Error::Corrupt`] if the path is invalid or longer than `out`.
     pub fn redirect(
         &self,
         layout: &InodeLayout,
@@ -90,7 +90,6 @@ impl<S: Source> Image<S> {
         };
         let corrupt = |what| Corrupt::new(what, value.pos);
         let mut reader = BlockReader::new(self);
-        // A value of no bytes has no slash either.
         let Some(len) = value.len.checked_sub(1) else {
             return Err(corrupt("redirect xattr is empty").into());
         };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the data of an inode is, and reads of it.
+//! Data of an inode: its position, and reads.
 //!
-//! This is for directories, symlinks and small regular files. The content of all other files is
-//! not in the image.
+//! Directories, symlinks and small regular files have data. The content of all other files is not
+//! in the image.
 
 use super::{
     block_offset,
@@ -22,19 +22,19 @@ use super::{
 
 /// Consecutive bytes of the image.
 pub(super) struct Extent {
-    /// Where they start, in bytes.
+    /// Position in bytes.
     pub(super) pos: u64,
-    /// How many they are; never 0.
+    /// Length in bytes, never 0.
     pub(super) len: u64,
 }
 
 impl InodeLayout {
-    /// Returns where the data is from `offset` on, as far as it is in one piece. A node's data is
-    /// in one or two. Whether they are within the image is not checked.
+    /// Returns the extent with the data from `offset` on. The data of an inode has at most two
+    /// extents. The extent is not checked against the size of the image.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] where the data is not in the image, or inline data crosses a block.
+    /// [`Corrupt`] if the data is not in the image, or inline data crosses a block.
     ///
     /// C header: `fs/erofs/data.c`: `erofs_map_blocks()`
     #[inline]
@@ -49,7 +49,7 @@ impl InodeLayout {
         match self.data_layout()? {
             DataLayout::Plain => Ok(in_blocks(len)),
             DataLayout::Inline => {
-                // The last block is inline, also when it is a whole one.
+                // The last block is inline, even if it is full.
                 let tail = block_start(self.size().saturating_sub(1));
                 if let Some(len @ 1..) = tail.checked_sub(offset) {
                     return Ok(in_blocks(len));
@@ -68,17 +68,17 @@ impl InodeLayout {
 }
 
 impl<S: Source> Image<S> {
-    /// Checks that all data of `layout` is in the image, by its place alone.
+    /// Checks that the extents of `layout` are within the image. Reads nothing.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] where it is not, or is not stored flat.
+    /// [`Corrupt`] if they are not, or if the data is stored in chunks.
     pub(super) fn check_data(&self, layout: &InodeLayout) -> Result<(), Corrupt> {
         if layout.data_layout()? == DataLayout::Chunk {
             return Err(Corrupt::new("data is not in the image", layout.pos()?));
         }
         let mut offset = 0;
-        // Twice at most, and each time less is left.
+        // Runs at most twice: there are two extents, and none is empty.
         while offset < layout.size() {
             let Extent { pos, len } = layout.extent(offset)?;
             self.within(pos, len, "data crosses the end of the image")?;
@@ -87,12 +87,12 @@ impl<S: Source> Image<S> {
         Ok(())
     }
 
-    /// Reads the data of a symlink or of a regular file whose content is inline, from byte `pos`
-    /// on, and returns how many bytes it has read: less than asked for only at the end.
+    /// Reads the data of a symlink or of a small regular file, from byte `pos` on. Returns the
+    /// number of bytes read, which is less than the length of `out` only at the end of the data.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the data is not in the image.
+    /// [`Error::Corrupt`] if the data is not in the image.
     pub fn read(
         &self,
         layout: &InodeLayout,

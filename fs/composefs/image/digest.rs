@@ -16,7 +16,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Returns the algorithm of this number, if it is one that composefs uses.
+    /// Returns the algorithm with the number `raw`, if composefs supports it.
     ///
     /// C header: `include/uapi/linux/fsverity.h`: `FS_VERITY_HASH_ALG_SHA256` and others
     pub fn of_raw(raw: u8) -> Option<Self> {
@@ -58,7 +58,7 @@ impl Digest {
     /// Length of the longest digest, in bytes.
     pub const MAX: usize = 64;
 
-    /// Makes a digest of its bytes. `None` if they are not as many as the algorithm's.
+    /// Creates a digest. `None` if the length of `bytes` is not that of the algorithm.
     pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         if bytes.len() != algorithm.digest_len() {
             return None;
@@ -76,7 +76,7 @@ impl Digest {
         self.algorithm
     }
 
-    /// Returns the bytes: as many as the algorithm's digests have.
+    /// Returns the bytes. Their number is the digest length of the algorithm.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes
             .get(..self.algorithm.digest_len())

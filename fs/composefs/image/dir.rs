@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories.
+//! Directories: lookup and iteration.
 //!
-//! A directory is a sequence of blocks, each an array of entries sorted by name and then the
-//! names. Blocks are sorted too.
+//! A directory is a sequence of blocks. A block has an array of entries, then their names. The
+//! entries of a block are sorted by name, and so are the blocks.
 
 use core::{
     cmp::Ordering,
@@ -59,7 +59,7 @@ struct RawDirent {
 const _: () = assert!(size_of::<RawDirent>() == 12);
 
 impl RawDirent {
-    /// Where in its block the name starts.
+    /// Returns the offset of the name in its block.
     #[inline]
     fn start(&self) -> usize {
         usize::from(self.nameoff.get())
@@ -69,44 +69,44 @@ impl RawDirent {
 /// An entry of a directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Dirent<'a> {
-    /// The name: 1 to 255 bytes, none of them NUL or a slash. `.` and `..` are entries too.
+    /// The name: 1 to 255 bytes without NUL and slash. `.` and `..` are entries too.
     pub name: &'a [u8],
     /// DiskInode number, as stored.
     pub nid: u64,
-    /// Type of the file, as the entry says; the inode may differ.
+    /// Type of the file in the entry. The inode may have another type.
     pub file_type: FileType,
-    /// Cookie to start from at this entry: byte offset of the entry in the directory's data.
+    /// Cookie of this entry: its byte offset in the directory.
     pub pos: u64,
 }
 
-/// What a name leads to.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// DiskInode number, as stored.
     pub nid: u64,
-    /// Type of the file, as the entry says; the inode may differ.
+    /// Type of the file in the entry. The inode may have another type.
     pub file_type: FileType,
     /// Number of the directory's block that the entry is in.
     pub block: u64,
 }
 
-/// What lookups in a directory have learned for those that follow: see [`Image::lookup_with_hint`].
+/// What earlier lookups in a directory have learned: see [`Image::lookup_with_hint`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LookupHint {
-    /// Cookie of the entry behind the one that was found last, or of where one would be. 0 if none
-    /// was. May be any number.
+    /// Cookie of the position behind the entry that was found last, 0 if there is none. Any other
+    /// value is safe: it only makes the lookup slower.
     pub next: u64,
-    /// How many of the directory's blocks, from the first one on, were seen to be in order, names
-    /// and all. [`Self::UNORDERED`] if one was seen not to be. Another number than one that was
-    /// learned makes lookups miss names.
+    /// Number of blocks at the start of the directory that were checked to be in order, within and
+    /// among them. [`Self::UNORDERED`] if a block was found to be out of order. A value that no
+    /// lookup has stored makes lookups miss names.
     pub ordered: u32,
 }
 
 impl LookupHint {
-    /// What [`Self::ordered`] is of a directory that is not in order.
+    /// Value of [`Self::ordered`] for a directory that is not in order.
     pub const UNORDERED: u32 = u32::MAX;
 
-    /// Says how many blocks are known to be in order.
+    /// Returns the number of blocks that are known to be in order.
     #[inline]
     fn known(&self) -> u64 {
         match self.ordered {
@@ -116,18 +116,19 @@ impl LookupHint {
     }
 }
 
-/// A directory's block, of which no more than the number of entries is known to be right.
+/// A block of a directory. The array of entries was checked to be within the block; the entries
+/// themselves were not checked.
 struct Block<'b> {
     /// Position in the image, for messages.
     pos: u64,
     bytes: &'b [u8],
     dirents: &'b [RawDirent],
-    /// Where the entries end and the names start.
+    /// Offset of the end of the entries, where the names start.
     names: usize,
 }
 
 impl<'b> Block<'b> {
-    /// `bytes` ends at the end of the block or of the directory.
+    /// `bytes` is the block, up to the end of the directory.
     fn new(bytes: &'b [u8], pos: u64) -> Result<Self, Corrupt> {
         let corrupt = || Corrupt::new("dirent: first nameoff is invalid", pos);
         let (first, _) = RawDirent::ref_from_prefix(bytes).map_err(|_| corrupt())?;
@@ -145,7 +146,7 @@ impl<'b> Block<'b> {
         })
     }
 
-    /// Returns the name of entry `index`, which is `dirent`: 1 to 255 bytes, of any value.
+    /// Returns the name of `dirent`, which is entry `index`: 1 to 255 bytes of any value.
     #[inline]
     fn name(&self, index: usize, dirent: &RawDirent) -> Result<&'b [u8], Corrupt> {
         let end = match self.dirents.get(index.saturating_add(1)) {
@@ -155,7 +156,7 @@ impl<'b> Block<'b> {
         self.name_at(dirent.start(), end)
     }
 
-    /// Returns the name from `start` to `end`, if that is one.
+    /// Returns the name from `start` to `end`, if these are valid.
     #[inline]
     fn name_at(&self, start: usize, end: usize) -> Result<&'b [u8], Corrupt> {
         match self.bytes.get(start..end) {
@@ -164,7 +165,7 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// As [`Self::name_at`], of a name that must have neither a NUL nor a slash.
+    /// As [`Self::name_at`], but the name must have neither a NUL nor a slash.
     #[cold]
     fn clean_name_at(&self, start: usize, end: usize) -> Result<&'b [u8], Corrupt> {
         let name = self.name_at(start, end)?;
@@ -179,16 +180,16 @@ impl<'b> Block<'b> {
         Corrupt::new("dirent: nameoff is invalid", self.pos)
     }
 
-    /// Returns where the name of `last`, the last entry, ends. It is the only one that may be
-    /// followed by padding.
+    /// Returns the end of the name of `last`, the last entry. Only this name may be followed by
+    /// padding.
     fn last_end(&self, last: &RawDirent) -> usize {
         let rest = self.bytes.get(last.start()..).unwrap_or_default();
-        // One byte more than a name may have is enough to see that it is none.
+        // One byte more than a name may have is enough to see that it is too long.
         let name = name::until_nul(rest.get(..=NAME_LEN).unwrap_or(rest));
         last.start().saturating_add(name.len())
     }
 
-    /// Returns entry `index` and its number, if there is one and its name is `name`.
+    /// Returns entry `index` and its number, if it exists and its name is `name`.
     fn at(&self, name: &[u8], index: usize) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
         match self.dirents.get(index) {
             Some(dirent) if name::compare(name, self.name(index, dirent)?).is_eq() => {
@@ -198,8 +199,7 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// Compares `name` with that of entry `index`. There is such an entry, or the result is
-    /// arbitrary.
+    /// Compares `name` with that of entry `index`, which must exist.
     fn compare(&self, name: &[u8], index: usize) -> Result<Ordering, Corrupt> {
         match self.dirents.get(index) {
             Some(dirent) => Ok(name::compare(name, self.name(index, dirent)?)),
@@ -207,7 +207,8 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// Returns the cookie of what follows entry `index`, if this is the directory's block `number`.
+    /// Returns the cookie of the position behind entry `index`. `number` is the number of this
+    /// block.
     fn next(&self, number: u64, index: usize) -> u64 {
         let start = number.saturating_mul(BLOCK_SIZE);
         match index.saturating_add(1) {
@@ -218,7 +219,7 @@ impl<'b> Block<'b> {
         }
     }
 
-    /// Says whether `name` is before, in or after this block, by its first and last entry.
+    /// Compares `name` with the first and last entry: is it before, in or after this block?
     fn side(&self, name: &[u8]) -> Result<Ordering, Corrupt> {
         if self.compare(name, 0)? == Ordering::Less {
             Ok(Ordering::Less)
@@ -232,7 +233,7 @@ impl<'b> Block<'b> {
     /// Searches the block for `name`. Returns the entry and its number.
     fn search(&self, name: &[u8]) -> Result<Option<(&RawDirent, usize)>, Corrupt> {
         let mut range = 0..self.dirents.len();
-        // Each step takes half of the entries from the range, and at least one.
+        // Each step removes half of the entries from the range, and at least one.
         while !range.is_empty() {
             let middle = usize::midpoint(range.start, range.end);
             let Some(dirent) = self.dirents.get(middle) else {
@@ -247,7 +248,7 @@ impl<'b> Block<'b> {
         Ok(None)
     }
 
-    /// Says whether each name is behind the one before it. `before` is the last one of the block
+    /// Whether each name is greater than the one before it. `before` is the last name of the block
     /// before this one.
     fn is_ordered(&self, before: &[u8]) -> Result<bool, Corrupt> {
         let mut before = before;
@@ -270,17 +271,17 @@ impl<'b> Block<'b> {
     }
 }
 
-/// The names of a block that were found to have neither a NUL nor a slash, all at once. Those of a
-/// block that is right are one behind the other, and to look at each takes three times as long.
+/// Names of a block, checked in one go to have neither a NUL nor a slash. In a valid block they are
+/// adjacent. Checking each name by itself takes three times as long.
 struct CleanNames<'b> {
-    /// The block up to the end of the last one; nothing if one is not as it must be.
+    /// The block up to the end of the last name. Empty if a name is not clean.
     bytes: &'b [u8],
-    /// Where the last one ends.
+    /// Offset of the end of the last name.
     end: usize,
 }
 
 impl<'b> CleanNames<'b> {
-    /// Looks at the names of `dirents`, which are the last ones of the block.
+    /// Checks the names of `dirents`, which must be the last entries of the block.
     fn new(block: &Block<'b>, dirents: &[RawDirent]) -> Self {
         let (Some(first), Some(last)) = (dirents.first(), dirents.last()) else {
             return Self { bytes: &[], end: 0 };
@@ -289,7 +290,7 @@ impl<'b> CleanNames<'b> {
             let names = bytes.get(first.start()..).unwrap_or(&[0]);
             first.start() >= block.names && name::is_clean(names)
         };
-        // Where there is no padding, the last one ends with the block.
+        // Without padding, the last name ends with the block.
         if block.bytes.last() != Some(&0) && is_clean(block.bytes) {
             return Self {
                 bytes: block.bytes,
@@ -304,8 +305,8 @@ impl<'b> CleanNames<'b> {
         }
     }
 
-    /// Returns the name from `start` to `end`, if it is one of these. `start` is where the first
-    /// one starts, or where a name before it ends.
+    /// Returns the name from `start` to `end`, if it was checked. `start` must be the start of the
+    /// first name or the end of another one.
     #[inline]
     fn name(&self, start: usize, end: usize) -> Option<&'b [u8]> {
         let name = self.bytes.get(start..end);
@@ -314,8 +315,8 @@ impl<'b> CleanNames<'b> {
 }
 
 impl<S: Source> Image<S> {
-    /// Returns position, bytes and length of a directory's block `number`. The bytes are at least
-    /// as many as the length.
+    /// Returns position, bytes and length of block `number` of a directory. There may be more bytes
+    /// than the length.
     fn dir_block(
         &self,
         dir: &InodeLayout,
@@ -328,28 +329,29 @@ impl<S: Source> Image<S> {
         Ok((extent.pos, run, len))
     }
 
-    /// Searches the directory `dir` for `name`. One whose inode is a whiteout is found: see
+    /// Searches the directory `dir` for `name`. Whiteouts are found as well: see
     /// [`super::DiskInode::is_whiteout`].
+    ///
+    /// In a directory whose entries are out of order, the search may miss a name. It gives the same
+    /// result each time.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the entries that are looked at are not as they must be. `None` is
-    /// no guess where entries are in their order; where they are not, a name may be found or not,
-    /// as the search goes. It always goes the same way.
+    /// [`Error::Corrupt`] if an entry that the search reads is invalid.
     ///
     /// C header: `fs/erofs/namei.c`: `erofs_namei()`
     pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<Found>, Error<S::Error>> {
         self.lookup_with_hint(dir, name, &mut LookupHint::default())
     }
 
-    /// As [`Self::lookup`], and with the same result, but learns from one lookup for the next. Who
-    /// looks up one name after the other, in the order in which [`Self::read_dir`] gives them,
-    /// finds each with one comparison.
+    /// As [`Self::lookup`], with the same result, but starts from what earlier lookups have
+    /// learned. If names are looked up in the order in which [`Self::read_dir`] returns them, each
+    /// is found by one comparison.
     ///
-    /// In a directory that is out of order, a name that is found where the last lookup has ended
-    /// is not found by one that begins elsewhere. So a search begins there only once all blocks
-    /// are known to be in order. Each lookup of a name behind the last one looks at one block
-    /// more: who stops soon has not caused much to be read.
+    /// In a directory that is out of order, a search from the last position may find a name that
+    /// [`Self::lookup`] misses. So a search starts at the last position only if all blocks are
+    /// known to be in order. Each lookup of the name behind the last one checks one more block, so
+    /// that a program that stops early does not cause the whole directory to be read.
     ///
     /// # Errors
     ///
@@ -368,7 +370,7 @@ impl<S: Source> Image<S> {
         );
         let mut range = 0..blocks;
         let mut first = (known >= blocks && next.0 < blocks).then_some(next.0);
-        // Each step takes at least one block from the range, and all but the first one half.
+        // Each step removes at least one block from the range, and all but the first remove half.
         while !range.is_empty() {
             let middle = match first.take() {
                 Some(number) => number,
@@ -376,13 +378,13 @@ impl<S: Source> Image<S> {
             };
             let (pos, run, len) = self.dir_block(dir, middle)?;
             let block = Block::new(slice(&run, len, pos)?, pos)?;
-            // Where this block is in order, it does not matter how the entry is found.
+            // In a block that is in order, any way of finding the entry gives the same result.
             let found = if middle == next.0 && middle < known {
                 block.at(name, next.1)?
             } else {
                 None
             };
-            // The last block that is left needs no more questions.
+            // The last block of the range is searched without comparing its ends first.
             let found = match found {
                 Some(_) => found,
                 None if range.end.saturating_sub(range.start) == 1 => block.search(name)?,
@@ -416,7 +418,7 @@ impl<S: Source> Image<S> {
         Ok(None)
     }
 
-    /// Finds out whether one block more is in order.
+    /// Checks whether one more block is in order.
     #[cold]
     fn learn(&self, dir: &InodeLayout, hint: &mut LookupHint) {
         if hint.ordered == LookupHint::UNORDERED {
@@ -425,12 +427,12 @@ impl<S: Source> Image<S> {
         match self.is_ordered(dir, hint.known()) {
             Ok(true) => hint.ordered = hint.ordered.saturating_add(1),
             Ok(false) | Err(Error::Corrupt(_)) => hint.ordered = LookupHint::UNORDERED,
-            // The lookup itself went well.
+            // The lookup itself has succeeded.
             Err(Error::Source(_)) => (),
         }
     }
 
-    /// Says whether the entries of block `number` are in order, and behind those of the block
+    /// Whether the entries of block `number` are in order, and greater than those of the block
     /// before it.
     fn is_ordered(&self, dir: &InodeLayout, number: u64) -> Result<bool, Error<S::Error>> {
         let (pos, run, len) = self.dir_block(dir, number)?;
@@ -443,12 +445,13 @@ impl<S: Source> Image<S> {
         Ok(block.is_ordered(before.last_name()?)?)
     }
 
-    /// Says whether a name in block `number` of the directory `dir` leads to the inode `nid`. `.`
-    /// and `..` do not count. It does not matter what the other blocks hold.
+    /// Whether an entry of block `number` of the directory `dir`, except `.` and `..`, has the
+    /// inode
+    /// `nid`. Reads no other block.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where there is no such block, or it is not as it must be.
+    /// [`Error::Corrupt`] if the block does not exist or is invalid.
     pub fn block_leads_to(
         &self,
         dir: &InodeLayout,
@@ -471,15 +474,15 @@ impl<S: Source> Image<S> {
     }
 
     /// Calls `emit` for each entry of the directory `dir` from the cookie `pos` on, until it
-    /// returns `Break`. `pos` may be any number; it is rounded up to an entry. Whiteouts are left
-    /// out.
+    /// returns `Break`. `pos` may be any number and is rounded up to an entry. Whiteouts are
+    /// skipped.
     ///
-    /// On return `pos` is the cookie to continue from: that of the entry that was not accepted,
-    /// that of the entry or block that an error was met at, or at the end the directory's size.
+    /// On return `pos` is the cookie to continue from: of the entry for which `emit` returned
+    /// `Break`, of the entry or block with an error, or the size of the directory at its end.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where an entry is not as it must be. Those before it have been emitted.
+    /// [`Error::Corrupt`] if an entry is invalid. The entries before it were emitted.
     ///
     /// C header: `fs/erofs/dir.c`: `erofs_readdir()`
     pub fn read_dir(
@@ -498,7 +501,7 @@ impl<S: Source> Image<S> {
             let mut rest = block.dirents.get(to_usize(index)..).unwrap_or_default();
             let clean = CleanNames::new(&block, rest);
             let mut name_start = rest.first().map_or(0, RawDirent::start);
-            // Each step takes the next entry, and a block has 341 at most.
+            // A block has at most 341 entries.
             while let Some((dirent, behind)) = rest.split_first() {
                 let start = name_start;
                 let end = behind.first().map_or(clean.end, RawDirent::start);
@@ -508,7 +511,7 @@ impl<S: Source> Image<S> {
                 };
                 let nid = dirent.nid.get();
                 let file_type = FileType::of_raw(dirent.file_type);
-                // Only a character device may be one, and only those cost a look at the inode.
+                // Only a character device can be a whiteout: only these need a look at the inode.
                 if file_type != FileType::CharDevice || !Self::is_whiteout(&mut inodes, nid)? {
                     let entry = Dirent {
                         name,
@@ -521,9 +524,9 @@ impl<S: Source> Image<S> {
                     }
                 }
                 rest = behind;
-                // A name is not empty, so the next one starts behind this one.
+                // Names are not empty, so the next one starts behind this one.
                 name_start = end;
-                // Within the block, and so within the directory.
+                // OVERFLOW: Cannot happen: the sum is within the directory.
                 *pos = pos.wrapping_add(DIRENT_SIZE);
             }
             *pos = start.saturating_add(to_u64(len));
@@ -535,7 +538,7 @@ impl<S: Source> Image<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the directory does not say.
+    /// [`Error::Corrupt`] if the directory has no valid entry `..`.
     pub fn parent(&self, dir: &InodeLayout) -> Result<u64, Error<S::Error>> {
         match self.lookup(dir, b"..")? {
             Some(found) => Ok(found.nid),
@@ -544,7 +547,7 @@ impl<S: Source> Image<S> {
     }
 }
 
-/// Returns the first `len` bytes at `pos`, of which the run has as many.
+/// Returns the first `len` bytes of `run`, which is at `pos`.
 fn slice(run: &[u8], len: usize, pos: u64) -> Result<&[u8], Corrupt> {
     run.get(..len)
         .ok_or(Corrupt::new("directory crosses the end of the image", pos))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes.
+//! Inodes: decoding and checking.
 
 use zerocopy::{
     little_endian::{
@@ -103,10 +103,10 @@ struct RawExtended {
 const _: () = assert!(size_of::<RawCompact>() == 32);
 const _: () = assert!(size_of::<RawExtended>() == 64);
 
-/// The type of a file, as directory entries and modes tell it.
+/// The type of a file, from a directory entry or a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {
-    /// Not told, or a value that is not defined.
+    /// A value that is not defined.
     Unknown,
     /// Regular file.
     Regular,
@@ -125,7 +125,7 @@ pub enum FileType {
 }
 
 impl FileType {
-    /// Returns the type that a directory entry's `file_type` byte stands for.
+    /// Decodes the `file_type` byte of a directory entry.
     ///
     /// C header: `include/linux/fs_types.h`: `FT_REG_FILE` and others
     pub fn of_raw(raw: u8) -> Self {
@@ -141,7 +141,7 @@ impl FileType {
         }
     }
 
-    /// Returns the directory entry's `file_type` byte, a value for `fs_ftype_to_dtype()`.
+    /// Returns the `file_type` byte of a directory entry, which `fs_ftype_to_dtype()` takes.
     ///
     /// C header: `include/linux/fs_types.h`: `FT_REG_FILE` and others
     pub fn as_raw(self) -> u8 {
@@ -157,7 +157,7 @@ impl FileType {
         }
     }
 
-    /// Returns the type that the `S_IFMT` bits of a mode stand for.
+    /// Decodes the `S_IFMT` bits of a mode.
     pub fn of_mode(mode: u16) -> Self {
         match mode & S_IFMT {
             S_IFREG => Self::Regular,
@@ -172,23 +172,23 @@ impl FileType {
     }
 }
 
-/// How an inode's data is stored.
+/// How the data of an inode is stored.
 ///
 /// C header: `fs/erofs/erofs_fs.h`: `EROFS_INODE_FLAT_PLAIN` and others
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DataLayout {
     /// In consecutive blocks.
     Plain,
-    /// In consecutive blocks, but the last one right behind the inode and its xattrs.
+    /// In consecutive blocks, except for the last block, which is behind the inode and its xattrs.
     Inline,
-    /// In chunks; composefs has only holes there, and the content is elsewhere.
+    /// In chunks. In a composefs image all chunks are holes, and the content is in an object.
     Chunk,
 }
 
-/// What is needed of an inode to reach its xattrs and data, besides its number and size.
+/// The part of an [`InodeLayout`] that `struct inode` does not have: the kernel keeps it with each
+/// inode in memory.
 ///
-/// Opaque, and small enough to be kept with each inode in memory. The default one is that of a
-/// compact inode without xattrs and with its data at block 0.
+/// The default is that of a compact inode without xattrs, whose data starts at block 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PackedLayout {
     /// First block of the data. C name: `i_u`
@@ -202,9 +202,9 @@ pub struct PackedLayout {
 
 const _: () = assert!(size_of::<PackedLayout>() <= 8);
 
-/// An inode's number, size and form: what reads of its data and xattrs start from.
+/// Where the data and xattrs of an inode are.
 ///
-/// Made from an [`DiskInode`], or from parts that were kept; nothing about it is taken for granted.
+/// It comes from a [`DiskInode`], or from parts that were kept in memory. Every use checks it.
 #[derive(Clone, Copy, Debug)]
 pub struct InodeLayout {
     nid: u64,
@@ -213,12 +213,12 @@ pub struct InodeLayout {
 }
 
 impl InodeLayout {
-    /// Puts a node together again from its parts.
+    /// Puts a layout together from parts that were kept.
     pub fn new(nid: u64, size: u64, packed: PackedLayout) -> Self {
         Self { nid, size, packed }
     }
 
-    /// Returns the inode number: the inode is at byte `32 * nid`.
+    /// Returns the inode number. The inode is at byte `32 * nid`.
     pub fn nid(&self) -> u64 {
         self.nid
     }
@@ -228,12 +228,12 @@ impl InodeLayout {
         self.size
     }
 
-    /// Returns what else must be kept to put the node together again.
+    /// Returns the part to keep, besides number and size.
     pub fn packed(&self) -> PackedLayout {
         self.packed
     }
 
-    /// Says whether the inode has an xattr area at all.
+    /// Whether the inode has an xattr area.
     pub fn has_xattrs(&self) -> bool {
         self.packed.icount != 0
     }
@@ -261,8 +261,8 @@ impl InodeLayout {
         block_pos(self.packed.start)
     }
 
-    /// Returns position and length of the xattr area, in bytes. The length is 0, or at least that
-    /// of the header.
+    /// Returns position and length of the xattr area, in bytes. The length is 0, or at least the
+    /// size of the header.
     ///
     /// C header: `fs/erofs/erofs_fs.h`: `erofs_xattr_ibody_size()`
     pub(super) fn xattr_area(&self) -> Result<(u64, u64), Corrupt> {
@@ -280,7 +280,7 @@ impl InodeLayout {
         Ok((pos.saturating_add(size), len))
     }
 
-    /// Returns the position behind inode and xattrs: that of the inline data, in bytes.
+    /// Returns the position of the inline data, in bytes: behind the inode and its xattrs.
     pub(super) fn inline_pos(&self) -> Result<u64, Corrupt> {
         let (pos, len) = self.xattr_area()?;
         Ok(pos.saturating_add(len))
@@ -292,35 +292,35 @@ impl InodeLayout {
 /// C header: `fs/erofs/erofs_fs.h`: `struct erofs_inode_compact`, `struct erofs_inode_extended`
 #[derive(Clone, Copy, Debug)]
 pub struct DiskInode {
-    /// Type and permissions; the type is always a known one. C name: `i_mode`
+    /// Type and permissions. The type is never unknown. C name: `i_mode`
     pub mode: u16,
-    /// Number of links; never 0. C name: `i_nlink`
+    /// Number of links, never 0. C name: `i_nlink`
     pub nlink: u32,
     /// Owner. C name: `i_uid`
     pub uid: u32,
     /// Group. C name: `i_gid`
     pub gid: u32,
-    /// Size of the content in bytes; at most `i64::MAX`. C name: `i_size`
+    /// Size of the content in bytes, at most `i64::MAX`. C name: `i_size`
     pub size: u64,
-    /// Time of the last modification, in seconds since 1970. C name: `i_mtime`
+    /// Modification time in seconds since 1970. C name: `i_mtime`
     pub mtime: i64,
-    /// Nanoseconds of `mtime`; below 10^9. C name: `i_mtime_nsec`
+    /// Nanoseconds of `mtime`, below 10^9. C name: `i_mtime_nsec`
     pub mtime_nsec: u32,
-    /// Device number in the form of `new_encode_dev()`; 0 unless this is a device.
+    /// Device number as `new_encode_dev()` encodes it, 0 unless the inode is a device.
     /// C name: `i_u`
     pub rdev: u32,
-    /// What leads to its data and xattrs.
+    /// Where its data and xattrs are.
     pub layout: InodeLayout,
 }
 
 impl DiskInode {
-    /// Returns the type of the file; never [`FileType::Unknown`].
+    /// Returns the type of the file, never [`FileType::Unknown`].
     pub fn file_type(&self) -> FileType {
         FileType::of_mode(self.mode)
     }
 
-    /// Says whether this is overlayfs's mark for a name that does not exist: a character device
-    /// 0:0.
+    /// Whether the inode is a whiteout: a character device 0:0, with which overlayfs marks a name
+    /// that does not exist.
     ///
     /// C header: `include/linux/fs.h`: `IS_WHITEOUT()`
     pub fn is_whiteout(&self) -> bool {
@@ -338,20 +338,20 @@ fn inode_pos(nid: u64) -> Result<u64, Corrupt> {
 }
 
 impl<S: Source> Image<S> {
-    /// Reads the inode of number `nid`.
+    /// Reads the inode `nid`.
     ///
-    /// Of its data only the place is checked, and not that of a regular file, which may have
-    /// none: see [`Image::content`].
+    /// The position of its data is checked, except for a regular file, which may have none: see
+    /// [`Image::content`].
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where there can be no inode, or a field of it is invalid.
-    // As a part of its caller, which needs each field once, it is a quarter cheaper.
+    /// [`Error::Corrupt`] if the number or a field is invalid.
+    // Inlining saves a quarter of the instructions: the caller uses each field once.
     #[inline(always)]
     pub fn inode(&self, nid: u64) -> Result<DiskInode, Error<S::Error>> {
         let pos = inode_pos(nid)?;
         let run = self.run(pos)?;
-        // A slot divides the block: 32 bytes are in one run.
+        // 32 bytes divide a block, so a compact inode is within one run.
         let Ok((compact, _)) = RawCompact::ref_from_prefix(&run) else {
             return Err(Corrupt::new("inode crosses the end of the image", pos).into());
         };
@@ -391,7 +391,7 @@ impl<S: Source> Image<S> {
         })
     }
 
-    /// Checks what holds for both forms.
+    /// Checks the fields that compact and extended inodes have in common.
     #[inline(always)]
     fn check(&self, inode: &DiskInode) -> Result<(), Corrupt> {
         let pos = inode.layout.pos()?;
@@ -412,16 +412,17 @@ impl<S: Source> Image<S> {
             FileType::Symlink if inode.size == 0 => fail("symlink is empty"),
             FileType::Symlink if inode.size > SYMLINK_MAX => fail("symlink is too long"),
             FileType::Directory | FileType::Symlink => self.check_data(&inode.layout),
-            // Devices and the like have no data. Whether a regular file has depends on its xattrs.
+            // Special files have no data. Whether a regular file has data depends on its xattrs.
             _ => inode.layout.data_layout().map(drop),
         }
     }
 
-    /// Says whether `nid` is a whiteout, as cheaply as can be: a directory may name hundreds.
+    /// Whether `nid` is a whiteout. It reads two fields only: a directory may have hundreds of
+    /// whiteouts.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where there can be no inode.
+    /// [`Error::Corrupt`] if the number is invalid.
     pub(super) fn is_whiteout(
         reader: &mut BlockReader<'_, S>,
         nid: u64,
@@ -434,7 +435,8 @@ impl<S: Source> Image<S> {
     }
 }
 
-/// `format` is `i_format` as first read: what told that the inode is extended.
+/// Decodes an extended inode. `format` is `i_format` as it was first read, which is the value that
+/// made the inode an extended one.
 fn of_extended(nid: u64, format: u16, raw: &RawExtended) -> Result<DiskInode, Corrupt> {
     let size = raw.i_size.get();
     Ok(DiskInode {

@@ -2,32 +2,31 @@
 
 //! The composefs image: the on-disk format and nothing else.
 //!
-//! An image is an EROFS file system of metadata only, preceded by a composefs header. This
-//! module turns its bytes into inodes, directory entries, extended attributes and the place of
-//! a file's content. It knows no kernel type, allocates nothing and cannot panic, so that the
-//! same source files are tested, fuzzed and measured on the host.
+//! An image is an EROFS file system of metadata only, after a composefs header. This module decodes
+//! inodes, directory entries, extended attributes, and where the content of each file is. It uses
+//! no kernel type, allocates nothing and cannot panic, so the same source files are tested, fuzzed
+//! and measured on the host.
 //!
-//! The image is hostile: whoever wrote it may have chosen any byte, and a page that was evicted
-//! may read differently the next time. So each offset, count and length is checked at each use,
-//! nothing is remembered as valid, and each loop is bounded by something already checked
-//! against the size of the image.
+//! The image is hostile: every byte may have any value, and a page that was evicted may read
+//! differently the next time. So each offset, count and length is checked at each use, nothing is
+//! remembered as valid, and each loop is bounded by something that was checked against the size of
+//! the image.
 //!
-//! What is where:
-//!
-//! | file            | what                                                              |
+//! | file            | contents                                                          |
 //! |-----------------|-------------------------------------------------------------------|
 //! | `superblock.rs` | the composefs header and the EROFS superblock; what is accepted   |
-//! | `inode.rs`      | [`DiskInode`], and [`InodeLayout`], what the kernel keeps of it              |
-//! | `data.rs`       | where the bytes of directories, symlinks and small files are      |
+//! | `inode.rs`      | [`DiskInode`], and [`InodeLayout`], where its data is             |
+//! | `data.rs`       | data of directories, symlinks and small files                     |
 //! | `dir.rs`        | lookup and iteration of directories                               |
-//! | `name.rs`       | names of directory entries: what they may hold, their order        |
+//! | `name.rs`       | names of directory entries: valid bytes, order                    |
 //! | `xattr.rs`      | extended attributes as stored                                     |
 //! | `content.rs`    | which object a regular file's content is in                       |
-//! | `overlay.rs`    | what overlayfs attributes mean; pure functions                    |
-//! | `reader.rs`     | reads of single bytes through [`Source::run`]                     |
+//! | `overlay.rs`    | the xattrs of overlayfs                                           |
+//! | `digest.rs`     | fs-verity digests                                                 |
+//! | `reader.rs`     | reads at any position through [`Source::run`]                     |
 //!
-//! `zerocopy`'s traits are imported without a name: where its feature `derive` is on, they bring
-//! macros that clash with those of `zerocopy_derive`.
+//! The traits of `zerocopy` are imported as `_`: with its feature `derive`, their names are also
+//! those of macros, which clash with the ones of `zerocopy_derive`.
 //!
 //! C header: `fs/erofs/erofs_fs.h`
 
@@ -103,38 +102,38 @@ pub const NAME_LEN: usize = 255;
 
 /// The image's bytes.
 ///
-/// In the kernel they are folios of the image's page cache, on the host a slice.
+/// In the kernel these are folios of the image's page cache, on the host a slice.
 pub trait Source {
-    /// Why the bytes could not be had, for example an I/O error. It is passed on untouched.
+    /// Error of a read. It is passed on unchanged.
     type Error;
 
-    /// Bytes that stay readable, and the same, until this is dropped.
+    /// Bytes that stay valid and do not change until this is dropped.
     type Run<'a>: Deref<Target = [u8]>
     where
         Self: 'a;
 
-    /// Size of the image in bytes. It never changes.
+    /// Returns the size of the image in bytes. It never changes.
     fn size(&self) -> u64;
 
-    /// Returns the bytes from `pos` to the end of its 4 KiB block or of the image, whichever is
-    /// first. Never empty for `pos < self.size()`; never called for others.
+    /// Returns the bytes from `pos` to the end of its 4 KiB block or of the image, whichever comes
+    /// first: at least one byte. `pos` must be below [`Self::size`].
     ///
     /// # Errors
     ///
-    /// Whatever kept the bytes from being read.
+    /// The error of reading them.
     fn run(&self, pos: u64) -> Result<Self::Run<'_>, Self::Error>;
 
     /// Returns the xxHash32 of `data`.
     fn xxh32(data: &[u8], seed: u32) -> u32;
 }
 
-/// The image holds something that no composefs image may hold.
+/// The image is damaged, or is not a composefs image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt {
-    /// What is wrong, for the log: names the field.
+    /// What is wrong, with the name of the field, for the log.
     pub what: &'static str,
-    /// Byte offset in the image of what is wrong, or of the structure that says so; `u64::MAX` for
-    /// what no image has room for.
+    /// Position in bytes of what is wrong, or of the structure with the wrong reference.
+    /// `u64::MAX` if it is beyond what 64 bits can address.
     pub at: u64,
 }
 
@@ -150,12 +149,12 @@ impl Corrupt {
     }
 }
 
-/// Why something could not be had from the image.
+/// Error of a read of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error<E> {
-    /// The bytes could not be read; nothing is known about what they hold.
+    /// The bytes could not be read.
     Source(E),
-    /// The bytes were read and are wrong.
+    /// The bytes were read, and are wrong.
     Corrupt(Corrupt),
 }
 
@@ -165,7 +164,7 @@ impl<E> From<Corrupt> for Error<E> {
     }
 }
 
-/// An opened image: bytes, and a superblock that has been accepted.
+/// An open image: its bytes, and its superblock, which was accepted.
 pub struct Image<S> {
     source: S,
     superblock: Superblock,
@@ -176,8 +175,7 @@ impl<S: Source> Image<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] names the first field that is damaged, or asks for something that
-    /// composefs does not have.
+    /// [`Error::Corrupt`] with the first field that is damaged or not supported.
     pub fn open(source: S) -> Result<Self, Error<S::Error>> {
         let superblock = Superblock::read(&source)?;
         let image = Self { source, superblock };
@@ -202,7 +200,7 @@ impl<S: Source> Image<S> {
 
 /// Returns the position of a block, in bytes.
 fn block_pos(block: u32) -> u64 {
-    // 2^32 blocks are 2^44 bytes: nothing saturates.
+    // OVERFLOW: Cannot happen: 2^32 blocks are 2^44 bytes.
     u64::from(block).saturating_mul(BLOCK_SIZE)
 }
 
@@ -216,13 +214,13 @@ fn block_offset(pos: u64) -> u64 {
     pos & (BLOCK_SIZE - 1)
 }
 
-/// Widens a length. `usize` has at most 64 bits wherever the kernel runs.
+/// Widens a length. Cannot fail: `usize` has at most 64 bits on all architectures of the kernel.
 fn to_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// Narrows a length. One that does not fit becomes one that no slice has, so that it is caught
-/// where it is used.
+/// Narrows a length. One that does not fit becomes `usize::MAX`, which no slice has, so the check
+/// against the length of a slice catches it.
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

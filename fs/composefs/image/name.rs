@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names of directory entries, eight or sixteen bytes at a time.
+//! Names of directory entries.
 //!
-//! Every entry that readdir gives and every step of a lookup comes here, and names are short: a
-//! loop over bytes, or a call of `memcmp()`, takes longer than all else that is done with them.
+//! The functions work on eight or sixteen bytes at a time. readdir calls them for every entry and
+//! lookup for every step of a search, and names are short: a loop over bytes or a call of
+//! `memcmp()` takes longer than all else that is done with a name.
 
 use core::cmp::Ordering;
 
 /// Length of a word in bytes.
 const WORD: usize = 8;
 
-/// Length in bytes of two words, which are looked at together.
+/// Length of two words in bytes.
 const WIDE: usize = 16;
 
 /// A word of bytes that all are `byte`.
@@ -18,41 +19,41 @@ const fn repeat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; WORD])
 }
 
-/// Returns a word whose lowest bit that is set is in the first byte of `word`, from the low end,
-/// that is zero; 0 if there is none.
+/// Finds the lowest byte of `word` that is zero. The lowest bit that is set in the result is in
+/// that byte. The result is 0 if no byte is zero.
 const fn zeros(word: u64) -> u64 {
-    // Only a byte that is zero borrows from its own high bit, or lets the one above it do so.
+    // Only a zero byte borrows from its own high bit. It may make the byte above it borrow too.
     word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
 
-/// Returns a word in which no byte has its high bit set if those of `word` are ASCII, and neither a
-/// NUL nor a slash. If one of them is a NUL or a slash, some byte has.
+/// Finds out whether `word` may have a NUL or a slash. If it has one, a high bit is set in some
+/// byte of the result. If all bytes are ASCII, and none is a NUL or a slash, no high bit is set.
 const fn suspect(word: [u8; WIDE]) -> u128 {
     const ONES: u128 = u128::from_ne_bytes([0x01; WIDE]);
     const SLASHES: u128 = u128::from_ne_bytes([b'/'; WIDE]);
     let word = u128::from_ne_bytes(word);
-    // A byte that is zero borrows from its own high bit, and a slash is made zero.
+    // A zero byte borrows from its own high bit. The exclusive or makes a slash zero.
     word.wrapping_sub(ONES) | (word ^ SLASHES).wrapping_sub(ONES)
 }
 
-/// Says whether `bytes` have neither a NUL nor a slash.
+/// Whether `bytes` have neither a NUL nor a slash.
 #[inline(never)]
 pub(super) fn is_clean(bytes: &[u8]) -> bool {
     const HIGH_BITS: u128 = u128::from_ne_bytes([0x80; WIDE]);
     let mut rest = bytes;
     let mut found = 0;
-    // Nearly always there is nothing, so there is no stop where something is.
+    // Nearly all names are clean, so the loop does not stop early.
     while let Some((word, behind)) = rest.split_first_chunk() {
         found |= suspect(*word);
         rest = behind;
     }
-    // Some bytes are looked at twice.
+    // The last chunk may overlap the one before it.
     if let Some(last) = bytes.last_chunk() {
         if (found | suspect(*last)) & HIGH_BITS == 0 {
             return true;
         }
     }
-    // They are few, or not all of them are ASCII.
+    // The name is shorter than a chunk, or not all bytes are ASCII.
     !bytes.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
 
@@ -77,7 +78,7 @@ pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Compares two names as `Ord` of slices does: by their bytes, then by their length.
+/// Compares two names as `Ord` of slices does: by bytes, then by length.
 pub(super) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while let (Some((a_word, a_rest)), Some((b_word, b_rest))) =
         (a.split_first_chunk::<WORD>(), b.split_first_chunk::<WORD>())
@@ -106,7 +107,7 @@ mod tests {
         until_nul, //
     };
 
-    /// Names of up to 12 bytes that differ in one byte, wherever it is.
+    /// Names of up to 12 bytes that differ in one byte, at each position.
     fn names() -> impl Iterator<Item = ([u8; 12], usize)> {
         (0..=12).flat_map(|len| {
             (0..12).flat_map(move |at| {
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_nul_or_a_slash_is_found_wherever_it_is() {
-        // What is beside it must not hide it, nor be taken for it.
+        // The bytes around it must neither hide it nor be taken for it.
         for around in [1, b'.', b'0', 0x7f, 0x80, 0x81, 0xaf, 0xff] {
             for len in 0..=70 {
                 let mut name = [around; 70];

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The xattrs of overlayfs: what they mean, and which ones users see.
+//! The xattrs of overlayfs: their meaning, and which xattrs users see.
 //!
-//! Composefs images are written for an overlayfs on top. Its own xattrs say where the content of
-//! files is, and are not shown. An image that itself holds such xattrs has them escaped: they
-//! are stored with `overlay.` twice and shown with `overlay.` once.
+//! Composefs images are written for an overlayfs on top. The private xattrs of overlayfs tell where
+//! the content of files is, and are not shown. Xattrs of these names that belong to the files
+//! themselves are escaped: they are stored with `overlay.` twice, and shown with `overlay.` once.
 //!
-//! Nothing here reads the image.
+//! No function of this file reads the image.
 
 use super::{
     reader::copy_front,
@@ -28,16 +28,16 @@ pub const INDEX_TRUSTED: u8 = 4;
 /// `security.`. C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_INDEX_SECURITY`
 pub const INDEX_SECURITY: u8 = 6;
 
-/// `trusted.overlay.metacopy`: the content is elsewhere; may hold its digest.
+/// `trusted.overlay.metacopy`: the content is in another file. May hold its digest.
 pub(super) const METACOPY: &[u8] = b"overlay.metacopy";
-/// `trusted.overlay.redirect`: where the content is.
+/// `trusted.overlay.redirect`: path of the file with the content.
 pub(super) const REDIRECT: &[u8] = b"overlay.redirect";
 
 /// C header: `fs/overlayfs/overlayfs.h`: `OVL_XATTR_NAMESPACE`, `OVL_XATTR_ESCAPE_PREFIX`
 const NAMESPACE: &[u8] = b"overlay.";
 const TRUSTED: &[u8] = b"trusted.";
 
-/// A name as users see it: `prefix` and then `name`.
+/// A name as users see it: `prefix` followed by `name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visible<'a> {
     /// `user.`, `trusted.`, `security.` or the whole name of an ACL.
@@ -46,7 +46,8 @@ pub struct Visible<'a> {
     pub name: &'a [u8],
 }
 
-/// Says whether the xattr stored under `index` and `name` is overlayfs's own: never shown.
+/// Whether the xattr stored under `index` and `name` is a private one of overlayfs, which is never
+/// shown.
 ///
 /// C header: `fs/overlayfs/xattrs.c`: `ovl_is_private_xattr()`
 pub fn is_private(index: u8, name: &[u8]) -> bool {
@@ -58,7 +59,7 @@ pub fn is_private(index: u8, name: &[u8]) -> bool {
 }
 
 /// Returns the name under which users see the xattr that is stored under `index` and `name`, or
-/// `None` if they do not see it.
+/// `None` if it is not shown.
 ///
 /// C header: `fs/overlayfs/xattrs.c`: `ovl_listxattr()`
 pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
@@ -78,10 +79,10 @@ pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
                 name,
             })
         }
-        // An empty prefix, `lustre.`, or something that composefs does not have.
+        // No prefix, `lustre.`, or an index that EROFS does not define.
         _ => return None,
     };
-    // A bare prefix is a name that cannot be asked for.
+    // getxattr(2) refuses a prefix without a name.
     if name.is_empty() || is_private(index, name) {
         return None;
     }
@@ -92,16 +93,16 @@ pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
         _ => None,
     };
     let name = escaped.unwrap_or(name);
-    // Neither can one that is longer than `XATTR_NAME_MAX`.
+    // It refuses a name longer than `XATTR_NAME_MAX`, too.
     if prefix.len().saturating_add(name.len()) > NAME_LEN {
         return None;
     }
     Some(Visible { prefix, name })
 }
 
-/// Returns the name under which the xattr that users see as `trusted.` and then `name` is stored
-/// with [`INDEX_TRUSTED`]. Uses `buffer` where that is another name. `None` if there can be no
-/// such xattr, because its escaped name would be too long.
+/// Returns the stored name, under [`INDEX_TRUSTED`], of the xattr that users see as `trusted.`
+/// followed by `name`. An escaped name is put together in `buffer`. `None` if the escaped name is
+/// too long, so that no such xattr exists.
 ///
 /// C header: `fs/overlayfs/xattrs.c`: `ovl_own_xattr_get()`
 pub fn stored_trusted<'a>(name: &'a [u8], buffer: &'a mut [u8; NAME_LEN]) -> Option<&'a [u8]> {
@@ -109,7 +110,7 @@ pub fn stored_trusted<'a>(name: &'a [u8], buffer: &'a mut [u8; NAME_LEN]) -> Opt
         return Some(name);
     }
     let len = NAMESPACE.len().checked_add(name.len())?;
-    // overlayfs counts `trusted.` too.
+    // overlayfs includes `trusted.` in the limit.
     let limit = NAME_LEN.checked_sub(TRUSTED.len())?;
     if len > limit {
         return None;
@@ -128,11 +129,11 @@ const METACOPY_HEADER: usize = 4;
 /// Longest metacopy xattr, in bytes.
 pub(super) const METACOPY_MAX: usize = METACOPY_HEADER + Digest::MAX;
 
-/// Decodes a metacopy xattr: the content's digest, if it gives one.
+/// Decodes a metacopy xattr. Returns the digest of the content, if it has one.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// A description of what is wrong.
 ///
 /// C header: `fs/overlayfs/overlayfs.h`: `struct ovl_metacopy`
 pub(super) fn metacopy(value: &[u8]) -> Result<Option<Digest>, &'static str> {
@@ -160,12 +161,12 @@ pub(super) fn metacopy(value: &[u8]) -> Result<Option<Digest>, &'static str> {
     }
 }
 
-/// Checks the path of an object, without its leading slash: components that are names, with
-/// single slashes between them.
+/// Checks the path of an object, without its leading slash. It must consist of names, separated by
+/// single slashes.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// A description of what is wrong.
 pub(super) fn check_path(path: &[u8]) -> Result<(), &'static str> {
     if path.contains(&0) {
         return Err("redirect xattr has a NUL");

@@ -2,8 +2,8 @@
 
 //! Reads of the image at any position.
 //!
-//! Metadata is read in place where it does not cross the end of a run, and is otherwise compared
-//! or copied piece by piece.
+//! Metadata that does not cross the end of a run is read in place. Other metadata is compared or
+//! copied piece by piece.
 
 use super::{
     block_offset,
@@ -17,11 +17,11 @@ use super::{
 };
 
 impl<S: Source> Image<S> {
-    /// Returns the bytes from `pos` to the end of its run; at least one.
+    /// Returns the bytes from `pos` to the end of its run: at least one.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where `pos` is beyond the end of the image.
+    /// [`Error::Corrupt`] if `pos` is beyond the end of the image.
     pub(super) fn run(&self, pos: u64) -> Result<S::Run<'_>, Error<S::Error>> {
         if pos >= self.source.size() {
             return Err(Corrupt::new("reference beyond the end of the image", pos).into());
@@ -42,16 +42,16 @@ impl<S: Source> Image<S> {
     }
 }
 
-/// A block of the image, kept while it is the one that is read.
+/// Reads the image, and keeps the block that was read last.
 pub(super) struct BlockReader<'i, S: Source> {
     image: &'i Image<S>,
-    /// The run and its position, which is the start of a block: then steps back within the block
-    /// find what they need too.
+    /// The position of the block and its bytes. The whole block is kept, so that a read at a lower
+    /// position in it needs no other run.
     run: Option<(u64, S::Run<'i>)>,
 }
 
 impl<'i, S: Source> BlockReader<'i, S> {
-    /// Returns a reader that has read nothing yet.
+    /// Creates a reader that has read nothing.
     pub(super) fn new(image: &'i Image<S>) -> Self {
         Self { image, run: None }
     }
@@ -64,7 +64,7 @@ impl<'i, S: Source> BlockReader<'i, S> {
     pub(super) fn at(&mut self, pos: u64) -> Result<&[u8], Error<S::Error>> {
         let start = block_start(pos);
         if !matches!(&self.run, Some((at, _)) if *at == start) {
-            // Let go of the old one first: a folio reference held for nothing.
+            // Drop the old run first: it holds a folio reference.
             self.run = None;
             self.run = Some((start, self.image.run(start)?));
         }
@@ -76,11 +76,11 @@ impl<'i, S: Source> BlockReader<'i, S> {
             .ok_or(Corrupt::new("reference beyond the end of the image", pos).into())
     }
 
-    /// Says whether the bytes at `pos` are `want`.
+    /// Whether the bytes at `pos` are `want`.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the image ends before as many.
+    /// [`Error::Corrupt`] if the image ends before them.
     pub(super) fn holds(&mut self, mut pos: u64, mut want: &[u8]) -> Result<bool, Error<S::Error>> {
         while !want.is_empty() {
             let have = self.at(pos)?;
@@ -98,11 +98,11 @@ impl<'i, S: Source> BlockReader<'i, S> {
         Ok(true)
     }
 
-    /// Copies the bytes at `pos` to `out`, all of it.
+    /// Fills `out` with the bytes at `pos`.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the image ends before as many.
+    /// [`Error::Corrupt`] if the image ends before `out` is full.
     pub(super) fn copy(&mut self, mut pos: u64, mut out: &mut [u8]) -> Result<(), Error<S::Error>> {
         while !out.is_empty() {
             let have = self.at(pos)?;
@@ -114,10 +114,10 @@ impl<'i, S: Source> BlockReader<'i, S> {
     }
 }
 
-/// Copies as much as both have, and returns how much that is.
+/// Copies as many bytes as both slices have, and returns their number.
 ///
-/// `copy_from_slice()` would panic, had the lengths not been made equal; this cannot, and is
-/// compiled to the same.
+/// `copy_from_slice()` panics if the lengths differ. This function cannot panic, and the compiled
+/// code is the same.
 pub(super) fn copy_front(to: &mut [u8], from: &[u8]) -> usize {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;

@@ -2,8 +2,8 @@
 
 //! The composefs header and the EROFS superblock: which images are accepted.
 //!
-//! Whatever is not known to be written by a composefs tool is refused here, by name. What is
-//! accepted decides how everything else is read.
+//! An image is refused if a field has a value that no composefs tool writes. The error names the
+//! field.
 
 use zerocopy::{
     little_endian::{
@@ -98,22 +98,22 @@ struct RawSuperblock {
 const _: () = assert!(size_of::<RawHeader>() == 32);
 const _: () = assert!(size_of::<RawSuperblock>() == 128);
 
-/// What the header and the superblock of an accepted image say.
+/// The header and the superblock of an accepted image, decoded.
 ///
 /// C header: `fs/erofs/erofs_fs.h`: `struct erofs_super_block`
 #[derive(Clone, Copy, Debug)]
 pub struct Superblock {
     /// DiskInode number of the root directory. C name: `rootnid_2b`
     pub root_nid: u64,
-    /// Number of inodes, as the image claims it: for statistics only. C name: `inos`
+    /// Number of inodes. It is not checked. C name: `inos`
     pub inos: u64,
-    /// Number of 4 KiB blocks; all of them are there. C name: `blocks_lo`
+    /// Number of 4 KiB blocks. The image is at least as long. C name: `blocks_lo`
     pub blocks: u32,
-    /// Volume UUID; all zero where the writer gave none. C name: `uuid`
+    /// Volume UUID, all zeros if the writer set none. C name: `uuid`
     pub uuid: [u8; 16],
     /// DataLayout of the image: 0, 1 or 2.
     pub composefs_version: u32,
-    /// The image's writer found POSIX ACLs in it. Only versions 0 and 1 say so.
+    /// The image has POSIX ACLs. Only versions 0 and 1 have this flag.
     pub has_acl: bool,
     /// Seconds since 1970 that compact inodes count from. C name: `epoch`
     pub(super) epoch: i64,
@@ -121,7 +121,7 @@ pub struct Superblock {
     pub(super) fixed_nsec: u32,
     /// Position of the shared xattrs, in bytes. C name: `xattr_blkaddr`
     pub(super) xattr_pos: u64,
-    /// The name filters of inodes can be believed.
+    /// The xattr name filters of inodes are valid.
     pub(super) xattr_filter: bool,
 }
 
@@ -130,7 +130,7 @@ impl Superblock {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] names the first field that is not as it must be.
+    /// [`Error::Corrupt`] with the first field that is damaged or not supported.
     pub(super) fn read<S: Source>(source: &S) -> Result<Self, Error<S::Error>> {
         if source.size() < FIRST_INODE {
             let at = source.size();
@@ -162,7 +162,7 @@ impl Superblock {
     }
 }
 
-/// Fails with `what` unless `ok`. `at` is where in the image the field is.
+/// Fails with `what` unless `ok`. `at` is the position of the field in bytes.
 fn require(ok: bool, what: &'static str, at: u64) -> Result<(), Corrupt> {
     if ok {
         Ok(())
@@ -204,7 +204,7 @@ impl RawSuperblock {
             "EROFS magic is wrong",
             1024,
         )?;
-        // A checksum would have to be verified; no tool writes one.
+        // No composefs tool writes a checksum, so an image with one is refused.
         let compat = EROFS_FEATURE_COMPAT_MTIME | EROFS_FEATURE_COMPAT_XATTR_FILTER;
         require(
             self.feature_compat.get() & !compat == 0,
@@ -226,7 +226,7 @@ impl RawSuperblock {
             "superblock: fixed_nsec is a second or more",
             1056,
         )?;
-        // Says at mount, not at the first file that is missed, that an image was cut short.
+        // A truncated image is refused at mount, not at the first read beyond its end.
         require(
             block_pos(self.blocks_lo.get()) <= size,
             "superblock: image is shorter than blocks says",

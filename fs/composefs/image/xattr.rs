@@ -2,9 +2,9 @@
 
 //! Extended attributes, as stored.
 //!
-//! An inode's xattrs are in an area right behind it: a header, numbers of shared entries, then
-//! entries of its own. Shared entries are in one area for all inodes. All of them start at
-//! multiples of 4, so only names and values can cross a block.
+//! The xattr area of an inode is right behind it: a header, the ids of shared entries, then the
+//! inode's own entries. Shared entries are in one area for all inodes. Every entry starts at a
+//! multiple of 4 bytes, so only names and values can cross a block.
 
 use core::ops::ControlFlow;
 
@@ -69,20 +69,20 @@ struct RawEntry {
 const _: () = assert!(size_of::<RawHeader>() == 12);
 const _: () = assert!(size_of::<RawEntry>() == 4);
 
-/// Name of an xattr, as stored. See [`super::overlay::visible`] for what users see.
+/// Name of an xattr, as stored. [`super::overlay::visible`] converts it to what users see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XattrName<'a> {
-    /// What the name starts with. C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_INDEX_USER` and
-    /// others
+    /// Number of the prefix of the name. C header: `fs/erofs/erofs_fs.h`: `EROFS_XATTR_INDEX_USER`
+    /// and others
     pub index: u8,
-    /// The rest of the name: 0 to 255 bytes, none of them NUL.
+    /// The name behind the prefix: 0 to 255 bytes without NUL.
     pub name: &'a [u8],
 }
 
-/// An entry whose name and value are in the image.
+/// An entry. Its name and value are within the image.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// It is in the shared area.
+    /// Whether the entry is in the shared area.
     shared: bool,
     index: u8,
     name_pos: u64,
@@ -90,17 +90,17 @@ struct Entry {
     value: XattrValue,
 }
 
-/// Where a value is in the image.
+/// Position of a value in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XattrValue {
     /// Position in bytes.
     pub(super) pos: u64,
-    /// Length in bytes; at most 65535.
+    /// Length in bytes, at most 65535.
     pub len: usize,
 }
 
-/// Tells of most xattrs that an inode lacks them: names fall into 32 sets, and this has a mark for
-/// each set that the inode has none of. The default one has no mark.
+/// A Bloom filter for the xattr names of an inode. A hash maps each name to one of 32 bits. A bit
+/// that is set means that the inode has no xattr with that hash. The default, 0, rules out none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XattrFilter(pub u32);
 
@@ -108,7 +108,7 @@ impl XattrFilter {
     /// The filter of an inode without xattrs.
     const ALL: Self = Self(u32::MAX);
 
-    /// Says whether the inode is known to lack the xattr that is stored under `index` and `name`.
+    /// Whether the filter rules out the xattr that is stored under `index` and `name`.
     pub fn lacks<S: Source>(self, index: u8, name: &[u8]) -> bool {
         let seed = FILTER_SEED.wrapping_add(u32::from(index));
         let bit = S::xxh32(name, seed) % FILTER_BITS;
@@ -116,14 +116,14 @@ impl XattrFilter {
     }
 }
 
-/// The xattrs of an inode, one after another: its own, then the shared ones.
+/// An iteration over the xattrs of an inode: its own entries, then the shared ones.
 struct Entries<'i, S: Source> {
     image: &'i Image<S>,
     /// The inode's area.
     area: BlockReader<'i, S>,
-    /// What is left of the inode's own entries: position and end, in bytes.
+    /// Position of the next own entry, and the end of own entries, in bytes.
     own: (u64, u64),
-    /// What is left of the numbers of shared entries: position and end, in bytes.
+    /// Position of the next id of a shared entry, and the end of ids, in bytes.
     ids: (u64, u64),
     /// The shared area.
     shared: BlockReader<'i, S>,
@@ -131,7 +131,7 @@ struct Entries<'i, S: Source> {
 }
 
 impl<'i, S: Source> Entries<'i, S> {
-    /// Returns `None` where `layout` has no xattrs.
+    /// Starts an iteration. `None` if the inode has no xattrs.
     fn new(image: &'i Image<S>, layout: &InodeLayout) -> Result<Option<Self>, Error<S::Error>> {
         let (pos, len) = layout.xattr_area()?;
         if len == 0 {
@@ -169,7 +169,7 @@ impl<'i, S: Source> Entries<'i, S> {
         if pos < end {
             let what = "xattr entry crosses the end of its area";
             let (entry, next) = entry(&mut self.area, pos, end, what)?;
-            // Entries are never empty: this ends.
+            // An entry is at least 4 bytes long, so this loop ends.
             self.own.0 = next;
             return Ok(Some(entry));
         }
@@ -193,7 +193,7 @@ impl<'i, S: Source> Entries<'i, S> {
         Ok(None)
     }
 
-    /// Returns the reader to read the name of `entry` through.
+    /// Returns the reader of the area that `entry` is in.
     fn reader(&mut self, entry: &Entry) -> &mut BlockReader<'i, S> {
         if entry.shared {
             &mut self.shared
@@ -203,8 +203,8 @@ impl<'i, S: Source> Entries<'i, S> {
     }
 }
 
-/// Reads the entry at `pos`, which must end at or before `end`. Also returns where the one behind
-/// it starts; only that may be beyond `end`, by padding.
+/// Reads the entry at `pos`, which must end at or before `end`. Returns also the position of the
+/// next entry. Padding may put that one beyond `end`.
 fn entry<S: Source>(
     reader: &mut BlockReader<'_, S>,
     pos: u64,
@@ -238,14 +238,13 @@ fn entry<S: Source>(
 }
 
 impl<S: Source> Image<S> {
-    /// Returns what rules out most of the xattrs that an inode lacks. It is small enough to be
-    /// kept with each inode in memory.
+    /// Reads the xattr name filter of an inode.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the header of the inode's xattr area is not as it must be.
+    /// [`Error::Corrupt`] if the header of the xattr area is invalid.
     pub fn xattr_filter(&self, layout: &InodeLayout) -> Result<XattrFilter, Error<S::Error>> {
-        // Without one there is no need to read the header.
+        // Without valid filters there is no need to read the header.
         if layout.has_xattrs() && !self.superblock().xattr_filter {
             return Ok(XattrFilter::default());
         }
@@ -257,7 +256,7 @@ impl<S: Source> Image<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where an entry that is looked at is not as it must be.
+    /// [`Error::Corrupt`] if an entry that the search reads is invalid.
     ///
     /// C header: `fs/erofs/xattr.c`: `erofs_getxattr()`
     pub fn find_xattr(
@@ -283,23 +282,23 @@ impl<S: Source> Image<S> {
         Ok(None)
     }
 
-    /// Fills `out` with the front of a value, or with all of it if there is room.
+    /// Copies a value to `out`, as far as `out` has room.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the image ends before it.
+    /// [`Error::Corrupt`] if the image ends before the value.
     pub fn read_xattr(&self, value: XattrValue, out: &mut [u8]) -> Result<(), Error<S::Error>> {
         let len = out.len().min(value.len);
         let out = out.get_mut(..len).unwrap_or_default();
         BlockReader::new(self).copy(value.pos, out)
     }
 
-    /// Calls `each` for each xattr of an inode, until it returns `Break`: first the inode's own
-    /// ones, then the shared ones.
+    /// Calls `each` for each xattr of an inode until it returns `Break`: first for the inode's own
+    /// xattrs, then for the shared ones.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where an entry is not as it must be.
+    /// [`Error::Corrupt`] if an entry is invalid.
     ///
     /// C header: `fs/erofs/xattr.c`: `erofs_listxattr()`
     pub fn xattrs(
@@ -326,7 +325,7 @@ impl<S: Source> Image<S> {
 }
 
 impl<S: Source> BlockReader<'_, S> {
-    /// Returns the name of `entry`, in place if it does not cross a block.
+    /// Returns the name of `entry`. A name that crosses a block is copied to `buffer`.
     fn name<'a>(
         &'a mut self,
         entry: &Entry,

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::io::IsTerminal;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +24,6 @@ use crate::setup;
 use crate::source::Source;
 use crate::test;
 use crate::vm;
-use crate::vm::Stream;
 use crate::vm::VmArgs;
 use crate::vm::VmConfig;
 
@@ -155,18 +153,6 @@ fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
     args.apply(&mut config);
     // A terminal stays ours; a pipe or a file is meant for the command.
     config.stdin = !io::stdin().is_terminal();
-    let outcome = vm::run(context, &config, &mut pass_on)?;
+    let outcome = vm::run(context, &config, &mut vm::pass_on)?;
     Ok(ExitCode::from(outcome.report()))
-}
-
-/// Writes the guest's output where it belongs.
-pub fn pass_on(stream: Stream, bytes: &[u8]) {
-    // A reader that has gone, as `head` does, is no reason to fail.
-    let _ = match stream {
-        Stream::Stderr => io::stderr().write_all(bytes),
-        Stream::Stdout | Stream::Terminal => {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
-        }
-    };
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::pass_on;
 use crate::context::Context;
 use crate::fixtures;
 use crate::kernel::Flavor;
@@ -41,6 +40,6 @@ pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
     if shell {
         eprintln!("xtask: a shell in the guest follows; `exit` ends it");
     }
-    let outcome = vm::run(context, &config, &mut pass_on)?;
+    let outcome = vm::run(context, &config, &mut vm::pass_on)?;
     Ok(ExitCode::from(outcome.report()))
 }

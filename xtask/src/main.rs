@@ -15,6 +15,7 @@ mod demo;
 mod fixtures;
 mod git;
 mod guest;
+mod guest_disk;
 mod guest_program;
 mod kernel;
 mod ktap;

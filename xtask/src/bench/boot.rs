@@ -14,9 +14,9 @@ use composefs_bench::Plan;
 use composefs_bench::Row;
 use composefs_bench::Set;
 
-use super::BenchArgs;
-use super::PROGRAM;
-use super::disks;
+use super::args::BenchArgs;
+use super::disk;
+use super::disk::PROGRAM;
 use super::images;
 use super::results::Results;
 use crate::context::Context;
@@ -31,14 +31,14 @@ use crate::vm::Job;
 use crate::vm::Stream;
 use crate::vm::VmConfig;
 
-/// The image to walk, if COMPOSEFS_IMAGES has it.
+/// The image to walk, if COMPOSEFS_IMAGES has it...
 const PREFERRED_TREE: &str = "cs9-minimal";
 
-/// Else the guest's own tree, from the fixtures.
+/// ... else one of the guest's own tree, from the fixtures.
 const USUAL_TREE: &str = "debian-v0";
 
-/// Where images are in the guest: in memory. erofs takes them from ramfs, not
-/// from tmpfs.
+/// Where images are in the guest: in a ramfs. erofs mounts files of ramfs, but not of
+/// tmpfs.
 const TOP: &str = "/run/bench";
 
 /// A boot under construction.
@@ -57,11 +57,11 @@ impl Boot {
     ///
     /// When a part of it cannot be made.
     pub fn new(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Self> {
-        let blobs = disks::blobs(context)?;
         let program = guest_program::build(context, PROGRAM)?;
+        let objects = disk::make(context, &program)?;
         let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
         config.mounts = vec![("bench".to_owned(), program)];
-        config.disks = vec![blobs];
+        config.disks = vec![objects];
         config.timeout = Some(Duration::from_secs(3600));
         config.log_name = "bench-console".to_owned();
         let script = format!(
@@ -75,9 +75,9 @@ impl Boot {
         let plan = Plan {
             rows,
             repeat: match args {
-                // The first one takes no samples.
+                // The first run takes no samples.
                 BenchArgs { profile: true, .. } => args.repeat + 1,
-                // The first one after a boot leaves more in memory than later ones.
+                // The first run after a boot leaves more in memory than later ones.
                 BenchArgs { quick: true, .. } => 2,
                 _ => args.repeat.max(1),
             },
@@ -114,7 +114,7 @@ impl Boot {
         Ok(boot)
     }
 
-    /// Adds the tree that is walked.
+    /// Adds the image of the tree to walk.
     fn add_tree(&mut self, context: &Context) -> Result<()> {
         let images = named::directory_of("COMPOSEFS_IMAGES")?;
         let preferred =
@@ -138,13 +138,13 @@ impl Boot {
         Ok(())
     }
 
-    /// Adds images that the host has made.
+    /// Adds images that xtask made on the host.
     fn add_made(&mut self, dir: PathBuf, name: &str) {
         self.config.mounts.push((name.to_owned(), dir));
         self.script += &format!("cp /mnt/{name}/*.cfs {TOP}\n");
     }
 
-    /// Boots it and collects what it says.
+    /// Boots it and adds its figures to the results.
     ///
     /// # Errors
     ///
@@ -174,7 +174,9 @@ impl Boot {
             Err(failure) => bail!("{}", outcome.explain(failure)),
         }
         for line in String::from_utf8(output)?.lines() {
-            match serde_json::from_str(line).with_context(|| format!("not understood: {line}"))? {
+            match serde_json::from_str(line)
+                .with_context(|| format!("{PROGRAM} wrote a line that is not a figure: {line}"))?
+            {
                 Line::Figure(figure) => results.figures.push(figure),
                 Line::Profile(profile) => results.profiles.push(profile),
             }
@@ -183,7 +185,7 @@ impl Boot {
     }
 }
 
-/// An image whose objects nobody has.
+/// An image without its objects.
 fn bare(path: &str) -> Image {
     Image {
         path: path.into(),

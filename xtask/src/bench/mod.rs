@@ -2,13 +2,13 @@
 
 //! `cargo xtask bench`: what composefs costs, beside erofs and overlayfs.
 //!
-//! One boot of one guest measures everything, with its instructions counted
-//! instead of timed; a second one measures time, if asked. What is measured, and
-//! how, is in tests/bench.
+//! One boot of the guest measures everything by the instructions that it takes; with
+//! --wall, a second boot measures time. What is measured, and how, is in tests/bench.
 
+mod args;
 mod baseline;
 mod boot;
-mod disks;
+mod disk;
 mod document;
 mod images;
 mod plot;
@@ -17,7 +17,6 @@ mod results;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,70 +25,14 @@ use anyhow::bail;
 use composefs_bench::ROWS;
 use composefs_bench::Row;
 use composefs_bench::Set;
-use composefs_bench::Stack;
 
 use crate::context::Context;
+pub use args::BenchArgs;
 use boot::Boot;
 use results::Results;
 
-/// Options of `cargo xtask bench`.
-#[derive(clap::Args, Debug)]
-pub struct BenchArgs {
-    /// Only the rows of these names
-    #[arg(value_name = "ROW")]
-    rows: Vec<String>,
-
-    /// Names the rows
-    #[arg(long)]
-    list: bool,
-
-    /// Measures twice, and only the most important rows
-    #[arg(long)]
-    quick: bool,
-
-    /// Measures trees of a million entries, too, which takes some minutes more
-    #[arg(long)]
-    large: bool,
-
-    /// Measures time, too, in a guest with several processors
-    #[arg(long)]
-    wall: bool,
-
-    /// How often each row is measured
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    repeat: u32,
-
-    /// Says in which functions the kernel was during the rows that are named
-    #[arg(long, requires = "rows")]
-    profile: bool,
-
-    /// On what, with --profile
-    #[arg(long, value_name = "STACK", default_value = "composefs", value_parser = stack)]
-    of: Stack,
-
-    /// A directory for the results
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-
-    /// Makes these figures the ones that later ones are compared with; if all
-    /// rows were measured, their table and plot become those of the documentation
-    #[arg(long)]
-    save_baseline: bool,
-}
-
 /// The plot in the documentation.
 const PLOT: &str = "Documentation/filesystems/composefs-performance.svg";
-
-/// The program in the guest.
-const PROGRAM: &str = "composefs-bench";
-
-fn stack(name: &str) -> Result<Stack, String> {
-    let names = || Stack::ALL.map(|stack| stack.to_string());
-    Stack::ALL
-        .into_iter()
-        .find(|stack| stack.to_string() == name)
-        .ok_or_else(|| format!("one of {}", names().join(", ")))
-}
 
 /// Measures, and shows and keeps the results.
 ///
@@ -136,7 +79,7 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
 /// The rows that the command line asks for.
 fn chosen(args: &BenchArgs) -> Result<Vec<String>> {
     if let Some(unknown) = args.rows.iter().find(|name| Row::named(name).is_none()) {
-        bail!("no row \"{unknown}\"; cargo xtask bench --list names them");
+        bail!("there is no row \"{unknown}\"; `cargo xtask bench --list` lists them");
     }
     if !args.rows.is_empty() {
         return Ok(args.rows.clone());
@@ -159,7 +102,7 @@ fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Res
         if !rows.is_empty() {
             let mut boot = Boot::new(context, args, rows)?;
             boot.config.icount = clock == Clock::Instructions;
-            // As many as threads that walk at once.
+            // One for each thread that walks.
             boot.config.smp = 4;
             boot.run(context, &mut results)?;
         }

@@ -1,43 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The boots of the guest in which tests/selftests run: which kernel, how it
-//! is started, which programs.
+//! The boots of the guest in which tests/selftests run: which kernel, how it is
+//! started, which programs.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use anyhow::bail;
 
 use super::report::Report;
 use super::selftests;
+use super::selftests::Boot;
+use super::selftests::Programs;
 use crate::context::Context;
 use crate::kernel::Flavor;
-
-/// A choice among the programs of tests/selftests, named without their `.py`.
-#[derive(Clone, Copy, Debug)]
-pub enum Programs<'a> {
-    /// All that are not named.
-    AllBut(&'a [&'a str]),
-    /// Those that are named.
-    Only(&'a [&'a str]),
-}
-
-/// One boot of the guest.
-#[derive(Clone, Copy, Debug)]
-pub struct Boot<'a> {
-    /// What its logs are called after.
-    pub name: &'static str,
-    /// Which kernel.
-    pub flavor: Flavor,
-    /// More for the kernel's command line.
-    pub append: &'static [&'static str],
-    /// What runs.
-    pub programs: Programs<'a>,
-    /// All the time that the boot may take, under emulation.
-    pub timeout: Duration,
-    /// The time that one program may take, if not that of `settings`.
-    pub program_timeout: Option<Duration>,
-}
 
 /// Programs that need a boot of their own, or the debug kernel.
 const SPECIAL: [&str; 5] = [
@@ -48,7 +23,8 @@ const SPECIAL: [&str; 5] = [
     "kmemleak",
 ];
 
-const PLAIN: Boot<'_> = Boot {
+/// All other programs on the plain kernel.
+pub const PLAIN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Plain,
     append: &[],
@@ -57,7 +33,8 @@ const PLAIN: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-const SELINUX: Boot<'_> = Boot {
+/// The plain kernel with SELinux.
+pub const SELINUX: Boot<'_> = Boot {
     name: "selinux",
     flavor: Flavor::Plain,
     append: &["lsm=selinux"],
@@ -66,7 +43,7 @@ const SELINUX: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-/// What a file system that is no module may differ in: none of it counts on one.
+/// What may differ when composefs is no module. These programs do not need it to be one.
 const PATCHED: Boot<'_> = Boot {
     name: "patched",
     flavor: Flavor::Patched,
@@ -84,9 +61,9 @@ const PATCHED: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-/// What looks at memory, locks and lifetimes. Comparisons of whole trees would
-/// take too long: the debug kernel makes system calls thirty times slower.
-const DEBUG: Boot<'_> = Boot {
+/// The programs about memory, locks and lifetimes. Comparisons of whole trees would take
+/// too long: system calls are thirty times slower on the debug kernel.
+pub const DEBUG: Boot<'_> = Boot {
     name: "debug",
     flavor: Flavor::Debug,
     append: &[],
@@ -132,8 +109,8 @@ const DEBUG: Boot<'_> = Boot {
     program_timeout: Some(Duration::from_secs(15 * 60)),
 };
 
-/// Looking for leaks makes every allocation dearer, so only this boot does.
-const KMEMLEAK: Boot<'_> = Boot {
+/// The search for leaks. It slows each allocation, so it has a boot of its own.
+pub const KMEMLEAK: Boot<'_> = Boot {
     name: "kmemleak",
     flavor: Flavor::Debug,
     append: &["kmemleak=on"],
@@ -142,52 +119,11 @@ const KMEMLEAK: Boot<'_> = Boot {
     program_timeout: Some(Duration::from_secs(20 * 60)),
 };
 
-/// The plain kernel.
-pub fn plain(context: &Context, report: &mut Report) -> Result<()> {
-    selftests::run(context, report, &PLAIN)
-}
-
-/// The plain kernel with SELinux.
-pub fn selinux(context: &Context, report: &mut Report) -> Result<()> {
-    selftests::run(context, report, &SELINUX)
-}
-
-/// The kernel with composefs built in.
+/// The selftests on the kernel with composefs built in.
+///
+/// # Errors
+///
+/// When the tests cannot be built, or the guest cannot be made or fails.
 pub fn patched(context: &Context, report: &mut Report) -> Result<()> {
     selftests::run(context, report, &PATCHED)
-}
-
-/// The debug kernel.
-pub fn debug(context: &Context, report: &mut Report) -> Result<()> {
-    selftests::run(context, report, &DEBUG)
-}
-
-/// The debug kernel, looking for leaks.
-pub fn kmemleak(context: &Context, report: &mut Report) -> Result<()> {
-    selftests::run(context, report, &KMEMLEAK)
-}
-
-/// Some programs, with commas between their names, on the plain kernel.
-pub fn plain_part(context: &Context, report: &mut Report, names: &str) -> Result<()> {
-    part(context, report, &PLAIN, names)
-}
-
-/// The same on the debug kernel.
-pub fn debug_part(context: &Context, report: &mut Report, names: &str) -> Result<()> {
-    part(context, report, &DEBUG, names)
-}
-
-fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str) -> Result<()> {
-    let names: Vec<&str> = names.split(',').collect();
-    for name in &names {
-        let program = context.repo.join(format!("tests/selftests/{name}.py"));
-        if !program.exists() {
-            bail!("there is no program {}", program.display());
-        }
-    }
-    let boot = Boot {
-        programs: Programs::Only(&names),
-        ..*boot
-    };
-    selftests::run(context, report, &boot)
 }

@@ -103,11 +103,11 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             let config = configure(&base, line);
             let program = Program {
                 name: "harness",
-                about: "running a program that prints KTAP",
-                prefix: "",
-                suffix: "",
+                about: "running a program that prints KTAP".to_owned(),
+                prefix: String::new(),
+                suffix: String::new(),
             };
-            let result = watch(context, &config, &mut seen, program);
+            let result = watch(context, &config, &mut seen, &program);
             let (passed, failed) = seen.counts();
             match (good, result) {
                 (true, Ok(())) if (passed, failed) == (2, 0) => Ok(()),

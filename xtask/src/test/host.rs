@@ -10,6 +10,7 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::citations;
+use super::imports;
 use super::report::Report;
 use crate::context::Context;
 use crate::git::git;
@@ -54,6 +55,12 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     )?;
     report.check("tests that the documentation names are there", || {
         citations::check(context)
+    });
+    report.check("imports of the module run one way", || {
+        imports::check(&context.module_dir(), "composefs_main.rs", &["vfs"])
+    });
+    report.check("imports of xtask run one way", || {
+        imports::check(&context.repo.join("xtask/src"), "main.rs", &[])
     });
     report.check("the seeded defects can be put in", || defects(context));
     tests(context, report)

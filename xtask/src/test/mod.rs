@@ -7,6 +7,7 @@ mod citations;
 mod harness;
 mod host;
 mod hostile;
+mod imports;
 mod kunit;
 mod module;
 mod patches;
@@ -18,96 +19,95 @@ mod watch;
 use std::env;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
 use crate::context::Context;
+use crate::kernel::Flavor;
+use crate::named;
 use crate::signals;
 use report::Report;
+use selftests::Boot;
 
 /// Some tests that belong together.
 struct Suite {
     name: &'static str,
     about: &'static str,
-    run: fn(&Context, &mut Report) -> Result<()>,
-    /// Runs a part of it, as `SUITE:PART`.
-    part: Option<Part>,
+    run: Run,
 }
 
-type Part = fn(&Context, &mut Report, &str) -> Result<()>;
+/// How a suite runs.
+enum Run {
+    /// As a whole.
+    Whole(fn(&Context, &mut Report) -> Result<()>),
+    /// On the plain and the debug kernel, or on the one in `SUITE:KERNEL`.
+    OnKernels(fn(&Context, &mut Report, Flavor) -> Result<()>),
+    /// In one boot of the guest, or only the programs in `SUITE:PROGRAM,...`.
+    Selftests(&'static Boot<'static>),
+}
 
 /// All suites, in the order in which they run: quick ones first.
 const SUITES: &[Suite] = &[
     Suite {
         name: "host",
         about: "formatting, lints, documentation and tests of what runs on the host",
-        run: host::run,
-        part: None,
+        run: Run::Whole(host::run),
     },
     Suite {
         name: "module",
         about: "formatting and lints of the module, and that it cannot panic",
-        run: module::run,
-        part: None,
+        run: Run::Whole(module::run),
     },
     Suite {
         name: "harness",
-        about: "that a guest which panics, hangs or lies does not pass",
-        run: harness::run,
-        part: None,
+        about: "that a guest which panics, hangs or breaks off does not pass",
+        run: Run::Whole(harness::run),
     },
     Suite {
         name: "kunit",
         about: "KUnit tests of fs/composefs/vfs, on both kernels",
-        run: kunit::run,
-        part: Some(kunit::part),
+        run: Run::OnKernels(kunit::run),
     },
     Suite {
         name: "selftests",
         about: "tests/selftests in the guest, by run_kselftest.sh",
-        run: boots::plain,
-        part: Some(boots::plain_part),
+        run: Run::Selftests(&boots::PLAIN),
     },
     Suite {
         name: "selinux",
-        about: "those that need a kernel with SELinux active",
-        run: boots::selinux,
-        part: None,
+        about: "the selftests that need SELinux",
+        run: Run::Selftests(&boots::SELINUX),
     },
     Suite {
         name: "patches",
         about: "the patches for a kernel tree, and some selftests on the kernel they make",
-        run: patches::run,
-        part: None,
+        run: Run::Whole(patches::run),
     },
     Suite {
         name: "debug",
-        about: "some of them on a kernel with KASAN, lockdep and more",
-        run: boots::debug,
-        part: Some(boots::debug_part),
+        about: "some selftests on a kernel with KASAN, lockdep and more",
+        run: Run::Selftests(&boots::DEBUG),
     },
     Suite {
         name: "kmemleak",
-        about: "that nothing is leaked, on a debug kernel that looks for it",
-        run: boots::kmemleak,
-        part: None,
+        about: "the selftest for leaked memory, on the debug kernel with kmemleak",
+        run: Run::Selftests(&boots::KMEMLEAK),
     },
     Suite {
         name: "stress",
-        about: "many threads at once on both kernels (COMPOSEFS_STRESS_SECONDS: how long)",
-        run: stress::run,
-        part: Some(stress::part),
+        about: "many threads at once, on both kernels",
+        run: Run::OnKernels(stress::run),
     },
     Suite {
         name: "hostile",
-        about: "images made to do harm on both kernels (COMPOSEFS_HOSTILE_SEED: which)",
-        run: hostile::run,
-        part: Some(hostile::part),
+        about: "images made to do harm, on both kernels",
+        run: Run::OnKernels(hostile::run),
     },
 ];
 
-/// Where this is set, a test that is skipped has failed: on a machine on which
-/// all can run, a condition that is not met is a mistake.
+/// With this variable set, a skipped test has failed: it is for machines on which every
+/// test can run.
 const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 
 /// Prints the suites' names.
@@ -121,16 +121,25 @@ pub fn list() {
 ///
 /// # Errors
 ///
-/// When a name is unknown. A suite that cannot run counts as a failed test.
+/// When a name or a variable of the environment is wrong. A suite that cannot run counts
+/// as a failed test.
 pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
+    // Before anything is built.
+    for variable in [hostile::SEED, stress::SECONDS, stress::SEED] {
+        named::number(variable)?;
+    }
+    named::directory_of(selftests::IMAGES)?;
     let wanted: Vec<(&str, Option<&str>)> = names.iter().map(|name| split(name)).collect();
     for (name, part) in &wanted {
         let Some(suite) = SUITES.iter().find(|suite| suite.name == *name) else {
             let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-            bail!("no test suite \"{name}\"; there are: {}", known.join(" "));
+            bail!(
+                "there is no test suite \"{name}\"; there are: {}",
+                known.join(" ")
+            );
         };
-        if part.is_some() && suite.part.is_none() {
-            bail!("the suite \"{name}\" runs as a whole only");
+        if let Some(part) = part {
+            suite.check_part(context, part)?;
         }
     }
     let mut report = Report::new(env::var_os(NO_SKIP).is_some());
@@ -154,16 +163,20 @@ fn split(name: &str) -> (&str, Option<&str>) {
 }
 
 impl Suite {
+    fn check_part(&self, context: &Context, part: &str) -> Result<()> {
+        match self.run {
+            Run::Whole(_) => bail!("the suite \"{}\" has no parts", self.name),
+            Run::OnKernels(_) => kernel(part).map(drop),
+            Run::Selftests(_) => selftests::check_names(context, part),
+        }
+    }
+
     fn run(&self, context: &Context, report: &mut Report, part: Option<&str>) -> Result<()> {
         if signals::interrupted() {
             bail!("interrupted");
         }
         report.begin(self.name);
-        let result = match (part, self.part) {
-            (Some(part), Some(run)) => run(context, report, part),
-            _ => (self.run)(context, report),
-        };
-        if let Err(error) = result {
+        if let Err(error) = self.run_part(context, report, part) {
             if signals::interrupted() {
                 return Err(error);
             }
@@ -171,4 +184,26 @@ impl Suite {
         }
         Ok(())
     }
+
+    fn run_part(&self, context: &Context, report: &mut Report, part: Option<&str>) -> Result<()> {
+        match (&self.run, part) {
+            (Run::Whole(run), _) => run(context, report),
+            (Run::OnKernels(run), Some(name)) => run(context, report, kernel(name)?),
+            (Run::OnKernels(run), None) => {
+                // The plain kernel gets more done, the debug kernel sees more.
+                run(context, report, Flavor::Plain)?;
+                run(context, report, Flavor::Debug)
+            }
+            (Run::Selftests(boot), Some(names)) => selftests::part(context, report, boot, names),
+            (Run::Selftests(boot), None) => selftests::run(context, report, boot),
+        }
+    }
+}
+
+/// The kernel of this name that loads composefs as a module.
+fn kernel(name: &str) -> Result<Flavor> {
+    [Flavor::Plain, Flavor::Debug]
+        .into_iter()
+        .find(|flavor| flavor.name() == name)
+        .with_context(|| format!("there is no kernel \"{name}\"; this suite runs on: plain debug"))
 }

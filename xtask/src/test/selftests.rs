@@ -2,25 +2,24 @@
 
 //! tests/selftests in the guest.
 //!
-//! They are written as a directory of the kernel's tools/testing/selftests, so
-//! the kernel's own Makefile builds and installs them: it is given a tree that
-//! is the kernel's, by links, and has ours in it.
+//! They are a directory of the kernel's tools/testing/selftests, and the Makefile there
+//! builds and installs them. It is given a tree of links to the kernel's, with ours in it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use anyhow::bail;
 
-use super::boots::Boot;
-use super::boots::Programs;
 use super::report::Report;
 use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
+use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::named;
 use crate::packages;
@@ -28,6 +27,35 @@ use crate::progress::Step;
 use crate::toolchain::Toolchain;
 use crate::vm::Job;
 use crate::vm::VmConfig;
+
+/// Some of the programs of tests/selftests, named without `.py`.
+#[derive(Clone, Copy, Debug)]
+pub enum Programs<'a> {
+    /// All but these.
+    AllBut(&'a [&'a str]),
+    /// These.
+    Only(&'a [&'a str]),
+}
+
+/// One boot of the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'a> {
+    /// The name of its logs.
+    pub name: &'static str,
+    /// The kernel.
+    pub flavor: Flavor,
+    /// Further words of the kernel's command line.
+    pub append: &'static [&'static str],
+    /// The programs to run.
+    pub programs: Programs<'a>,
+    /// How long all programs together may take, under emulation.
+    pub timeout: Duration,
+    /// How long one program may take, if not as in `tests/selftests/settings`.
+    pub program_timeout: Option<Duration>,
+}
+
+/// The variable that names a directory with further images, `*.cfs.gz`.
+pub const IMAGES: &str = "COMPOSEFS_IMAGES";
 
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
@@ -45,13 +73,13 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     }
     let disk = fixtures::make(context)?;
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
-    // Each run builds them for itself: another one may be reading its own.
+    // Each run has a directory of its own: another one may be using another build.
     let work = context.cache.run_dir()?;
     let installed = install(context, &config.kernel, &ours, work.path())?;
 
     let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", fixtures::MOUNT_POINT);
     config.mounts = vec![("kselftest".to_owned(), installed)];
-    if let Some(images) = named::directory_of("COMPOSEFS_IMAGES")? {
+    if let Some(images) = named::directory_of(IMAGES)? {
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
@@ -70,15 +98,52 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     )]);
     let program = Program {
         name: "selftests",
-        about: "running the selftests in the guest",
+        about: "running the selftests in the guest".to_owned(),
         // All are of this one collection.
-        prefix: &format!("{COLLECTION}: "),
-        suffix: "",
+        prefix: format!("{COLLECTION}: "),
+        suffix: String::new(),
     };
-    watch(context, &config, report, program)
+    watch(context, &config, report, &program)
 }
 
-/// What run_kselftest.sh is told.
+/// Runs some programs, with commas between their names, on the kernel of a boot.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str) -> Result<()> {
+    let names: Vec<&str> = names.split(',').collect();
+    let boot = Boot {
+        programs: Programs::Only(&names),
+        ..*boot
+    };
+    run(context, report, &boot)
+}
+
+/// Checks that there are programs of these names, with commas between them.
+///
+/// # Errors
+///
+/// The name for which there is none, and the names of all programs.
+pub fn check_names(context: &Context, names: &str) -> Result<()> {
+    let dir = context.repo.join("tests/selftests");
+    let mut known: Vec<String> = fs::read_dir(&dir)?
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".py")?.to_owned()))
+        .collect();
+    known.sort();
+    for name in names.split(',') {
+        if !known.iter().any(|known| known == name) {
+            bail!(
+                "there is no program \"{name}\" in tests/selftests; there are: {}",
+                known.join(" ")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The arguments of run_kselftest.sh.
 fn arguments(boot: &Boot<'_>) -> String {
     let (option, names) = match boot.programs {
         Programs::AllBut(names) => ("--skip", names),
@@ -94,7 +159,7 @@ fn arguments(boot: &Boot<'_>) -> String {
     arguments
 }
 
-/// Builds and installs the tests as the kernel's build does.
+/// Builds and installs the tests with the kernel's Makefile.
 fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Result<PathBuf> {
     let tools = Toolchain::ready(context)?;
     let tree = work.join("tree");
@@ -143,7 +208,7 @@ fn graft(source: &Path, tree: &Path, inside: &Path, ours: &Path) -> Result<()> {
         }
     }
     if below.as_os_str().is_empty() {
-        // As a link, it would look for ../../lib.mk beside our clone.
+        // Not a link to the directory: the Makefile in it includes ../../lib.mk.
         let dir = tree.join(next);
         fs::create_dir(&dir)?;
         for entry in fs::read_dir(ours)?.flatten() {

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! tests/stress in the guest: many threads on mounts, objects, caches and a
-//! module that come and go. First on the plain kernel, which gets more done,
-//! then on the debug kernel, which sees more.
+//! tests/stress in the guest: many threads use mounts while objects, caches, mounts and
+//! the module come and go.
 
-use std::slice;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use anyhow::Result;
 
 use super::report::Report;
@@ -22,100 +19,70 @@ use crate::vm::Job;
 use crate::vm::VmConfig;
 
 /// How long each boot goes on, in seconds.
-const SECONDS: &str = "COMPOSEFS_STRESS_SECONDS";
+pub const SECONDS: &str = "COMPOSEFS_STRESS_SECONDS";
 
-/// Where chance starts from. The same seed is not the same run, as threads are
-/// not scheduled twice the same way, but near to it.
-const SEED: &str = "COMPOSEFS_STRESS_SEED";
+/// The seed of all random choices. The same seed gives a similar run, not the same one:
+/// threads are scheduled differently.
+pub const SEED: &str = "COMPOSEFS_STRESS_SEED";
 
-/// One boot.
-struct Boot {
-    flavor: Flavor,
-    about: &'static str,
-    suffix: &'static str,
+/// The package and its program.
+const PROGRAM: &str = "composefs-stress";
+
+/// What differs between the kernels.
+struct Limits {
+    /// How long the threads run, unless [`SECONDS`] says otherwise.
     seconds: u64,
-    /// What the first pass may look at, and how much memory there is: tests of
-    /// the debug kernel need more of the latter, and get along with less of the
-    /// former.
-    limits: &'static str,
-    /// For the first pass and the end.
+    /// How much the first pass reads, how much memory is left, in MiB, and how long a
+    /// thread may make no progress, in seconds. The debug kernel needs more memory and
+    /// reads less in the same time.
+    arguments: &'static str,
+    /// Time for the first pass and the end.
     margin: Duration,
 }
 
-const BOOTS: [Boot; 2] = [
-    Boot {
-        flavor: Flavor::Plain,
-        about: "stressing the plain kernel",
-        suffix: " (plain kernel)",
-        seconds: 60,
-        limits: "--memory 48 --patience 120",
-        margin: Duration::from_secs(600),
-    },
-    Boot {
-        flavor: Flavor::Debug,
-        about: "stressing the debug kernel",
-        suffix: " (debug kernel)",
-        seconds: 120,
-        limits: "--inodes 2500 --content 8 --memory 64 --patience 900",
-        margin: Duration::from_secs(1800),
-    },
-];
+const PLAIN: Limits = Limits {
+    seconds: 60,
+    arguments: "--memory 48 --patience 120",
+    margin: Duration::from_secs(600),
+};
 
-/// Runs the suite.
+const DEBUG: Limits = Limits {
+    seconds: 120,
+    arguments: "--inodes 2500 --content 8 --memory 64 --patience 900",
+    margin: Duration::from_secs(1800),
+};
+
+/// Runs the suite on one of the kernels.
 ///
 /// # Errors
 ///
-/// When the program cannot be built or a guest not be made, or did not end
-/// well.
-pub fn run(context: &Context, report: &mut Report) -> Result<()> {
-    boots(context, report, &BOOTS)
-}
-
-/// Runs it on one of the kernels.
-///
-/// # Errors
-///
-/// As [`run`], and when there is no such kernel.
-pub fn part(context: &Context, report: &mut Report, flavor: &str) -> Result<()> {
-    let boot = BOOTS.iter().find(|boot| boot.flavor.name() == flavor);
-    let boot = boot.with_context(|| format!("there is no kernel \"{flavor}\""))?;
-    boots(context, report, slice::from_ref(boot))
-}
-
-fn boots(context: &Context, report: &mut Report, boots: &[Boot]) -> Result<()> {
-    let seconds = named::number(SECONDS)?;
+/// When the program cannot be built, or the guest cannot be made or fails.
+pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
+    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let seconds = named::number(SECONDS)?.unwrap_or(limits.seconds);
     let seed = named::number(SEED)?.unwrap_or(1);
-    let programs = guest_program::build(context, "composefs-stress")?;
+    let programs = guest_program::build(context, PROGRAM)?;
     let disk = fixtures::make(context)?;
-    for boot in boots {
-        let seconds = seconds.unwrap_or(boot.seconds);
-        let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
-        config.job = Job::Command(vec![format!(
-            "set -e\n{}\n\
-             cp /mnt/programs/composefs-stress /run/composefs-stress\n\
-             cp -r /mnt/selftests /run/selftests\n\
-             exec /run/composefs-stress --fixtures {} --device /dev/vdc \
-             --module /run/xtask/composefs.ko --selftests /run/selftests \
-             --seconds {seconds} --seed {seed} {}\n",
-            fixtures::mount_command(),
-            fixtures::MOUNT_POINT,
-            boot.limits,
-        )]);
-        config.mounts = vec![
-            ("programs".to_owned(), programs.clone()),
-            ("selftests".to_owned(), context.repo.join("tests/selftests")),
-        ];
-        config.disks = vec![disk.clone()];
-        config.smp = 4;
-        config.timeout = Some(Duration::from_secs(seconds) + boot.margin);
-        config.log_name = "stress-console".to_owned();
-        let program = Program {
-            name: "stress",
-            about: boot.about,
-            prefix: "",
-            suffix: boot.suffix,
-        };
-        watch(context, &config, report, program)?;
-    }
-    Ok(())
+    let mut config = VmConfig::prepare(context, flavor, true, Job::Shell(None))?;
+    config.job = Job::Command(vec![format!(
+        "set -e\n{}\n\
+         cp /mnt/programs/{PROGRAM} /run/{PROGRAM}\n\
+         cp -r /mnt/selftests /run/selftests\n\
+         exec /run/{PROGRAM} --fixtures {} --device /dev/vdc \
+         --module /run/xtask/composefs.ko --selftests /run/selftests \
+         --seconds {seconds} --seed {seed} {}\n",
+        fixtures::mount_command(),
+        fixtures::MOUNT_POINT,
+        limits.arguments,
+    )]);
+    config.mounts = vec![
+        ("programs".to_owned(), programs),
+        ("selftests".to_owned(), context.repo.join("tests/selftests")),
+    ];
+    config.disks = vec![disk];
+    config.smp = 4;
+    config.timeout = Some(Duration::from_secs(seconds) + limits.margin);
+    config.log_name = "stress-console".to_owned();
+    let program = Program::on(flavor, "stress", "running the stress test");
+    watch(context, &config, report, &program)
 }

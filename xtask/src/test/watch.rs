@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest whose job prints KTAP: each of its tests is one of ours.
+//! A guest whose job prints KTAP: its results become results of `cargo xtask test`.
 
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use anyhow::bail;
 
 use super::report::Report;
 use crate::context::Context;
+use crate::kernel::Flavor;
 use crate::ktap::Case;
 use crate::ktap::Parser;
 use crate::ktap::Verdict;
@@ -18,32 +19,44 @@ use crate::vm::Stream;
 use crate::vm::VmConfig;
 use crate::vm::complaint;
 
-/// What runs in the guest.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// What its log is called after.
-    pub name: &'a str,
-    /// What is going on, for who waits.
-    pub about: &'a str,
-    /// Left out of the names of tests, where all have it.
-    pub prefix: &'a str,
-    /// Added to the names of tests and figures.
-    pub suffix: &'a str,
+/// A program that runs in the guest.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The name of its log.
+    pub name: &'static str,
+    /// What is being done, for the progress line.
+    pub about: String,
+    /// What is left out of the names of tests, because all have it.
+    pub prefix: String,
+    /// What is added to the names of tests and figures.
+    pub suffix: String,
 }
 
-/// Runs the guest, and tells what its tests say as they say it.
+impl Program {
+    /// A program that runs on several kernels, and does `doing` on this one.
+    pub fn on(flavor: Flavor, name: &'static str, doing: &str) -> Self {
+        Self {
+            name,
+            about: format!("{doing} on the {} kernel", flavor.name()),
+            prefix: String::new(),
+            suffix: format!(" ({} kernel)", flavor.name()),
+        }
+    }
+}
+
+/// Runs the guest and reports its tests as their results come.
 ///
 /// # Errors
 ///
-/// When the guest did not end well, or its job failed though no test did.
+/// When the guest did not end well, or its job failed and no test did.
 pub fn watch(
     context: &Context,
     config: &VmConfig,
     report: &mut Report,
-    program: Program<'_>,
+    program: &Program,
 ) -> Result<()> {
     let log = context.cache.numbered_log(program.name)?;
-    let step = Step::begin(program.about, &log)?;
+    let step = Step::begin(&program.about, &log)?;
     let mut teller = Teller {
         report,
         program,
@@ -89,10 +102,10 @@ pub fn watch(
     }
 }
 
-/// Passes on what the guest says.
+/// Passes the results on.
 struct Teller<'a> {
     report: &'a mut Report,
-    program: Program<'a>,
+    program: &'a Program,
     failed: bool,
 }
 
@@ -100,7 +113,7 @@ impl Teller<'_> {
     fn tell(&mut self, cases: &[Case]) {
         for case in cases {
             self.failed |= matches!(case.verdict, Verdict::Failed(_));
-            let name = case.name.replace(self.program.prefix, "");
+            let name = case.name.replace(&self.program.prefix, "");
             let name = format!("{name}{}", self.program.suffix);
             self.report.case(&name, &case.verdict);
         }
@@ -114,7 +127,7 @@ impl Teller<'_> {
     }
 }
 
-/// What a diagnostic line "figure: WHAT = VALUE" says.
+/// What and value of a diagnostic line "figure: WHAT = VALUE".
 fn figure(line: &str) -> Option<(&str, &str)> {
     line.trim_start_matches(['#', ' '])
         .strip_prefix("figure: ")?

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the guest can be run by KVM.
+//! Whether guests run with KVM here.
 //!
-//! A /dev/kvm that opens proves nothing: in some nested machines it opens and
-//! no guest kernel gets anywhere. So a guest is booted with it once, and the
-//! answer is kept for as long as machine and QEMU stay the same.
+//! That /dev/kvm opens proves nothing: in some nested virtual machines it opens, and no
+//! guest boots. So xtask boots a guest with KVM once, and keeps the answer until the
+//! machine or QEMU changes.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -12,48 +12,45 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use anyhow::bail;
 
 use super::config::Accel;
 use super::config::Job;
 use super::config::VmConfig;
+use super::qemu::Engine;
 use super::run::run;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::guest::Guest;
 use crate::progress::output;
 
-/// What QEMU is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// `-accel kvm`
-    Kvm,
-    /// `-accel tcg`
-    Tcg,
-}
-
-/// Finds out how to run the guest.
+/// Decides what executes the guest's instructions.
 ///
 /// # Errors
 ///
-/// When the answer cannot be kept.
-pub fn choose(context: &Context, config: &VmConfig) -> Result<Choice> {
+/// When KVM is asked for and there is none, or the answer cannot be stored.
+pub fn choose(context: &Context, config: &VmConfig) -> Result<Engine> {
     match config.accel {
-        // Counting instructions is a thing of the emulation.
-        _ if config.icount => Ok(Choice::Tcg),
-        Accel::Tcg => Ok(Choice::Tcg),
-        Accel::Kvm => Ok(Choice::Kvm),
-        Accel::Auto if kvm_works(context, config)? => Ok(Choice::Kvm),
-        Accel::Auto => Ok(Choice::Tcg),
+        // Only the emulation counts instructions.
+        _ if config.icount => Ok(Engine::Tcg),
+        Accel::Tcg => Ok(Engine::Tcg),
+        Accel::Kvm if !kvm_opens() => bail!(
+            "--accel kvm: /dev/kvm cannot be opened for reading and writing. Load the kvm module \
+             and join the group that owns the file, or use --accel tcg"
+        ),
+        Accel::Kvm => Ok(Engine::Kvm),
+        Accel::Auto if kvm_works(context, config)? => Ok(Engine::Kvm),
+        Accel::Auto => Ok(Engine::Tcg),
     }
 }
 
+fn kvm_opens() -> bool {
+    let kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    kvm.is_ok()
+}
+
 fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
-    let opens = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok();
-    if !opens {
+    if !kvm_opens() {
         return Ok(false);
     }
     let answer = context.cache.root().join(format!("kvm-{}", machine()));
@@ -62,7 +59,7 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
         Ok("no") => return Ok(false),
         _ => {}
     }
-    eprintln!("xtask: trying once whether guests run with KVM here");
+    eprintln!("xtask: testing once whether guests run with KVM here");
     let probe = VmConfig {
         accel: Accel::Kvm,
         boot_timeout: Duration::from_secs(20),
@@ -77,19 +74,19 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
             Job::Command(vec!["true".to_owned()]),
         )
     };
-    let outcome = run(context, &probe, &mut |_, _| {})?;
+    let outcome = run(context, &probe, Engine::Kvm, &mut |_, _| {})?;
     if crate::signals::interrupted() {
-        anyhow::bail!("interrupted");
+        bail!("interrupted");
     }
     let works = outcome.result == Ok(0);
     if !works {
-        eprintln!("xtask: they do not; guests are emulated, which is slower");
+        eprintln!("xtask: guests do not boot with KVM, so they are emulated, which is slower");
     }
     fs::write(&answer, if works { "yes\n" } else { "no\n" })?;
     Ok(works)
 }
 
-/// Changes with the host's kernel, processor and QEMU.
+/// A key that changes with the host's kernel, processor and QEMU.
 fn machine() -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor

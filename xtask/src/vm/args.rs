@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The `vm` command's options, and what they become on QEMU's command line.
+//! The options of `cargo xtask vm`.
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use anyhow::bail;
 
-use super::accel::Choice;
 use super::config::Accel;
 use super::config::Disk;
 use super::config::Job;
@@ -134,161 +132,6 @@ fn memory(text: &str) -> Result<String, &'static str> {
         Ok(1..) if text.len() == digits.len() + 1 => Ok(text.to_owned()),
         _ => Err("a number and M or G, as in 512M or 2G"),
     }
-}
-
-/// QEMU's arguments. `ports` are the guest's channels and our file descriptors
-/// for them.
-pub fn qemu(
-    config: &VmConfig,
-    accel: Choice,
-    share: &Path,
-    console: &Path,
-    ports: &[(&str, i32)],
-) -> Vec<String> {
-    let mut line = Line::default();
-    line.flag("-nodefaults");
-    line.flag("-no-user-config");
-    line.flag("-no-reboot");
-    line.option("-display", "none");
-    line.option("-machine", "q35");
-    line.option("-cpu", "max");
-    line.option("-m", &config.memory);
-    if config.icount {
-        line.option("-accel", "tcg,thread=single");
-        line.option("-icount", "shift=0,sleep=off");
-        line.option("-smp", "1");
-    } else {
-        line.option(
-            "-accel",
-            match accel {
-                Choice::Kvm => "kvm",
-                Choice::Tcg => "tcg,thread=multi",
-            },
-        );
-        line.option("-smp", &config.smp.to_string());
-    }
-    // A panic ends QEMU with a failure instead of a reboot's success.
-    line.device("pvpanic-pci");
-    line.option("-action", "panic=exit-failure");
-    line.device("virtio-rng-pci");
-
-    line.option("-kernel", &config.kernel.image.to_string_lossy());
-    line.option("-append", &command_line(config));
-    line.option(
-        "-chardev",
-        &format!("file,id=console,path={}", escaped(console)),
-    );
-    line.option("-serial", "chardev:console");
-
-    line.disk("root", &config.root, false);
-    line.disk("scratch", &config.scratch, false);
-    for (number, disk) in config.disks.iter().enumerate() {
-        line.disk(&format!("disk{number}"), &disk.file, disk.keep);
-    }
-
-    line.share("xtask", share, true);
-    line.share("modules", &config.kernel.modules, true);
-    if let Some(dir) = &config.share {
-        line.share("share", dir, false);
-    }
-    for (name, dir) in &config.mounts {
-        line.share(name, dir, true);
-    }
-
-    line.device("virtio-serial-pci");
-    for (name, fd) in ports {
-        line.option("-chardev", &format!("socket,id={name},fd={fd}"));
-        // A console is what a terminal can be on; ports are plain channels.
-        let kind = match *name {
-            "terminal" => "virtconsole",
-            _ => "virtserialport",
-        };
-        line.device(&format!("{kind},chardev={name},name={name}"));
-    }
-    line.words.extend(config.qemu.iter().cloned());
-    line.words
-}
-
-/// The kernel's command line: whatever is wrong ends the guest.
-fn command_line(config: &VmConfig) -> String {
-    let mut words = vec![
-        "console=ttyS0",
-        // By the time a line of the kernel is known.
-        "printk.time=1",
-        "panic=-1",
-        "oops=panic",
-        "panic_on_warn=1",
-        "root=/dev/vda",
-        "rootfstype=ext4",
-        "rw",
-        "init=/sbin/init",
-    ];
-    if config.kernel.flavor.is_debug() {
-        // Emulated, with all checks, it is slow and not hung.
-        words.push("watchdog_thresh=165");
-        // While the kernel finds out what the processor has, it seems for a moment
-        // to have no five levels of page tables, and KASAN calls what an interrupt
-        // touches then a wild access.
-        words.push("no5lvl");
-    }
-    if config.icount {
-        // The clock jumps over whatever is waited for, which looks like hanging.
-        words.extend(["nowatchdog", "sysctl.kernel.hung_task_timeout_secs=0"]);
-    }
-    words.extend(config.append.iter().map(String::as_str));
-    words.join(" ")
-}
-
-/// A command line under construction.
-#[derive(Default)]
-struct Line {
-    words: Vec<String>,
-}
-
-impl Line {
-    fn flag(&mut self, flag: &str) {
-        self.words.push(flag.to_owned());
-    }
-
-    fn option(&mut self, name: &str, value: &str) {
-        self.words.extend([name.to_owned(), value.to_owned()]);
-    }
-
-    fn device(&mut self, device: &str) {
-        self.option("-device", device);
-    }
-
-    fn disk(&mut self, id: &str, file: &Path, keep: bool) {
-        let file = escaped(file);
-        // A snapshot is thrown away at the end, so it need not reach the disk.
-        let mode = if keep {
-            "cache=writeback"
-        } else {
-            "snapshot=on,cache=unsafe"
-        };
-        self.option(
-            "-drive",
-            &format!("id={id},if=none,format=raw,{mode},file={file}"),
-        );
-        self.device(&format!("virtio-blk-pci,drive={id},serial={id}"));
-    }
-
-    fn share(&mut self, tag: &str, dir: &Path, readonly: bool) {
-        let readonly = if readonly { ",readonly=on" } else { "" };
-        self.option(
-            "-fsdev",
-            &format!(
-                "local,id={tag},security_model=none,multidevs=remap{readonly},path={}",
-                escaped(dir)
-            ),
-        );
-        self.device(&format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
-    }
-}
-
-/// A path inside a QEMU option, where a comma would begin the next one.
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 //! Booting the guest and running something in it.
 //!
-//! A run has succeeded only when the guest said an exit status through the
-//! control channel *and* its console shows no kernel complaint: QEMU's own exit
-//! status tells nothing (it is 0 after a guest's panic and reboot).
+//! A run has succeeded only when the guest sent an exit status through the control
+//! channel *and* its console shows no complaint of the kernel. QEMU's own exit status
+//! says nothing: it is 0 after the guest has panicked and rebooted.
 
 mod accel;
 mod args;
@@ -13,9 +13,15 @@ pub mod complaint;
 mod config;
 mod outcome;
 mod ports;
+mod qemu;
 mod run;
+mod session;
 mod share;
 mod terminal;
+
+use anyhow::Result;
+
+use crate::context::Context;
 
 pub use args::VmArgs;
 pub use config::Disk;
@@ -24,4 +30,20 @@ pub use config::VmConfig;
 pub use outcome::Failure;
 pub use outcome::Outcome;
 pub use ports::Stream;
-pub use run::run;
+pub use ports::pass_on;
+
+/// Boots the guest, runs its job and says how that ended. `output` is given the job's
+/// output as it comes.
+///
+/// # Errors
+///
+/// When the run cannot begin: KVM or a file is missing, or QEMU does not start. What
+/// goes wrong later is in the [`Outcome`].
+pub fn run(
+    context: &Context,
+    config: &VmConfig,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<Outcome> {
+    let engine = accel::choose(context, config)?;
+    run::run(context, config, engine, output)
+}

@@ -121,6 +121,18 @@ pub fn give_keys(mut to: UnixStream, events: Sender<Event>) {
     });
 }
 
+/// Writes the guest's output to that of xtask.
+pub fn pass_on(stream: Stream, bytes: &[u8]) {
+    // A reader may end early, as `head` does.
+    let _ = match stream {
+        Stream::Stderr => io::stderr().write_all(bytes),
+        Stream::Stdout | Stream::Terminal => {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        }
+    };
+}
+
 /// Returns when the other end of a stream is closed, taking nothing from it.
 fn wait_closed(stream: &UnixStream) {
     let mut fds = [PollFd::new(stream, PollFlags::empty())];

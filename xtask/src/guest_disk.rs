@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks that a command in the guest fills, where there is fs-verity. They are made
+//! once and kept in the cache.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::cache::Key;
+use crate::context::Context;
+use crate::guest;
+use crate::kernel::Flavor;
+use crate::progress::Step;
+use crate::progress::tail;
+use crate::tools;
+use crate::vm;
+use crate::vm::Disk;
+use crate::vm::Job;
+use crate::vm::VmConfig;
+
+/// How to make a disk.
+pub struct Recipe {
+    /// What its cache entry and logs are called.
+    pub kind: &'static str,
+    /// What is being done, for the progress line.
+    pub about: &'static str,
+    /// Size in bytes. The disk is sparse: only what is written counts.
+    pub size: u64,
+    /// The command in the guest. `$DISK` is where the disk is mounted, `$CFSCTL` the
+    /// program that makes images.
+    pub command: String,
+    /// Directories of the host, at /mnt/NAME in the guest.
+    pub mounts: Vec<(String, PathBuf)>,
+    /// How long the command may take.
+    pub timeout: Duration,
+    /// What the content depends on, besides the guest, cfsctl and the fields above.
+    pub key: Key,
+}
+
+/// Makes the disk unless the cache has it.
+///
+/// # Errors
+///
+/// When a tool cannot be built, or the command or the guest fails.
+pub fn make(context: &Context, recipe: Recipe) -> Result<Disk> {
+    let cfsctl = tools::cfsctl(context)?;
+    let guest = guest::make(context)?;
+    let key = recipe
+        .key
+        .with("cfsctl", cfsctl.as_os_str().as_encoded_bytes())
+        .with("guest", guest.root.as_os_str().as_encoded_bytes())
+        .with("size", recipe.size.to_string())
+        .with("command", &recipe.command);
+    let dir = context.cache.made(recipe.kind, &key.finish(), |dir| {
+        let script = format!(
+            "set -e\n\
+             export DISK=/run/disk CFSCTL=/mnt/tools/cfsctl\n\
+             mkdir $DISK\n\
+             mount /dev/vdc $DISK\n\
+             {}\n\
+             umount $DISK\n",
+            recipe.command
+        );
+        let job = Job::Command(vec![script]);
+        let mut config = VmConfig::prepare(context, Flavor::Plain, false, job)?;
+        let log = context.cache.log(recipe.kind);
+        let step = Step::begin(recipe.about, &log)?;
+        let file = dir.join(NAME);
+        guest::verity_disk(&step, &file, recipe.size)?;
+        config.disks = vec![Disk { file, keep: true }];
+        let tools = cfsctl.parent().context("cfsctl is in no directory")?;
+        config.mounts = recipe.mounts;
+        config
+            .mounts
+            .push(("tools".to_owned(), tools.to_path_buf()));
+        config.timeout = Some(recipe.timeout);
+        config.log_name = format!("{}-console", recipe.kind);
+        let outcome = vm::run(context, &config, &mut |_, bytes| step.note(bytes))?;
+        match &outcome.result {
+            Ok(0) => step.done(),
+            Ok(status) => bail!(
+                "{} failed: the command in the guest ended with status {status}:\n{}\n\
+                 The whole log: {}",
+                recipe.about,
+                tail(&log, 25),
+                log.display()
+            ),
+            Err(failure) => bail!("{} failed: {}", recipe.about, outcome.explain(failure)),
+        }
+        Ok(())
+    })?;
+    Ok(Disk {
+        file: dir.join(NAME),
+        keep: false,
+    })
+}
+
+/// The disk image in its cache entry.
+const NAME: &str = "disk.img";

@@ -10,8 +10,8 @@ use crate::image::Source;
 use crate::vfs::{
     folio::Bytes,
     hash,
+    kernel_file::KernelFile,
     mapping::PrivateMapping,
-    private_file::PrivateFile,
     task, //
 };
 use kernel::{
@@ -30,7 +30,7 @@ const LISTING: u32 = NUMBER + 1;
 
 /// The bytes of an image.
 pub(crate) struct Cache {
-    mapping: PrivateMapping<PrivateFile>,
+    mapping: PrivateMapping<KernelFile>,
     /// Number of the current walk, and whether it has listed a directory.
     ///
     /// A program that lists a directory then looks up most of its names. While it does, all of the
@@ -45,7 +45,7 @@ impl Cache {
     /// # Errors
     ///
     /// Those of [`PrivateMapping::new`].
-    pub(crate) fn new(file: PrivateFile) -> Result<Self> {
+    pub(crate) fn new(file: KernelFile) -> Result<Self> {
         let size = file.size();
         Ok(Self {
             mapping: PrivateMapping::new(file, size)?,
@@ -54,12 +54,12 @@ impl Cache {
     }
 
     /// Returns the image's file.
-    pub(crate) fn file(&self) -> &PrivateFile {
+    pub(crate) fn file(&self) -> &KernelFile {
         self.mapping.reader()
     }
 
     /// Returns the page cache.
-    pub(crate) fn mapping(&self) -> &PrivateMapping<PrivateFile> {
+    pub(crate) fn mapping(&self) -> &PrivateMapping<KernelFile> {
         &self.mapping
     }
 
@@ -105,7 +105,7 @@ impl Source for Cache {
 
     fn run(&self, pos: u64) -> Result<Bytes<'_>> {
         // Every loop of the parser calls this, and a hostile image can make a loop long.
-        task::may_go_on()?;
+        task::check_signal()?;
         self.mapping.bytes(pos)
     }
 

@@ -34,11 +34,11 @@ use crate::vfs::{
     file::{
         self,
         Access,
-        Data,
+        DataSource,
         File,
-        Reading, //
+        ReadSource, //
     },
-    folio::NewFolio,
+    folio::LockedFolio,
     inode::Inode,
     path::Path,
     super_block::SuperBlock,
@@ -82,13 +82,13 @@ const SHARED_MAX: u64 = 128 << 10;
 
 impl file::Operations for Composefs {
     #[inline]
-    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<Data> {
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<DataSource> {
         match inode.pinned().get() {
             Some(FileData::Object(object)) => {
                 open_object(file, object)?;
-                Ok(Data::Backed)
+                Ok(DataSource::Backed)
             }
-            Some(FileData::Inline(_) | FileData::Zeros) => Ok(Data::Paged),
+            Some(FileData::Inline(_) | FileData::Zeros) => Ok(DataSource::Paged),
             None => open_first(inode, file),
         }
     }
@@ -101,9 +101,9 @@ impl file::Operations for Composefs {
     }
 
     #[inline]
-    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<Reading<'_>> {
+    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<ReadSource<'_>> {
         if let Some(own) = own_backing(file) {
-            return Ok(Reading::Own(own));
+            return Ok(ReadSource::Own(own));
         }
         // Direct I/O needs the `f_flags` of this file.
         let shared = match direct {
@@ -111,8 +111,8 @@ impl file::Operations for Composefs {
             false => shared_backing(file, access),
         };
         match shared {
-            Some(shared) => Ok(Reading::Shared(shared)),
-            None => open_backing(file, access).map(Reading::Own),
+            Some(shared) => Ok(ReadSource::Shared(shared)),
+            None => open_backing(file, access).map(ReadSource::Own),
         }
     }
 
@@ -156,7 +156,7 @@ impl file::Operations for Composefs {
         &sb.data().credential
     }
 
-    fn read_folio(inode: &Inode<Self>, folio: &mut NewFolio<'_>) -> Result {
+    fn read_folio(inode: &Inode<Self>, folio: &mut LockedFolio<'_>) -> Result {
         let pos = usize::try_from(folio.pos()).map_err(|_| EIO)?;
         let content = match inode.pinned().get() {
             Some(FileData::Inline(content)) => content.get(pos..).unwrap_or(&[]),
@@ -176,14 +176,14 @@ impl file::Operations for Composefs {
 }
 
 /// Opens a file whose inode has no [`FileData`] yet.
-fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<Data> {
+fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<DataSource> {
     let sbi = inode.super_block().data();
     let layout = inode::layout(inode);
     let content = sbi.image.content(&layout);
     let data = match content.map_err(|e| report::metadata_error(inode, e))? {
         Content::External(_) => {
             find_object(file)?;
-            return Ok(Data::Backed);
+            return Ok(DataSource::Backed);
         }
         // Otherwise an image could replace an object and its digest by zero bytes.
         Content::Sparse if inode.size() != 0 && sbi.verity == Verity::Required => {
@@ -201,7 +201,7 @@ fn open_first(inode: &Inode<Composefs>, file: &File<Composefs>) -> Result<Data> 
         }
     };
     inode.pinned().get_or_set(data)?;
-    Ok(Data::Paged)
+    Ok(DataSource::Paged)
 }
 
 /// Opens a file whose inode has the object `object`. In most cases there is nothing to do.
@@ -249,7 +249,7 @@ fn find_object(file: &File<Composefs>) -> Result {
 #[cold]
 fn open_early(file: &File<Composefs>, object: &Object) -> Result {
     let backing = open_verified(file, object, Access::Read, Report::Quiet);
-    trace::blob_open(file.inode(), &backing);
+    trace::object_open(file.inode(), &backing);
     match backing {
         Ok(backing) => set_backing(file, backing).map(drop),
         // A read or memory map fails and reports it.
@@ -302,7 +302,7 @@ fn open_backing(file: &File<Composefs>, access: Access) -> Result<&BackingFile> 
         Access::Map => open_for_map(file),
         Access::Read => open_for_read(file),
     };
-    trace::blob_open(file.inode(), &backing);
+    trace::object_open(file.inode(), &backing);
     set_backing(file, backing?)
 }
 
@@ -402,7 +402,7 @@ fn open_shared<'a>(inode: &Inode<Composefs>, object: &'a Object) -> Option<&'a B
     let opened = BackingFile::open_shared(owner, &object.path, &sbi.credential);
     let first = match opened {
         Ok(backing) => {
-            trace::blob_open(inode, &Ok(()));
+            trace::object_open(inode, &Ok(()));
             object.shared.set(backing)
         }
         Err(_) => false,

@@ -10,7 +10,7 @@ use crate::vfs::{
         Attributes,
         Iget,
         Inode,
-        Kind,
+        InodeType,
         NewInode, //
     },
     super_block::SuperBlock, //
@@ -255,16 +255,16 @@ fn read(
     }
     let target;
     let kind = match file_type {
-        FileType::Directory => Kind::Directory,
-        FileType::Regular => Kind::Regular,
+        FileType::Directory => InodeType::Directory,
+        FileType::Regular => InodeType::Regular,
         FileType::Symlink => {
             target = read_inline(sbi, &inode.layout, image::SYMLINK_MAX)?;
             if target.contains(&0) {
                 return Err(Corrupt::in_inode("symlink target has a NUL", nid).into());
             }
-            Kind::Symlink(&target)
+            InodeType::Symlink(&target)
         }
-        _ => Kind::Special(inode.rdev),
+        _ => InodeType::Special(inode.rdev),
     };
     new.init(&attributes, kind)
         .map(Some)

@@ -12,12 +12,12 @@ use crate::vfs::{
     cred,
     efscorrupted,
     inode::Inode,
+    kernel_file::KernelFile,
     log::Limit,
     path::{
         Path,
         PrivateMounts, //
     },
-    private_file::PrivateFile,
     shrink::Shrink,
     statfs::StatFs,
     super_block::{
@@ -94,10 +94,10 @@ struct Prepared {
 /// An image that is being mounted.
 enum PreparedImage {
     /// Its file is open.
-    File(PrivateFile),
+    File(KernelFile),
     /// Its superblock was read.
     Loaded(Image<Cache>),
-    /// Reading its superblock has failed.
+    /// ReadSource its superblock has failed.
     Failed,
 }
 
@@ -297,7 +297,7 @@ fn open_image(
     source: &CStr,
     path: Option<&Path>,
     credential: &Credential,
-) -> Result<(PrivateFile, c_int)> {
+) -> Result<(KernelFile, c_int)> {
     let path = match path {
         Some(path) => path.clone(),
         None => Path::lookup(source).inspect_err(|e| {
@@ -310,7 +310,7 @@ fn open_image(
         ));
         return Err(EINVAL);
     }
-    let file = PrivateFile::open(&path, credential).inspect_err(|e| {
+    let file = KernelFile::open(&path, credential).inspect_err(|e| {
         if *e == EBUSY {
             fc.error(fmt!(
                 "image {source}: is busy: mounted by another file system, part of another device, \
@@ -328,7 +328,7 @@ fn open_image(
 fn image_digest(
     fc: &FsContext<'_>,
     source: &CStr,
-    file: &PrivateFile,
+    file: &KernelFile,
     expected: Option<&Digest>,
 ) -> Result<Option<Digest>> {
     let measured = file.verity_digest().inspect_err(|e| {

@@ -12,9 +12,9 @@ use crate::vfs::{
     backing::OnceBackingFile,
     cred,
     inode::Inode,
-    once::Flag,
+    kernel_file::KernelFile,
+    once::OnceFlag,
     path::Path,
-    private_file::PrivateFile,
     verity, //
 };
 use crate::{
@@ -61,9 +61,9 @@ pub(crate) struct Object {
     digest: Option<Digest>,
     /// It has passed all checks of the mount. This stays so: `path` pins the inode, and the digest
     /// of an inode does not change.
-    verified: Flag,
+    verified: OnceFlag,
     /// It has failed a check. The name may lead to another object by now.
-    failed: Flag,
+    failed: OnceFlag,
     /// The object, opened for all readers of the inode.
     pub(crate) shared: OnceBackingFile,
 }
@@ -130,8 +130,8 @@ pub(crate) fn find(
                     opens_at_once: path.opens_at_once(),
                     path,
                     digest,
-                    verified: Flag::default(),
-                    failed: Flag::default(),
+                    verified: OnceFlag::default(),
+                    failed: OnceFlag::default(),
                     shared: OnceBackingFile::default(),
                 })
             }
@@ -170,7 +170,7 @@ fn redirect(inode: &Inode<Composefs>, layout: &InodeLayout) -> Result<(KVec<u8>,
 ///
 /// As [`open_error`] and [`check`].
 pub(crate) fn verify(inode: &Inode<Composefs>, object: &Object) -> Result {
-    let file = PrivateFile::open(&object.path, &inode.super_block().data().credential);
+    let file = KernelFile::open(&object.path, &inode.super_block().data().credential);
     let file = file.map_err(|e| open_error(inode, object, e, Report::Loud))?;
     check(inode, object, Report::Loud, file.size(), || {
         file.verity_digest()

@@ -4,13 +4,13 @@
 
 use crate::vfs::{
     cred,
+    kernel_file::Origin, //
     log::Limit,
     path::{
         Identity,
         PrivateMount,
         PrivateMounts, //
     },
-    private_file::Origin, //
 };
 use crate::{
     cache::Cache,

@@ -12,8 +12,8 @@ use super::{
         Access,
         File, //
     },
+    kernel_file::KernelFile,
     path::Path,
-    private_file::PrivateFile,
     verity::{
         self,
         Digest, //
@@ -112,7 +112,7 @@ impl BackingFile {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub fn open_shared(owner: &PrivateFile, path: &Path, cred: &Credential) -> Result<Self> {
+    pub fn open_shared(owner: &KernelFile, path: &Path, cred: &Credential) -> Result<Self> {
         let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
         let file = cred::with(cred, || {
             path.may_read()?;

@@ -72,7 +72,7 @@ pub enum Value<'a> {
     String(&'a CStr),
     /// What a file descriptor refers to.
     Path(Path),
-    /// Anything else: a path that was given as such, a blob.
+    /// Anything else: such as a path or a binary value.
     Other,
 }
 

@@ -13,7 +13,7 @@ use super::{
     bindings,
     cred,
     errno_to_isize,
-    folio::NewFolio,
+    folio::LockedFolio,
     inode::{
         self,
         Inode, //
@@ -47,7 +47,7 @@ pub enum Access {
 }
 
 /// A file to read the data of another one from.
-pub enum Reading<'a> {
+pub enum ReadSource<'a> {
     /// It is open for that one alone, and is to have its flags.
     Own(&'a BackingFile),
     /// Whoever has the same inode open reads from it, so nothing about it may be changed.
@@ -56,7 +56,7 @@ pub enum Reading<'a> {
 
 /// Where the data of a file are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Data {
+pub enum DataSource {
     /// In another file.
     Backed,
     /// In the file's own page cache, which [`Operations::read_folio`] fills.
@@ -70,10 +70,10 @@ pub trait Operations: FileSystem {
     /// # Errors
     ///
     /// Whatever keeps the file from being opened.
-    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<Data>;
+    fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<DataSource>;
 
     /// Returns the file that has the data of `file`, opening it if it is not open yet. Asked for
-    /// files that are [`Data::Backed`].
+    /// files that are [`DataSource::Backed`].
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ pub trait Operations: FileSystem {
     /// # Errors
     ///
     /// As [`Self::backing`].
-    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<Reading<'_>>;
+    fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<ReadSource<'_>>;
 
     /// Returns where the file with the data of `inode` is.
     ///
@@ -111,14 +111,14 @@ pub trait Operations: FileSystem {
     /// Whose rights the data are read with.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
 
-    /// Fills a folio of a file that is [`Data::Paged`], with zeros after its end.
+    /// Fills a folio of a file that is [`DataSource::Paged`], with zeros after its end.
     ///
     /// May be called in a page fault: no name may be looked up, no other file read.
     ///
     /// # Errors
     ///
     /// Whatever keeps the content from being had.
-    fn read_folio(inode: &Inode<Self>, folio: &mut NewFolio<'_>) -> Result;
+    fn read_folio(inode: &Inode<Self>, folio: &mut LockedFolio<'_>) -> Result;
 }
 
 /// An open regular file of `T`.
@@ -348,11 +348,11 @@ impl<T: Operations> Table<T> {
                 // There is nothing to go past the page cache to, but who asks for it, as `fcntl`
                 // may later, gets what `read_paged` reads.
                 // SAFETY: Nobody else has the file. Neither table has an owner to be counted.
-                Data::Paged => unsafe {
+                DataSource::Paged => unsafe {
                     (*file).f_op = &Self::PAGED;
                     (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
                 },
-                Data::Backed => {
+                DataSource::Backed => {
                     // Whether the file with the data can do either is asked when it is read.
                     // SAFETY: Nobody else has the file.
                     unsafe {
@@ -419,8 +419,8 @@ impl<T: Operations> Table<T> {
         // SAFETY: The file is backed by either.
         unsafe {
             match T::reading(file, access, flags & bindings::IOCB_DIRECT != 0) {
-                Ok(Reading::Own(own)) => own.read_iter(kiocb, iter, cred),
-                Ok(Reading::Shared(shared)) => shared.read_shared(kiocb, iter, cred),
+                Ok(ReadSource::Own(own)) => own.read_iter(kiocb, iter, cred),
+                Ok(ReadSource::Shared(shared)) => shared.read_shared(kiocb, iter, cred),
                 Err(e) => errno_to_isize(e),
             }
         }
@@ -461,8 +461,10 @@ impl<T: Operations> Table<T> {
         unsafe {
             (*kiocb).ki_pos = *pos;
             let n = match T::reading(file, Access::Read, direct) {
-                Ok(Reading::Own(own)) => own.splice_read(kiocb, pipe, len, flags, cred),
-                Ok(Reading::Shared(shared)) => shared.splice_shared(kiocb, pipe, len, flags, cred),
+                Ok(ReadSource::Own(own)) => own.splice_read(kiocb, pipe, len, flags, cred),
+                Ok(ReadSource::Shared(shared)) => {
+                    shared.splice_shared(kiocb, pipe, len, flags, cred)
+                }
                 Err(e) => return errno_to_isize(e),
             };
             *pos = (*kiocb).ki_pos;
@@ -569,7 +571,7 @@ impl<T: Operations> Table<T> {
         // whoever reads it. `set_operations` keeps the mapping out of the high memory.
         let result = unsafe {
             let inode = Inode::<T>::from_raw(bindings::folio_inode(folio));
-            T::read_folio(inode, &mut NewFolio::from_raw(ptr))
+            T::read_folio(inode, &mut LockedFolio::from_raw(ptr))
         };
         // SAFETY: The folio is locked and not up to date; this unlocks it.
         unsafe { bindings::folio_end_read(folio, result.is_ok()) };

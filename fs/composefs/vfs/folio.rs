@@ -22,12 +22,12 @@ use kernel::{
 ///
 /// `folio` is locked, not up to date, and in the low memory; nobody else writes to it or reads
 /// from it while this object exists.
-pub struct NewFolio<'a> {
+pub struct LockedFolio<'a> {
     folio: NonNull<bindings::folio>,
     _exclusive: PhantomData<&'a mut [u8]>,
 }
 
-impl NewFolio<'_> {
+impl LockedFolio<'_> {
     /// # Safety
     ///
     /// `folio` must be locked, not up to date, mapped into the kernel's address space, and stay so

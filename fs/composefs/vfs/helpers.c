@@ -671,9 +671,9 @@ void composefs_helper_trace_lookup(const struct inode *dir, const char *name,
 			       error);
 }
 
-void composefs_helper_trace_blob_open(const struct inode *inode, int error)
+void composefs_helper_trace_object_open(const struct inode *inode, int error)
 {
-	trace_composefs_blob_open(inode->i_sb->s_dev, inode->i_ino, error);
+	trace_composefs_object_open(inode->i_sb->s_dev, inode->i_ino, error);
 }
 
 void composefs_helper_ratelimit_default_init(struct ratelimit_state *state)

@@ -173,7 +173,7 @@ composefs_helper_fs_parameter_type(const struct fs_parameter *param);
 /* Tracepoints */
 void composefs_helper_trace_lookup(const struct inode *dir, const char *name,
 				   u32 len, u64 ino, int error);
-void composefs_helper_trace_blob_open(const struct inode *inode, int error);
+void composefs_helper_trace_object_open(const struct inode *inode, int error);
 
 /* Messages */
 void composefs_helper_fc_error(struct fs_context *fc, const char *message);

@@ -268,7 +268,7 @@ pub struct Attributes {
 }
 
 /// What an inode is.
-pub enum Kind<'a> {
+pub enum InodeType<'a> {
     /// A directory.
     Directory,
     /// A symbolic link with its target.
@@ -347,7 +347,7 @@ impl<T: FileSystem> NewInode<T> {
     ///
     /// `EINVAL` if `kind` is not the type that the mode says, the size is not one that a file can
     /// have, or a link target has a NUL; `ENOMEM`.
-    pub fn init(self, attributes: &Attributes, kind: Kind<'_>) -> Result<ARef<Inode<T>>>
+    pub fn init(self, attributes: &Attributes, kind: InodeType<'_>) -> Result<ARef<Inode<T>>>
     where
         T: dir::Operations + file::Operations + xattr::Operations,
     {
@@ -355,10 +355,10 @@ impl<T: FileSystem> NewInode<T> {
         let size = i64::try_from(attributes.size).map_err(|_| EINVAL)?;
         let format = c_uint::from(attributes.mode) & bindings::S_IFMT;
         let fits = match &kind {
-            Kind::Directory => format == bindings::S_IFDIR,
-            Kind::Symlink(_) => format == bindings::S_IFLNK,
-            Kind::Regular => format == bindings::S_IFREG,
-            Kind::Special(_) => [
+            InodeType::Directory => format == bindings::S_IFDIR,
+            InodeType::Symlink(_) => format == bindings::S_IFLNK,
+            InodeType::Regular => format == bindings::S_IFREG,
+            InodeType::Special(_) => [
                 bindings::S_IFCHR,
                 bindings::S_IFBLK,
                 bindings::S_IFIFO,
@@ -371,7 +371,7 @@ impl<T: FileSystem> NewInode<T> {
         }
         // `free` goes by this pointer, so it is set only together with the mode.
         let link = match &kind {
-            Kind::Symlink(target) => Some(copy_link(target)?),
+            InodeType::Symlink(target) => Some(copy_link(target)?),
             _ => None,
         };
         // SAFETY: The inode is ours alone until it is unlocked. The tables are static; the link
@@ -390,17 +390,17 @@ impl<T: FileSystem> NewInode<T> {
             }
             (*inode).i_op = Tables::<T>::inode_operations();
             match kind {
-                Kind::Directory => dir::set_operations::<T>(inode),
-                Kind::Regular => {
+                InodeType::Directory => dir::set_operations::<T>(inode),
+                InodeType::Regular => {
                     (*inode).i_op = Tables::<T>::regular_operations();
                     file::set_operations::<T>(inode);
                 }
-                Kind::Special(rdev) => bindings::init_special_inode(
+                InodeType::Special(rdev) => bindings::init_special_inode(
                     inode,
                     attributes.mode,
                     bindings::new_decode_dev(rdev),
                 ),
-                Kind::Symlink(_) => {
+                InodeType::Symlink(_) => {
                     if let Some((target, len)) = link {
                         bindings::inode_set_cached_link(inode, target, len);
                     }
@@ -464,7 +464,7 @@ impl<T: dir::Operations + file::Operations + xattr::Operations> Tables<T> {
 }
 
 impl<T: dir::Operations + xattr::Operations> Tables<T> {
-    const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+    const DIR_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
         get_inode_acl: Some(xattr::get_inode_acl::<T>),
         getattr: Some(getattr),
@@ -474,7 +474,7 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
 
     const OTHER_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         lookup: None,
-        ..Self::INODE_OPERATIONS
+        ..Self::DIR_OPERATIONS
     };
 
     const LINK_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
@@ -521,7 +521,7 @@ pub(super) unsafe extern "C" fn getattr(
 /// Operations of a directory's inode.
 pub(super) fn directory_operations<T: dir::Operations + xattr::Operations>(
 ) -> &'static bindings::inode_operations {
-    &Tables::<T>::INODE_OPERATIONS
+    &Tables::<T>::DIR_OPERATIONS
 }
 
 /// `->alloc_inode`.

@@ -18,14 +18,14 @@
 //! before they are used.
 
 use super::{
+    anon_inode,
     bindings,
     buffer::Buffer,
     folio::{
         Bytes,
         CachedPage, //
     },
-    internal,
-    once::Flag,
+    once::OnceFlag,
     shrink::Shrink, //
 };
 use core::{
@@ -65,7 +65,7 @@ pub struct PrivateMapping<R: Reader> {
     reader: R,
     size: u64,
     /// Whether anything has been read yet.
-    begun: Flag,
+    begun: OnceFlag,
     /// See [`Self::set_sequential`].
     sequential: AtomicFlag,
     recent: RecentFolios,
@@ -132,7 +132,7 @@ impl<R: Reader> PrivateMapping<R> {
     /// `ENOMEM`, or `EFBIG` if `size` is not a size that a file can have.
     pub fn new(reader: R, size: u64) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
-        let inode = internal::new_inode()?;
+        let inode = anon_inode::new_inode()?;
         // SAFETY: The inode is new, so nobody else looks at its fields. `i_mapping` of a new inode
         // points to its own `i_data`.
         unsafe {
@@ -152,7 +152,7 @@ impl<R: Reader> PrivateMapping<R> {
             inode,
             reader,
             size,
-            begun: Flag::default(),
+            begun: OnceFlag::default(),
             sequential: AtomicFlag::new(false),
             recent: RecentFolios::new(READ_ORDER.min(max).min(pages.max(1).ilog2())),
         })

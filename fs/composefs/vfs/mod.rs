@@ -11,6 +11,7 @@
 //! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h),
 //! [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h).
 
+mod anon_inode;
 pub mod backing;
 mod bindings;
 pub mod buffer;
@@ -23,7 +24,7 @@ pub mod file;
 pub mod folio;
 pub mod hash;
 pub mod inode;
-mod internal;
+pub mod kernel_file;
 #[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
 #[allow(clippy::arithmetic_side_effects)]
 mod kunit;
@@ -32,7 +33,6 @@ pub mod log;
 pub mod mapping;
 pub mod once;
 pub mod path;
-pub mod private_file;
 pub mod registration;
 pub mod shrink;
 pub mod statfs;

@@ -94,15 +94,15 @@ impl<T> Drop for OnceBox<T> {
 }
 
 /// A fact that is not known at first.
-pub struct Flag(AtomicFlag);
+pub struct OnceFlag(AtomicFlag);
 
-impl Default for Flag {
+impl Default for OnceFlag {
     fn default() -> Self {
         Self(AtomicFlag::new(false))
     }
 }
 
-impl Flag {
+impl OnceFlag {
     /// Whether it is known. What was done before it was set is seen then.
     #[inline]
     pub fn get(&self) -> bool {

@@ -13,7 +13,7 @@ use kernel::prelude::*;
 ///
 /// `EINTR` if the task is being killed, and is to give up what it does.
 #[inline]
-pub fn may_go_on() -> Result {
+pub fn check_signal() -> Result {
     // SAFETY: There are no requirements but a context that may sleep, which has no other
     // consequence than a warning where it is missing.
     if unsafe { bindings::may_go_on() } {

@@ -53,7 +53,7 @@ TRACE_EVENT(composefs_lookup,
 		  __get_str(name), __entry->ino, __entry->error)
 );
 
-TRACE_EVENT(composefs_blob_open,
+TRACE_EVENT(composefs_object_open,
 
 	TP_PROTO(dev_t dev, u64 ino, int error),
 

@@ -23,10 +23,10 @@ pub fn lookup<T: FileSystem>(dir: &Inode<T>, name: &[u8], result: &Result<Option
     unsafe { bindings::trace_lookup(dir.as_ptr(), name.as_ptr().cast(), len, ino, error) };
 }
 
-/// `composefs_blob_open`: the file with the data of `inode` was opened, and found to be the right
+/// `composefs_object_open`: the file with the data of `inode` was opened, and found to be the right
 /// one or not.
-pub fn blob_open<T: FileSystem, U>(inode: &Inode<T>, result: &Result<U>) {
+pub fn object_open<T: FileSystem, U>(inode: &Inode<T>, result: &Result<U>) {
     let error = result.as_ref().map_or_else(|e| e.to_errno(), |_| 0);
     // SAFETY: The inode is valid.
-    unsafe { bindings::trace_blob_open(inode.as_ptr(), error) };
+    unsafe { bindings::trace_object_open(inode.as_ptr(), error) };
 }

@@ -201,7 +201,7 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
     kind: c_int,
     rcu: bool,
 ) -> *mut bindings::posix_acl {
-    // Reading may sleep.
+    // ReadSource may sleep.
     if rcu {
         return ECHILD.to_ptr();
     }

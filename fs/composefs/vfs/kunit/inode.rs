@@ -13,7 +13,7 @@ use crate::vfs::{
     inode::{
         Iget,
         Inode,
-        Kind, //
+        InodeType, //
     },
     super_block::SuperBlock, //
 };
@@ -42,7 +42,7 @@ const LINK: u16 = 0o120777;
 fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<ARef<Inode<Toy>>> {
     match sb.iget(ino)? {
         Iget::Cached(inode) => Ok(inode),
-        Iget::New(new) => new.init(&attributes(FILE), Kind::Regular),
+        Iget::New(new) => new.init(&attributes(FILE), InodeType::Regular),
     }
 }
 
@@ -137,9 +137,9 @@ mod tests {
     fn one_of_another_type_is_forgotten() -> Result {
         let mount = Mount::new()?;
         for kind in [
-            Kind::Directory,
-            Kind::Symlink(b"target"),
-            Kind::Special(0x0103),
+            InodeType::Directory,
+            InodeType::Symlink(b"target"),
+            InodeType::Special(0x0103),
         ] {
             if let Iget::New(new) = mount.sb().iget(7)? {
                 ensure!(new.init(&attributes(FILE), kind).err() == Some(EINVAL));
@@ -151,7 +151,7 @@ mod tests {
             if let Iget::New(new) = mount.sb().iget(7)? {
                 let mut attributes = attributes(FILE);
                 attributes.size = size;
-                ensure!(new.init(&attributes, Kind::Regular).err() == Some(EINVAL));
+                ensure!(new.init(&attributes, InodeType::Regular).err() == Some(EINVAL));
             }
         }
         Ok(())
@@ -165,7 +165,7 @@ mod tests {
         };
         let asker = Asker::start(mount.sb(), 7)?;
         *new.data_mut() = 77;
-        let inode = new.init(&attributes(FILE), Kind::Regular)?;
+        let inode = new.init(&attributes(FILE), InodeType::Regular)?;
         ensure!(asker.answer() == 1);
         ensure!(*inode.data() == 77);
         Ok(())
@@ -213,7 +213,7 @@ mod tests {
             if let Iget::New(new) = mount.sb().iget(ino)? {
                 let mut attributes = attributes(LINK);
                 attributes.size = u64::try_from(target.len())?;
-                new.init(&attributes, Kind::Symlink(&target))?;
+                new.init(&attributes, InodeType::Symlink(&target))?;
             }
         }
         drop(mount);
@@ -223,7 +223,7 @@ mod tests {
             drop(mount.sb().iget(ino)?);
         }
         if let Iget::New(new) = mount.sb().iget(7)? {
-            let result = new.init(&attributes(LINK), Kind::Symlink(b"a\0b"));
+            let result = new.init(&attributes(LINK), InodeType::Symlink(b"a\0b"));
             ensure!(result.err() == Some(EINVAL));
         }
         Ok(())

@@ -28,16 +28,16 @@ use super::{
     file::{
         self,
         Access,
-        Data,
+        DataSource,
         File,
-        Reading, //
+        ReadSource, //
     },
-    folio::NewFolio,
+    folio::LockedFolio,
     inode::{
         Attributes,
         Iget,
         Inode,
-        Kind, //
+        InodeType, //
     },
     mapping::{
         PrivateMapping,
@@ -161,7 +161,7 @@ impl dir::Operations for Toy {
 }
 
 impl file::Operations for Toy {
-    fn open(_: &Inode<Self>, _: &File<Self>) -> Result<Data> {
+    fn open(_: &Inode<Self>, _: &File<Self>) -> Result<DataSource> {
         Err(EIO)
     }
 
@@ -169,7 +169,7 @@ impl file::Operations for Toy {
         Err(EIO)
     }
 
-    fn reading(_: &File<Self>, _: Access, _: bool) -> Result<Reading<'_>> {
+    fn reading(_: &File<Self>, _: Access, _: bool) -> Result<ReadSource<'_>> {
         Err(EIO)
     }
 
@@ -189,7 +189,7 @@ impl file::Operations for Toy {
         &sb.data().credential
     }
 
-    fn read_folio(_: &Inode<Self>, _: &mut NewFolio<'_>) -> Result {
+    fn read_folio(_: &Inode<Self>, _: &mut LockedFolio<'_>) -> Result {
         Err(EIO)
     }
 }
@@ -279,7 +279,7 @@ impl super_block::Operations for Toy {
             uuid: [0; 16],
         };
         match sb.init(&attributes_of_sb, data)?.iget(ROOT)? {
-            Iget::New(new) => new.init(&attributes(0o40755), Kind::Directory),
+            Iget::New(new) => new.init(&attributes(0o40755), InodeType::Directory),
             Iget::Cached(root) => Ok(root),
         }
     }

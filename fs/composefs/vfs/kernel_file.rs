@@ -27,7 +27,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `file` is a reference to an open file that we own.
-pub struct PrivateFile {
+pub struct KernelFile {
     file: NonNull<bindings::file>,
     size: u64,
     /// Of a block device.
@@ -35,12 +35,12 @@ pub struct PrivateFile {
 }
 
 // SAFETY: A `struct file` may be used and put from any thread.
-unsafe impl Send for PrivateFile {}
+unsafe impl Send for KernelFile {}
 
-// SAFETY: Reading at an explicit position changes nothing in the `struct file`.
-unsafe impl Sync for PrivateFile {}
+// SAFETY: ReadSource at an explicit position changes nothing in the `struct file`.
+unsafe impl Sync for KernelFile {}
 
-impl PrivateFile {
+impl KernelFile {
     /// Opens the file at `path` with the rights of `cred`, whose owner must be allowed to read it.
     /// A block device is claimed, as one that is mounted.
     ///
@@ -126,7 +126,7 @@ impl Claim {
     /// # Errors
     ///
     /// `EBUSY` if somebody else has it, `ENXIO` if it has gone.
-    fn new(file: &PrivateFile) -> Result<Self> {
+    fn new(file: &KernelFile) -> Result<Self> {
         let holder = (&raw const HOLDER).cast_mut().cast();
         // The root of a user namespace may read the device, and keeps out only those whom `O_EXCL`
         // would keep out as well.
@@ -158,11 +158,11 @@ impl Drop for Claim {
     }
 }
 
-/// See [`PrivateFile::origin`].
+/// See [`KernelFile::origin`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Origin(usize);
 
-impl Reader for PrivateFile {
+impl Reader for KernelFile {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {
         while out.room() != 0 {
             let done = u64::try_from(out.filled()).ok();
@@ -175,7 +175,7 @@ impl Reader for PrivateFile {
     }
 }
 
-impl PrivateFile {
+impl KernelFile {
     /// Reads what is at `pos` to what is left of `out`; returns how much, 0 at the end of the file.
     fn read_some(&self, pos: u64, out: &mut Buffer<'_>) -> Result<usize> {
         let rest = out.rest();
@@ -216,7 +216,7 @@ impl PrivateFile {
     }
 }
 
-impl Drop for PrivateFile {
+impl Drop for KernelFile {
     fn drop(&mut self) {
         // Listeners were told that it was opened, and are to be told that it is closed.
         // SAFETY: We own the reference by the type invariants, which is the last one: nobody else

@@ -21,7 +21,7 @@ from lib.special import opened
 suite = ktap.Suite()
 
 TRACING = Path("/sys/kernel/tracing")
-EVENT = TRACING / "events/composefs/composefs_blob_open"
+EVENT = TRACING / "events/composefs/composefs_object_open"
 
 # The largest object that is shared, one that is not, and two between pages.
 SHARED, ALONE = "sizes/131072", special.LARGE
@@ -37,7 +37,7 @@ class Opens:
     def take(self) -> int:
         text = self.path.read_text()
         self.path.write_text("")
-        return text.count("composefs_blob_open:")
+        return text.count("composefs_object_open:")
 
 
 @contextmanager

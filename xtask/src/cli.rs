@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use anyhow::bail;
 use clap::Parser;
 use clap::Subcommand;
 
@@ -15,6 +16,7 @@ use crate::bench;
 use crate::bench::BenchArgs;
 use crate::context::Context;
 use crate::demo;
+use crate::fixtures;
 use crate::guest;
 use crate::kernel;
 use crate::kernel::Flavor;
@@ -27,19 +29,20 @@ use crate::vm;
 use crate::vm::VmArgs;
 use crate::vm::VmConfig;
 
-/// What may be set in the environment.
+/// The variables of the environment, for the help.
 const ENVIRONMENT: &str = "\
 Environment:
-  COMPOSEFS_CACHE          where all that is built is kept
-  COMPOSEFS_KERNEL_SOURCE  a Linux tree to build (as kernel --source)
-  COMPOSEFS_KERNEL_BUILD   a finished kernel build to use as it is
-  COMPOSEFS_DEBIAN_MIRROR  the mirror for the guest and the kernel's source
-  COMPOSEFS_IMAGES         a directory of *.cfs.gz, images to test with
-  COMPOSEFS_JOBS           how many compilers make runs at once
-  COMPOSEFS_STRESS_SECONDS how long each boot of the suite stress goes on
-  COMPOSEFS_STRESS_SEED    where chance starts from in it
-  COMPOSEFS_HOSTILE_SEED   which images the suite hostile makes
-  COMPOSEFS_ACCEL          kvm, tcg or auto (as vm --accel)";
+  COMPOSEFS_CACHE          directory for everything that is built or downloaded
+  COMPOSEFS_KERNEL_SOURCE  Linux tree to build, as with kernel --source
+  COMPOSEFS_KERNEL_BUILD   finished kernel build to use as it is
+  COMPOSEFS_DEBIAN_MIRROR  mirror for the guest and the kernel's source
+  COMPOSEFS_IMAGES         directory of more images to test, *.cfs.gz
+  COMPOSEFS_JOBS           number of jobs for make, as with make -j
+  COMPOSEFS_STRESS_SECONDS seconds for each boot of the suite stress
+  COMPOSEFS_STRESS_SEED    seed of the random choices in the suite stress
+  COMPOSEFS_HOSTILE_SEED   seed of the images in the suite hostile
+  COMPOSEFS_NO_SKIP        if set, a skipped test counts as failed
+  COMPOSEFS_ACCEL          kvm, tcg or auto, as with vm --accel";
 
 /// Builds, runs and tests composefs for Linux
 #[derive(Parser)]
@@ -51,58 +54,59 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what is missing on this machine, or names it
+    /// Installs what this machine lacks, or lists it
     Setup,
     /// Builds the guest's kernel
     Kernel {
-        /// Which one
+        /// Which kernel
         #[arg(long, value_enum, default_value_t)]
         flavor: Flavor,
-        /// A Linux tree to build instead of fetching one
+        /// Builds this Linux tree instead of fetching one
         #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
         source: Option<PathBuf>,
-        /// Only configures it, and checks that every option was taken
+        /// Only configures it, and checks that each option was taken
         #[arg(long)]
         configure_only: bool,
     },
-    /// Builds composefs.ko against the guest's kernel
+    /// Builds composefs.ko for the guest's kernel
     Module {
         /// Which kernel
         #[arg(long, value_enum, default_value_t)]
         flavor: Flavor,
-        /// Lets clippy look at it as well
+        /// Runs clippy as well
         #[arg(long)]
         clippy: bool,
     },
-    /// Writes the patches that bring composefs into a kernel tree
+    /// Writes the patches that add composefs to a kernel tree
     Patches {
-        /// Where to; else to target/patches in the clone
+        /// Writes them to this directory instead of target/patches
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// The Linux tree that they are for
+        /// Writes them for this Linux tree instead of a fetched one
         #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
         source: Option<PathBuf>,
     },
     /// Makes the guest's disk
     Guest,
-    /// Boots the guest with the module, runs a command or a shell in it
+    /// Boots the guest with the module, and runs a command or a shell in it
     Vm(VmArgs),
-    /// Mounts a real image in the guest and shows what that gives
+    /// Mounts a real image in the guest, step by step
     Demo {
-        /// Leaves you in a shell in the guest at the end
+        /// Ends in a shell in the guest
         #[arg(long)]
         shell: bool,
     },
-    /// Runs the tests: those of the host, then those of the guest
+    /// Runs the tests, first on the host, then in the guest
     Test {
-        /// Only the suites of these names; selftests:readdir is one program of
-        /// its suite, stress:plain one kernel
+        /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
+        /// are programs of a suite, stress:plain is one of its kernels
+        #[arg(value_name = "SUITE")]
         names: Vec<String>,
-        /// Names the suites
+        /// Lists the suites
         #[arg(long)]
         list: bool,
     },
-    /// Measures composefs beside erofs and overlayfs
+    /// Measures composefs, and erofs and overlayfs for comparison
     Bench(BenchArgs),
     /// Removes everything that was built or downloaded
     CleanCache,
@@ -132,8 +136,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             println!("{}", module.display());
         }
         Task::Patches { dir, source } => {
-            let source = Source::ready(&context, source.as_deref())?;
             let dir = dir.unwrap_or_else(|| context.repo.join("target/patches"));
+            if dir.exists() && !dir.is_dir() {
+                bail!(
+                    "{} is not a directory: the patches are several files",
+                    dir.display()
+                );
+            }
+            let source = Source::ready(&context, source.as_deref())?;
             patches::run(&context, &source.dir, &dir)?;
         }
         Task::Guest => println!("{}", guest::make(&context)?.root.display()),
@@ -150,8 +160,15 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
     let args = args.checked()?;
     let mut config = VmConfig::prepare(context, args.flavor, !args.no_module, args.job())?;
+    if args.fixtures {
+        config.fixtures = Some(fixtures::make(context)?);
+        eprintln!(
+            "xtask: images are in {0}/images, their objects in {0}/objects",
+            vm::FIXTURES
+        );
+    }
     args.apply(&mut config);
-    // A terminal stays ours; a pipe or a file is meant for the command.
+    // A pipe or a file is meant for the command, a terminal is not.
     config.stdin = !io::stdin().is_terminal();
     let outcome = vm::run(context, &config, &mut vm::pass_on)?;
     Ok(ExitCode::from(outcome.report()))

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cargo xtask demo`: a real image, mounted in the guest. What is shown is in
-//! scripts/demo.
+//! `cargo xtask demo`: scripts/demo in the guest, which mounts a real image.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,25 +14,21 @@ use crate::vm;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
-/// Runs the demonstration, and leaves the user in the guest if asked.
+/// Runs the demonstration, and then a shell in the guest if `shell` says so.
 ///
 /// # Errors
 ///
 /// When a part of it cannot be made.
 pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
     let disk = fixtures::make(context)?;
-    let show = format!(
-        "{} && /mnt/scripts/demo {}",
-        fixtures::mount_command(),
-        fixtures::MOUNT_POINT
-    );
+    let show = format!("/mnt/scripts/demo {}", vm::FIXTURES);
     let job = if shell {
         Job::Shell(Some(show))
     } else {
         Job::Command(vec![show])
     };
     let mut config = VmConfig::prepare(context, Flavor::Plain, true, job)?;
-    config.disks = vec![disk];
+    config.fixtures = Some(disk);
     config.mounts = vec![("scripts".to_owned(), context.repo.join("scripts"))];
     config.timeout = (!shell).then_some(Duration::from_secs(600));
     config.log_name = "demo-console".to_owned();

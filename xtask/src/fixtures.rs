@@ -16,14 +16,6 @@ use crate::guest_disk;
 use crate::guest_disk::Recipe;
 use crate::vm::Disk;
 
-/// Where a guest mounts the disk.
-pub const MOUNT_POINT: &str = "/run/fixtures";
-
-/// A shell command that mounts the disk, which is the guest's first one.
-pub fn mount_command() -> String {
-    format!("mkdir {MOUNT_POINT} && mount /dev/vdc {MOUNT_POINT}")
-}
-
 /// Makes the disk unless the cache has it.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ impl Cache {
         self.root.join("logs").join(format!("{name}.log"))
     }
 
-    /// A log file of its own for each run, the oldest ones being removed.
+    /// A log file for this run alone. The oldest such logs are removed.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The Rust that runs on the host: the image format's crate and xtask itself.
+//! The workspace of the host: formatting, lints, documentation and tests. Also what can be
+//! seen in the clone without building anything.
 
 use std::fs;
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         ],
         "--deny=warnings",
     )?;
-    report.check("tests that the documentation names are there", || {
+    report.check("tests that the documentation names exist", || {
         citations::check(context)
     });
     report.check("imports of the module run one way", || {
@@ -62,12 +63,12 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("imports of xtask run one way", || {
         imports::check(&context.repo.join("xtask/src"), "main.rs", &[])
     });
-    report.check("the seeded defects can be put in", || defects(context));
+    report.check("the patches in tests/defects apply", || defects(context));
     tests(context, report)
 }
 
-/// Whether the patches of tests/defects apply: they are run on demand only, and
-/// would be forgotten when what they change is changed.
+/// Whether the patches in tests/defects apply. They are used on demand only, so nothing
+/// else would notice that the code below them has changed.
 fn defects(context: &Context) -> Result<()> {
     let mut patches: Vec<PathBuf> = fs::read_dir(context.repo.join("tests/defects"))?
         .flatten()
@@ -76,7 +77,7 @@ fn defects(context: &Context) -> Result<()> {
         .collect();
     patches.sort();
     if patches.is_empty() {
-        bail!("there are none");
+        bail!("tests/defects has no patches");
     }
     for patch in patches {
         let done = git()
@@ -91,7 +92,7 @@ fn defects(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A cargo command that is one test.
+/// Runs a cargo command as one test.
 fn plain(
     context: &Context,
     report: &mut Report,
@@ -99,7 +100,7 @@ fn plain(
     arguments: &[&str],
     rustdocflags: &str,
 ) -> Result<()> {
-    let log = context.cache.log(&format!("test-{name}"));
+    let log = context.cache.numbered_log(&format!("test-{name}"))?;
     let step = Step::begin(format!("running {name}"), &log)?;
     let mut cargo = cargo(context);
     cargo.args(arguments);
@@ -119,10 +120,10 @@ fn plain(
     Ok(())
 }
 
-/// `cargo test`, each of whose tests is one of ours.
+/// Runs `cargo test`, and reports each of its tests.
 fn tests(context: &Context, report: &mut Report) -> Result<()> {
-    let log = context.cache.log("test-host");
-    let step = Step::begin("running the host's tests", &log)?;
+    let log = context.cache.numbered_log("test-host")?;
+    let step = Step::begin("running cargo test", &log)?;
     let status = step.status(cargo(context).args(["test", "--workspace", "--no-fail-fast"]))?;
     drop(step);
     let text = fs::read_to_string(&log)?;

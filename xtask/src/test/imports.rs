@@ -81,7 +81,7 @@ fn imports(
         if module.is_empty() {
             continue;
         }
-        let code = code(source);
+        let code = code(source)?;
         let mut paths = Vec::new();
         for begin in start.find_iter(&code) {
             let begin = begin
@@ -100,15 +100,12 @@ fn imports(
     Ok(found)
 }
 
-/// A source without comments and without its tests.
-fn code(source: &str) -> String {
+/// A source without its tests, comments and the strings that end on their line.
+fn code(source: &str) -> Result<String> {
+    let noise = Regex::new(r#"//.*|"(?:[^"\\\n]|\\.)*""#)?;
     let tests = source.find("#[cfg(test)]\nmod ");
     let source = &source[..tests.unwrap_or(source.len())];
-    let lines = source.lines().map(|line| match line.find("//") {
-        Some(comment) => &line[..comment],
-        None => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    Ok(noise.replace_all(source, "").into_owned())
 }
 
 /// All paths of an import tree, as `a::{b, c::d}` has two.
@@ -240,7 +237,7 @@ mod tests {
             ("a.rs", "use crate::b::B;\nuse crate::whole::One;"),
             (
                 "b.rs",
-                "// not crate::a\n#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}",
+                "// not crate::a\nconst C: &str = \"crate::a\";\n#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}",
             ),
             ("whole/one.rs", "use super::two::Two;"),
             ("whole/two.rs", "use super::one::One;"),

@@ -25,6 +25,7 @@ use crate::named;
 use crate::packages;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
+use crate::vm;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -77,23 +78,22 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     let work = context.cache.run_dir()?;
     let installed = install(context, &config.kernel, &ours, work.path())?;
 
-    let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", fixtures::MOUNT_POINT);
+    let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", vm::FIXTURES);
     config.mounts = vec![("kselftest".to_owned(), installed)];
     if let Some(images) = named::directory_of(IMAGES)? {
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
-    config.disks = vec![disk];
+    config.fixtures = Some(disk);
     config.timeout = Some(boot.timeout);
     config.log_name = format!("{}-console", boot.name);
     config
         .append
         .extend(boot.append.iter().map(|&word| word.to_owned()));
     config.job = Job::Command(vec![format!(
-        "set -e\n{}\n{environment}\
+        "set -e\n{environment}\
          cp -r /mnt/kselftest /run/kselftest\n\
          exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
-        fixtures::mount_command(),
         arguments(boot),
     )]);
     let program = Program {

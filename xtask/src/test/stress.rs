@@ -15,6 +15,7 @@ use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::named;
+use crate::vm;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -65,21 +66,20 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     let disk = fixtures::make(context)?;
     let mut config = VmConfig::prepare(context, flavor, true, Job::Shell(None))?;
     config.job = Job::Command(vec![format!(
-        "set -e\n{}\n\
+        "set -e\n\
          cp /mnt/programs/{PROGRAM} /run/{PROGRAM}\n\
          cp -r /mnt/selftests /run/selftests\n\
          exec /run/{PROGRAM} --fixtures {} --device /dev/vdc \
          --module /run/xtask/composefs.ko --selftests /run/selftests \
          --seconds {seconds} --seed {seed} {}\n",
-        fixtures::mount_command(),
-        fixtures::MOUNT_POINT,
+        vm::FIXTURES,
         limits.arguments,
     )]);
     config.mounts = vec![
         ("programs".to_owned(), programs),
         ("selftests".to_owned(), context.repo.join("tests/selftests")),
     ];
-    config.disks = vec![disk];
+    config.fixtures = Some(disk);
     config.smp = 4;
     config.timeout = Some(Duration::from_secs(seconds) + limits.margin);
     config.log_name = "stress-console".to_owned();

@@ -61,7 +61,6 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
     }
     eprintln!("xtask: testing once whether guests run with KVM here");
     let probe = VmConfig {
-        accel: Accel::Kvm,
         boot_timeout: Duration::from_secs(20),
         timeout: Some(Duration::from_secs(20)),
         log_name: "kvm-probe".to_owned(),

@@ -15,6 +15,9 @@ use super::config::VmConfig;
 use crate::kernel::Flavor;
 use crate::named;
 
+/// The least memory with which the guest boots, in MiB.
+const LEAST_MEMORY: u32 = 128;
+
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Debug)]
 pub struct VmArgs {
@@ -22,15 +25,20 @@ pub struct VmArgs {
     #[arg(long, value_enum, default_value_t)]
     pub flavor: Flavor,
 
-    /// A directory to have at /mnt/share in the guest, read-write
+    /// Shares a directory with the guest, read-write, at /mnt/share
     #[arg(long, value_name = "DIR")]
     pub share: Option<PathBuf>,
 
-    /// A file to have as a block device, /dev/vdc and on; may be repeated
+    /// Gives the guest a file as a disk, /dev/vdc and on; may be repeated
     #[arg(long = "disk", value_name = "FILE")]
     pub disks: Vec<PathBuf>,
 
-    /// Memory of the guest
+    /// Mounts images to try out, and their objects, at /run/fixtures; the tests
+    /// use them, too
+    #[arg(long)]
+    pub fixtures: bool,
+
+    /// Memory of the guest, 128M or more
     #[arg(long = "mem", value_name = "SIZE", default_value = "2G", value_parser = memory)]
     pub memory: String,
 
@@ -39,8 +47,8 @@ pub struct VmArgs {
         value_parser = clap::value_parser!(u32).range(1..=255))]
     pub smp: u32,
 
-    /// Counts instructions instead of time, on one emulated processor, so that
-    /// measurements repeat exactly
+    /// Makes the guest's clock count instructions, on one emulated processor:
+    /// measurements then repeat exactly
     #[arg(long)]
     pub icount: bool,
 
@@ -48,31 +56,32 @@ pub struct VmArgs {
     #[arg(long, value_enum, default_value = "auto", env = "COMPOSEFS_ACCEL")]
     pub accel: Accel,
 
-    /// Stops the guest when the command takes longer; 0 is never. A shell has
-    /// no limit
+    /// Stops the guest when the command takes longer; 0 is no limit. A shell
+    /// has none
     #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     pub timeout: u64,
 
-    /// More for the kernel's command line
+    /// Adds words to the kernel's command line; may be repeated
     #[arg(long, value_name = "KERNEL_ARGS", allow_hyphen_values = true)]
     pub append: Vec<String>,
 
-    /// More for QEMU's command line, a word each
+    /// Adds a word to QEMU's command line; may be repeated
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     pub qemu: Vec<String>,
 
-    /// Boots without the module
+    /// Does not load the module
     #[arg(long)]
     pub no_module: bool,
 
-    /// What to run as root: several words are a program and its arguments, a
-    /// single one is a line for the shell. Without it, an interactive shell
+    /// The command to run, as root. Several words are a program and its
+    /// arguments, a single word is a line for the shell. Without a command, an
+    /// interactive shell
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
 impl VmArgs {
-    /// The job that the words after `--` ask for.
+    /// The job: the command, or a shell.
     pub fn job(&self) -> Job {
         if self.command.is_empty() {
             Job::Shell(None)
@@ -81,12 +90,11 @@ impl VmArgs {
         }
     }
 
-    /// The options with their paths from the root on. To be called before
-    /// anything is built.
+    /// The options with absolute paths. Called before anything is built.
     ///
     /// # Errors
     ///
-    /// When a path leads to nothing that the guest could have.
+    /// When the guest cannot have what a path names.
     pub fn checked(mut self) -> Result<Self> {
         if let Some(share) = &mut self.share {
             *share = named::directory("--share", share)?;
@@ -97,14 +105,14 @@ impl VmArgs {
                 let named = disk.display().to_string();
                 *disk = named::disk("--disk", disk)?;
                 if before.contains(disk) {
-                    bail!("--disk: {named} is named twice, and a disk has one writer");
+                    bail!("--disk: {named} is named twice, but a disk has one writer");
                 }
             }
         }
         Ok(self)
     }
 
-    /// Puts the options into a configuration.
+    /// Puts the options into a configuration. --fixtures is left to the caller.
     pub fn apply(self, config: &mut VmConfig) {
         config.timeout = match config.job {
             Job::Shell(_) => None,
@@ -125,12 +133,23 @@ impl VmArgs {
     }
 }
 
-/// Checks an amount of memory, and gives it as it was written.
-fn memory(text: &str) -> Result<String, &'static str> {
-    let digits = text.trim_end_matches(['M', 'G']);
-    match digits.parse::<u32>() {
-        Ok(1..) if text.len() == digits.len() + 1 => Ok(text.to_owned()),
-        _ => Err("a number and M or G, as in 512M or 2G"),
+/// Checks an amount of memory, and returns it as QEMU reads it.
+fn memory(text: &str) -> Result<String, String> {
+    let mebibytes = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let factor = match unit {
+            "M" => 1,
+            "G" => 1024,
+            _ => return None,
+        };
+        number.parse::<u32>().ok()?.checked_mul(factor)
+    };
+    match mebibytes() {
+        Some(LEAST_MEMORY..) => Ok(text.to_owned()),
+        Some(_) => Err(format!(
+            "the guest does not boot with less than {LEAST_MEMORY}M"
+        )),
+        None => Err("not a number and M or G, as in 512M or 2G".to_owned()),
     }
 }
 
@@ -163,6 +182,8 @@ mod tests {
         for (words, said) in [
             (&["--mem", "2X"][..], "--mem"),
             (&["--mem", "0G"], "--mem"),
+            (&["--mem", "10M"], "less than 128M"),
+            (&["--mem", ""], "--mem"),
             (&["--mem", "2GG"], "--mem"),
             (&["--smp", "0"], "--smp"),
             (&["--disk", "/nowhere/disk"], "--disk"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a run of the guest is made of.
+//! The parts of a run of the guest.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::packages;
 /// How QEMU executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accel {
-    /// KVM where a guest was seen to boot with it, else emulation.
+    /// KVM if a guest boots with it on this machine, else emulation
     Auto,
-    /// The processor's own virtualization.
+    /// The processor's own virtualization
     Kvm,
-    /// Emulation, which works everywhere.
+    /// Emulation, which works everywhere
     Tcg,
 }
 
@@ -33,21 +33,23 @@ pub enum Accel {
 pub enum Job {
     /// Runs a program with its arguments, without a terminal.
     Command(Vec<String>),
-    /// Runs a shell on the user's terminal, after a first command, if any,
-    /// whose output goes there too.
+    /// Runs a shell on the user's terminal, after a first command if there is one.
     Shell(Option<String>),
 }
 
 /// A raw disk image.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    /// Where it is.
+    /// Its path.
     pub file: PathBuf,
-    /// Whether what the guest writes stays.
+    /// Whether what the guest writes is kept.
     pub keep: bool,
 }
 
-/// A run of the guest: build it with [`VmConfig::new`], then [`run`](super::run()).
+/// Where the guest mounts the disk of [`VmConfig::fixtures`].
+pub const FIXTURES: &str = "/run/fixtures";
+
+/// A run of the guest: make it with [`VmConfig::new`], then [`run`](super::run()) it.
 #[derive(Clone, Debug)]
 pub struct VmConfig {
     /// The kernel to boot.
@@ -58,9 +60,9 @@ pub struct VmConfig {
     pub scratch: PathBuf,
     /// The module to load at boot.
     pub module: Option<PathBuf>,
-    /// What to run.
+    /// What the guest does.
     pub job: Job,
-    /// Whether our standard input becomes the command's.
+    /// Whether xtask's standard input is passed to the command.
     pub stdin: bool,
     /// A directory of the host, at /mnt/share in the guest, read-write.
     pub share: Option<PathBuf>,
@@ -68,15 +70,17 @@ pub struct VmConfig {
     pub mounts: Vec<(String, PathBuf)>,
     /// More disks, /dev/vdc and on in the guest.
     pub disks: Vec<Disk>,
+    /// The disk of images and objects for tests, the last one, mounted at [`FIXTURES`].
+    pub fixtures: Option<Disk>,
     /// Memory, as QEMU reads it (`2G`).
     pub memory: String,
     /// Processors.
     pub smp: u32,
-    /// Counts instructions instead of time: figures that repeat.
+    /// Whether the guest's clock counts instructions, so that measurements repeat.
     pub icount: bool,
     /// How instructions are executed.
     pub accel: Accel,
-    /// How long the job may take, from the end of the boot. None: for ever.
+    /// How long the job may take, from the end of the boot. `None` is no limit.
     pub timeout: Option<Duration>,
     /// How long the guest may take to boot.
     pub boot_timeout: Duration,
@@ -89,7 +93,7 @@ pub struct VmConfig {
 }
 
 impl VmConfig {
-    /// A run with everything it needs, made if it is not there.
+    /// A run with its kernel, module and guest, which are made if the cache lacks them.
     ///
     /// # Errors
     ///
@@ -107,7 +111,7 @@ impl VmConfig {
         })
     }
 
-    /// A run with everything as `vm` has it by default.
+    /// A run with the defaults of `cargo xtask vm`.
     pub fn new(kernel: Kernel, guest: Guest, job: Job) -> Self {
         // A debug kernel is some thirty times slower under emulation.
         let boot_timeout = Duration::from_secs(if kernel.flavor.is_debug() { 600 } else { 120 });
@@ -121,6 +125,7 @@ impl VmConfig {
             share: None,
             mounts: Vec::new(),
             disks: Vec::new(),
+            fixtures: None,
             memory: "2G".to_owned(),
             smp: 2,
             icount: false,

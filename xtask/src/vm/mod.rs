@@ -22,9 +22,11 @@ mod terminal;
 use anyhow::Result;
 
 use crate::context::Context;
+use config::Accel;
 
 pub use args::VmArgs;
 pub use config::Disk;
+pub use config::FIXTURES;
 pub use config::Job;
 pub use config::VmConfig;
 pub use outcome::Failure;
@@ -45,5 +47,13 @@ pub fn run(
     output: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Outcome> {
     let engine = accel::choose(context, config)?;
-    run::run(context, config, engine, output)
+    let outcome = run::run(context, config, engine, output)?;
+    let without_guest = matches!(
+        outcome.result,
+        Err(Failure::Qemu(_) | Failure::NotBooted(_) | Failure::Vanished)
+    );
+    if without_guest && config.accel == Accel::Kvm {
+        eprintln!("xtask: KVM may not work on this machine; --accel tcg does without it");
+    }
+    Ok(outcome)
 }

@@ -66,6 +66,10 @@ pub fn arguments(
         line.disk(&format!("disk{number}"), &disk.file, disk.keep);
     }
 
+    if let Some(disk) = &config.fixtures {
+        line.disk("fixtures", &disk.file, disk.keep);
+    }
+
     line.share("xtask", share, true);
     line.share("modules", &config.kernel.modules, true);
     if let Some(dir) = &config.share {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The directory through which a run tells the guest what to do.
+//! The directory that tells the guest what to do: the 9p share `xtask`.
 //!
-//! It is the 9p share `xtask`: the init, what the init is to know, the command
-//! and the module. So none of these changes the guest's disk.
+//! It holds the guest's init with its settings, the command and the module. So a change
+//! of these needs no new disk for the guest.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -42,6 +42,7 @@ fn settings(config: &VmConfig, mark: &str) -> String {
     set("END", mark);
     set("SHARE", yes(config.share.is_some()));
     set("STDIN", yes(config.stdin));
+    set("FIXTURES", &fixtures_device(config));
     set("MODULE", yes(config.module.is_some()));
     set("SHELL_JOB", yes(matches!(config.job, Job::Shell(_))));
     let names: Vec<&str> = config
@@ -60,11 +61,20 @@ fn settings(config: &VmConfig, mark: &str) -> String {
     text
 }
 
+/// The guest's device for [`VmConfig::fixtures`], or nothing.
+fn fixtures_device(config: &VmConfig) -> String {
+    // /dev/vda and vdb are the guest's own.
+    let letter = ('c'..='z').nth(config.disks.len());
+    match (letter, &config.fixtures) {
+        (Some(letter), Some(_)) => format!("/dev/vd{letter}"),
+        _ => String::new(),
+    }
+}
+
 /// The script that the guest runs.
 fn command(job: &Job) -> String {
     let script = match job {
-        // One word is a line for the shell, as ssh has it; several are exactly
-        // the arguments.
+        // As with ssh, one word is a line for the shell. Several are the arguments.
         Job::Command(words) => match words.as_slice() {
             [line] => line.clone(),
             words => format!("exec {}", shell_words::join(words)),

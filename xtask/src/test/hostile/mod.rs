@@ -23,6 +23,7 @@ use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::named;
 use crate::progress::Step;
+use crate::vm;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -80,7 +81,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     config.job = Job::Command(vec![script(&limits, &seeds()?)]);
     config.share = Some(share.clone());
     config.mounts = vec![("programs".to_owned(), programs.clone())];
-    config.disks = vec![disk];
+    config.fixtures = Some(disk);
     config.timeout = Some(Duration::from_secs(
         (limits.seconds + 2 * limits.patience).into(),
     ));
@@ -104,18 +105,17 @@ fn script(limits: &Limits, seeds: &[u64]) -> String {
     // threads, some wait while one works. Of the fixtures, the small images are enough:
     // most of a large one is never read.
     format!(
-        "set -e\n{}\n\
+        "set -e\n\
          echo 1 >/sys/kernel/rcu_expedited\n\
          find {fixtures}/images -name '*.cfs' -size -64k -exec cp {{}} images/ ';'\n\
          cp /mnt/programs/{PROGRAM} /run/\n\
          exec /run/{PROGRAM} --keep . --basedir {fixtures}/objects {seeds} \
          --threads 4 --count {} --least {} --seconds {} --patience {} images/*.cfs\n",
-        fixtures::mount_command(),
         limits.count,
         limits.least,
         limits.seconds,
         limits.patience,
-        fixtures = fixtures::MOUNT_POINT,
+        fixtures = vm::FIXTURES,
     )
 }
 

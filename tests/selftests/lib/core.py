@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""What the programs core_*.py share. They need nothing but Python, root and a
+kernel with composefs: each makes its images with lib/image.py."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import image, ktap, mounts
+from .mounts import Context, Options, Value
+
+
+def require_composefs() -> None:
+    """Ends the program where it cannot mount a composefs."""
+    if os.geteuid():
+        ktap.skip_all("only root can mount")
+    try:
+        with Context.open("composefs"):
+            pass
+    except OSError as error:
+        ktap.skip_all(f"the kernel has no composefs: {error}")
+
+
+@contextmanager
+def workdir(where: Path | None = None) -> Iterator[Path]:
+    """A directory for an image and its objects, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="composefs-", dir=where) as path:
+        os.mkdir(f"{path}/objects")
+        yield Path(path)
+
+
+def options(work: Path, *more: tuple[str, Value]) -> Options:
+    """Options that mount the image of a directory, with its objects."""
+    return [("source", f"{work}/image"), ("basedir", f"{work}/objects"), *more]
+
+
+@contextmanager
+def mounted(root: image.Inode, *more: tuple[str, Value]) -> Iterator[str]:
+    """Mounts an image of the tree below `root`, with no objects. Gives the
+    path."""
+    with workdir() as work:
+        image.write(root, work / "image")
+        with mounts.mounted("composefs", options(work, *more)) as top:
+            yield top
+
+
+def put_object(work: Path, content: bytes) -> tuple[str, bytes]:
+    """Adds a file to the objects. Returns its path in them, and the fs-verity
+    digest that it would have."""
+    digest = image.verity_digest(content)
+    path = image.object_path(digest)
+    file = Path(f"{work}/objects{path}")
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    return path, digest

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""A file system with fs-verity, on a loop device in a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import ktap, mounts
+
+
+def run(*command: str) -> None:
+    """Runs a program, or skips the test that needs it."""
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ktap.Skipped(f"no {command[0]}") from None
+    except subprocess.CalledProcessError as error:
+        raise ktap.Skipped(f"{' '.join(command)}: "
+                           f"{error.stderr.strip()}") from None
+
+
+@contextmanager
+def ext4(size: int = 64 << 20) -> Iterator[Path]:
+    """An empty ext4 with fs-verity, gone afterwards."""
+    with tempfile.NamedTemporaryFile(prefix="composefs-") as file:
+        os.truncate(file.name, size)
+        run("mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "verity", file.name)
+        with mounts.directory() as top:
+            run("mount", "-o", "loop", file.name, top)
+            try:
+                yield Path(top)
+            finally:
+                mounts.umount_soon(top)

@@ -54,8 +54,8 @@ mod xattr;
 
 use kernel::prelude::*;
 
-module! {
-    type: Module,
+vfs::registration::module_fs! {
+    type: Composefs,
     name: "composefs",
     authors: ["The composefs for Linux developers"],
     description: "Read-only file system of verified metadata over content-addressed files",
@@ -102,20 +102,5 @@ impl vfs::FileSystem for Composefs {
         if let inode::FileData::Object(object) = data {
             object.drop_later();
         }
-    }
-}
-
-/// The module.
-#[pin_data]
-struct Module {
-    #[pin]
-    _registration: vfs::registration::Registration<Composefs>,
-}
-
-impl kernel::InPlaceModule for Module {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _registration <- vfs::registration::Registration::new(),
-        })
     }
 }

@@ -25,8 +25,8 @@ use kernel::{
 
 /// A file system type that can be mounted as long as this object exists.
 ///
-/// It has to be in the memory of a module, as what a module has by itself is: the keys of locks are
-/// in it, and lockdep complains about those in memory that may be freed.
+/// It is in static memory because the keys of locks are in it: lockdep rejects keys in memory that
+/// may be freed.
 ///
 /// # Invariants
 ///
@@ -46,12 +46,20 @@ unsafe impl<T: super_block::Operations> Send for Registration<T> {}
 unsafe impl<T: super_block::Operations> Sync for Registration<T> {}
 
 impl<T: super_block::Operations> Registration<T> {
-    /// Registers the type. Nothing that can fail may come after it.
+    /// Registers the type. Only [`module_fs!`](crate::vfs::registration::module_fs) calls this.
+    /// Nothing that can fail may come after it.
     ///
     /// # Errors
     ///
     /// `EBUSY` if a type of this name exists, `ENOMEM`.
-    pub fn new() -> impl PinInit<Self, Error> {
+    ///
+    /// # Safety
+    ///
+    /// The registration must be initialised in static memory, and be dropped only when the module
+    /// `T::Module` is unloaded. A mounted super block holds a reference to that module and to
+    /// nothing else: without this rule, a mount could outlive the registration, and with it the
+    /// cache that the mount's inodes are in.
+    pub unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inodes: InodeCache::new()?,
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
@@ -72,6 +80,70 @@ impl<T: super_block::Operations> Registration<T> {
         })
     }
 }
+
+/// Declares a module that registers one file system type, and does nothing else.
+///
+/// `type` is the type that implements [`FileSystem`]. The other arguments are those of [`module!`].
+///
+/// The registration exists from the initialisation of the module until it is unloaded. Safe code can
+/// neither drop it earlier nor make a second one.
+///
+/// # Examples
+///
+/// ```ignore
+/// module_fs! {
+///     type: MyFs,
+///     name: "myfs",
+///     authors: ["Author name"],
+///     description: "My file system",
+///     license: "GPL",
+///     alias: ["fs-myfs"],
+/// }
+/// ```
+macro_rules! module_fs {
+    (type: $type:ty, $($module:tt)*) => {
+        /// The module: a registration of the file system type.
+        #[::kernel::prelude::pin_data]
+        struct FsModule {
+            #[pin]
+            _registration: $crate::vfs::registration::Registration<$type>,
+        }
+
+        #[allow(unsafe_code)]
+        impl ::kernel::InPlaceModule for FsModule {
+            fn init(
+                _module: &'static ::kernel::ThisModule,
+            ) -> impl ::pin_init::PinInit<Self, ::kernel::error::Error> {
+                use ::kernel::sync::atomic::{AtomicFlag, Full};
+
+                /// Whether the initialisation has begun.
+                static BEGUN: AtomicFlag = AtomicFlag::new(false);
+
+                ::kernel::prelude::try_pin_init!(Self {
+                    // Only the first call gets further, also if other code of the module calls
+                    // this safe function again.
+                    _: {
+                        if BEGUN.xchg(true, Full) {
+                            return Err(::kernel::error::code::EBUSY);
+                        }
+                    },
+                    // SAFETY: The first call comes from the code that `module!` generates, before
+                    // any other code of the module runs. That code keeps the module's data in a
+                    // static, and drops them when the module is unloaded.
+                    _registration <- unsafe {
+                        $crate::vfs::registration::Registration::<$type>::new()
+                    },
+                })
+            }
+        }
+
+        ::kernel::prelude::module! {
+            type: FsModule,
+            $($module)*
+        }
+    };
+}
+pub(crate) use module_fs;
 
 /// Its mounts may be idmapped: ids are those of the super block everywhere, and what depends on the
 /// mount is left to the VFS.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every command is given: the clone and the cache.
+//! The clone and the cache, which every command needs.
 
 use std::env;
 use std::path::Path;
@@ -11,9 +11,9 @@ use anyhow::Result;
 
 use crate::cache::Cache;
 
-/// The clone that xtask works for, and the place where it keeps what it made.
+/// The clone that xtask works for, and the cache of what it builds.
 pub struct Context {
-    /// Top of the clone.
+    /// The top directory of the clone.
     pub repo: PathBuf,
     /// Everything built or downloaded.
     pub cache: Cache,
@@ -26,7 +26,7 @@ impl Context {
     ///
     /// When there is no clone, or the cache directory cannot be made.
     pub fn new() -> Result<Self> {
-        // Cargo says of which clone the package is that it runs.
+        // cargo sets this to the package that it runs.
         let cargo = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let places = [cargo, env::current_exe().ok(), env::current_dir().ok()];
         Ok(Self {
@@ -35,21 +35,21 @@ impl Context {
         })
     }
 
-    /// The folder of the kernel module.
+    /// The directory of the kernel module.
     pub fn module_dir(&self) -> PathBuf {
         self.repo.join("fs/composefs")
     }
 }
 
-/// The top of the clone that one of these places is in, the first one that is in
-/// any. Where this program was compiled says nothing: it may have been moved.
+/// The top of the clone that holds the first of these places that is in one. The path at
+/// which this program was compiled is not used: the clone may have been moved.
 fn clone(places: impl IntoIterator<Item = Option<PathBuf>>) -> Result<PathBuf> {
     let top = |place: PathBuf| {
         let top = place.ancestors().find(|top| is_clone(top));
         top.map(Path::to_path_buf)
     };
     places.into_iter().flatten().find_map(top).context(
-        "no clone of composefs: change to the directory of one, and say `cargo xtask` there",
+        "this is not in a clone of composefs: change to its directory and run `cargo xtask` there",
     )
 }
 

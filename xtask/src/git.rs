@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! git, for the repository that we mean.
+//! git, for the repository of its working directory and no other one.
 
 use std::process::Command;
 
-/// What tells git of a repository, whatever directory it runs in.
+/// Variables that make git use a repository other than that of its working directory.
 const REPOSITORY: [&str; 10] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -18,15 +18,15 @@ const REPOSITORY: [&str; 10] = [
     "GIT_CONFIG_COUNT",
 ];
 
-/// git, for the repository of the directory that it is run in.
+/// git without these variables.
 pub fn git() -> Command {
     let mut git = Command::new("git");
     forget_repository(&mut git);
     git
 }
 
-/// Takes from a command what git is told of a repository: a hook of another one
-/// may have started us.
+/// Removes these variables from a command's environment. They are set if a hook of
+/// another repository runs xtask.
 pub fn forget_repository(command: &mut Command) {
     for name in REPOSITORY {
         command.env_remove(name);

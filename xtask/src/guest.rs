@@ -20,19 +20,19 @@ use crate::packages;
 use crate::path;
 use crate::progress::Step;
 
-/// What is left out of the guest: nobody reads it there.
+/// Files that are left out of the guest, where nothing reads them.
 const EXCLUDED: [&str; 7] = [
     "/usr/share/doc/*",
     "/usr/share/man/*",
     "/usr/share/info/*",
     "/usr/share/locale/*",
-    // Graphics drivers, which stress-ng's package pulls in.
+    // Graphics drivers, on which the package stress-ng depends.
     "/usr/lib/*/libLLVM*",
     "/usr/lib/*/libgallium*",
     "/usr/lib/*/libz3*",
 ];
 
-/// Room in the root file system beyond what is installed.
+/// Free space in the root file system, in bytes.
 const FREE: u64 = 512 << 20;
 
 /// Size of the scratch file system. It is sparse: only what is written counts.
@@ -42,7 +42,7 @@ const SCRATCH_SIZE: u64 = 8 << 30;
 const ROOT: &str = "root.img";
 const SCRATCH: &str = "scratch.img";
 
-/// The guest's disk images. Runs write to throw-away snapshots of them.
+/// The guest's disk images. A run writes to a snapshot of them, which is dropped.
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// The root file system.
@@ -51,7 +51,7 @@ pub struct Guest {
     pub scratch: PathBuf,
 }
 
-/// Makes the guest unless it is there.
+/// Makes the guest unless the cache has it.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub fn make(context: &Context) -> Result<Guest> {
     })
 }
 
-/// The names in a list with comments.
+/// The package names in a list with comments.
 fn names(list: &Path) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
@@ -132,7 +132,7 @@ fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<(
         mke2fs -q -t ext4 -O verity -L root -m 0 -E root_owner=0:0 -d "$2" "$3"
         rm -rf "$2"
     "#;
-    // Only root may give files away; fakeroot remembers for others.
+    // Only root may change owners. For other users, fakeroot pretends.
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("sh")
     } else {
@@ -150,8 +150,8 @@ fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<(
     step.run(&mut command)
 }
 
-/// Makes a sparse disk with an empty ext4 that has fs-verity, and room for
-/// extended attributes of any size.
+/// Makes a sparse disk with an empty ext4 that supports fs-verity and large extended
+/// attributes. `size` is in bytes.
 ///
 /// # Errors
 ///

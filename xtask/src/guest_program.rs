@@ -10,15 +10,14 @@ use anyhow::Result;
 use crate::context::Context;
 use crate::progress::Step;
 
-/// The guest's processor and system. Named, so that build scripts and macros,
-/// which run on the host, are built without [`FLAGS`].
+/// The guest's target. With a target named, cargo builds build scripts and macros, which
+/// run on the host, without [`FLAGS`].
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The guest's C library may be older than the host's.
+/// Links statically: the guest's C library may be older than the host's.
 const FLAGS: &str = "-Ctarget-feature=+crt-static";
 
-/// Builds the package's program of the same name. Returns the directory that it
-/// is in, which holds nothing else that runs in the guest but such programs.
+/// Builds the program of a package, which has the same name. Returns its directory.
 ///
 /// # Errors
 ///

@@ -2,9 +2,8 @@
 
 //! The build harness of composefs for Linux: kernel, module, guest, tests.
 //!
-//! Every command makes what it needs first, so that each may be the first one
-//! a person runs. What is made is kept in the [cache](cache::Cache), outside
-//! the clone.
+//! Every command first makes what it needs, so any of them may be the first one that a
+//! user runs. What is made is kept in the [cache](cache::Cache), outside the clone.
 
 mod bench;
 mod cache;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: fs/composefs, built out of tree against the guest's kernel.
+//! The module: fs/composefs, built out of tree for the guest's kernel.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,24 +13,24 @@ use crate::kernel::Kernel;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
 
-/// Builds the KUnit tests in.
+/// The make variable that adds the KUnit tests.
 const KUNIT: &str = "CONFIG_COMPOSEFS_FS_KUNIT_TEST=y";
 
-/// How closely the build looks, and what it builds.
+/// How the module is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lint {
     /// As a user builds it.
     Usual,
     /// With clippy.
     Clippy,
-    /// With clippy, also of the tests, and no warning let through.
+    /// With clippy and the KUnit tests, and any warning is an error.
     Deny,
-    /// As a user builds it, with its KUnit tests.
+    /// With the KUnit tests.
     KUnit,
 }
 
 impl Lint {
-    /// What `--clippy` means.
+    /// The choice of `--clippy`.
     pub fn from_flag(clippy: bool) -> Self {
         if clippy { Self::Clippy } else { Self::Usual }
     }
@@ -54,17 +54,17 @@ impl Lint {
     }
 }
 
-/// Where a build of the module puts its objects.
+/// The directory for the objects of a build.
 ///
 /// # Errors
 ///
-/// When there is no room in the cache for one.
+/// When it cannot be made.
 pub fn output_dir(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
     let modules = context.cache.of_clone("module", &context.repo)?;
     Ok(modules.join(&kernel.key).join(lint.name()))
 }
 
-/// Builds composefs.ko. make knows what has changed, so it is asked each time.
+/// Builds composefs.ko with make, which does nothing if nothing has changed.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
     let source = context.module_dir();
     if !source.join("Kbuild").exists() {
         bail!(
-            "{} holds no module: this clone is not complete",
+            "{} has no Kbuild: this clone is incomplete",
             source.display()
         );
     }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files, directories and numbers that a person has named, by an option or a
-//! variable.
+//! Files, directories and numbers from options and environment variables.
 //!
-//! What is wrong with one is said here, with the option and the path as they
-//! were written, and not by a program that is given it much later.
+//! They are checked here, so that an error names the option and the path as the user wrote
+//! them. A program that gets the path later could not.
 
 use std::env;
 use std::ffi::OsString;
@@ -20,8 +19,7 @@ use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
 
-/// The path without links, from the root on: a program that takes it for
-/// something else, as QEMU takes `nbd:1` for a server, cannot do so then.
+/// The absolute path without links. QEMU takes a relative one like `nbd:1` for a server.
 fn resolve(by: &str, path: &Path, otherwise: &str) -> Result<(PathBuf, Metadata)> {
     let shown = path.display();
     let found = path.canonicalize().and_then(|path| {
@@ -34,15 +32,15 @@ fn resolve(by: &str, path: &Path, otherwise: &str) -> Result<(PathBuf, Metadata)
     })
 }
 
-/// A directory that `by` names.
+/// The directory `path`, named by the option or variable `by`.
 ///
 /// # Errors
 ///
-/// When it is none.
+/// When there is no such directory.
 pub fn directory(by: &str, path: &Path) -> Result<PathBuf> {
-    let (resolved, metadata) = resolve(by, path, "; it names a directory")?;
+    let (resolved, metadata) = resolve(by, path, "; a directory is needed")?;
     if !metadata.is_dir() {
-        bail!("{by}: {} is no directory", path.display());
+        bail!("{by}: {} is not a directory", path.display());
     }
     Ok(resolved)
 }
@@ -68,16 +66,16 @@ pub fn number(variable: &str) -> Result<Option<u64>> {
     let value = env::var_os(variable).filter(|value| !value.is_empty());
     let number = |value: OsString| {
         let number = value.to_str().and_then(|text| text.parse().ok());
-        number.with_context(|| format!("{variable}={} is no number", value.to_string_lossy()))
+        number.with_context(|| format!("{variable}={} is not a number", value.to_string_lossy()))
     };
     value.map(number).transpose()
 }
 
-/// A file or block device that `by` names, to be the guest's disk.
+/// The file or block device `path`, named by the option `by`, for a disk of the guest.
 ///
 /// # Errors
 ///
-/// When it is neither, or cannot be written to.
+/// When it is neither, or cannot be read and written.
 pub fn disk(by: &str, path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let otherwise = format!("; `truncate --size=1G {shown}` makes an empty disk");
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_was_written() -> Result<()> {
+    fn errors_name_the_option_and_the_path_as_written() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("file");
         let missing = dir.path().join("missing");
@@ -134,7 +132,7 @@ mod tests {
             ),
             (
                 directory("--share", &file),
-                ["--share: ", "file is no directory"],
+                ["--share: ", "file is not a directory"],
             ),
         ] {
             let said = said(result);
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_told_from_the_root_on() -> Result<()> {
+    fn paths_are_absolute() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("nbd:1");
         File::create(&file)?;

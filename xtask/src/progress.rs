@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Long work: one line on the screen, everything in a log file.
+//! Long work: a line on the screen, and all output in a log file.
 
 use std::cell::Cell;
 use std::fs;
@@ -33,13 +33,13 @@ use rustix::process::kill_process_group;
 
 use crate::signals;
 
-/// How often a log that is no terminal hears that we are still alive.
+/// How often progress is printed where standard error is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// How often a running child is looked at.
+/// How often a running child is polled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A piece of work that takes long enough to be watched.
+/// A piece of work with a progress line and a log.
 pub struct Step {
     what: String,
     log: PathBuf,
@@ -80,12 +80,12 @@ impl Step {
         })
     }
 
-    /// Runs a command with its output in the log. Its last line is shown.
+    /// Runs a command with its output in the log, whose last line is shown.
     ///
     /// # Errors
     ///
-    /// When it cannot be started, fails, or the user interrupts; the error
-    /// carries the end of the log.
+    /// When it cannot be started, fails, or the user interrupts. The error has the end of
+    /// the log.
     pub fn run(&self, command: &mut Command) -> Result<()> {
         let status = self.status(command)?;
         if status.success() {
@@ -112,7 +112,7 @@ impl Step {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Its own group, so that one kill reaches all of make's children.
+            // In a group of its own, so that one signal reaches all of make's children.
             .process_group(0)
             .spawn()
             .with_context(|| cannot_start(command))?;
@@ -137,7 +137,7 @@ impl Step {
         }
     }
 
-    /// Puts something into the log, where its last line is shown.
+    /// Adds to the log, whose last line is shown.
     pub fn note(&self, bytes: &[u8]) {
         if let Ok(mut log) = OpenOptions::new().append(true).open(&self.log) {
             let _ = log.write_all(bytes);
@@ -145,7 +145,7 @@ impl Step {
         self.show();
     }
 
-    /// Shows the log's last line, or says from time to time that all goes on.
+    /// Shows the log's last line: on a terminal at once, else every [`HEARTBEAT`].
     fn show(&self) {
         if let Some(bar) = &self.bar {
             bar.set_message(last_line(&self.log));
@@ -160,7 +160,7 @@ impl Step {
         }
     }
 
-    /// Prints something without disturbing the line on the screen.
+    /// Runs `print`, which prints, with the progress line out of the way.
     pub fn suspend(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -190,7 +190,7 @@ impl Drop for Step {
 ///
 /// # Errors
 ///
-/// When it cannot be started, or fails; the error carries its standard error.
+/// When it cannot be started, or fails. The error has its standard error.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -219,7 +219,7 @@ pub fn tail(log: &Path, lines: usize) -> String {
         .to_owned()
 }
 
-/// A duration as people say it.
+/// A duration for people to read.
 pub fn human(time: Duration) -> String {
     match time.as_secs() {
         0..10 => format!("{:.1} s", time.as_secs_f64()),
@@ -244,7 +244,7 @@ fn end_group(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The last line that was written in full.
+/// The last line that is not empty.
 fn last_line(log: &Path) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;

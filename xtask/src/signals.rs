@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ctrl-C and friends, turned into a flag that every long wait looks at, so
-//! that children and temporary files are cleared away on that path too.
+//! SIGINT, SIGTERM and SIGHUP set a flag, which every long wait checks. So children are
+//! stopped and temporary files removed after a signal, too.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -14,12 +14,11 @@ use signal_hook::consts::SIGTERM;
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Starts to record SIGINT, SIGTERM and SIGHUP instead of dying of them.
+/// Installs the handlers.
 pub fn install() {
     let flag = INTERRUPTED.get_or_init(Default::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // A second signal ends the process at once, should a wait have
-        // forgotten to look.
+        // A second signal ends the process at once, in case a wait does not check the flag.
         let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
         let _ = signal_hook::flag::register(signal, flag.clone());
     }

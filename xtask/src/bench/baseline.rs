@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The figures that others are compared with, in tests/bench/baseline.json.
+//! The stored figures, tests/bench/baseline.json, with which new ones are compared.
 //!
-//! A change that makes something dearer is to be seen in review. It is no test:
-//! who makes it may have good reasons, and then saves new figures with it.
+//! A change that makes something slower shows in review. It fails no test: if there are
+//! good reasons for it, its commit stores the new figures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,31 +21,31 @@ use serde::Serialize;
 use super::results::Results;
 use crate::context::Context;
 
-/// How much dearer is worth a mark.
+/// The smallest increase that is marked, as a fraction.
 const TOLERATED: f64 = 0.02;
 
-/// What composefs cost, by image and row.
+/// The figures of composefs, by image and row.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Baseline(BTreeMap<String, BTreeMap<String, Cost>>);
 
-/// What a row cost.
+/// A stored figure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Cost {
     value: u64,
-    /// Of the image: figures of another one cannot be compared.
+    /// How many entries were measured. Figures for other numbers cannot be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
 }
 
 impl Baseline {
-    /// How much dearer this is than it was, as a part of what it was.
+    /// The increase, as a fraction of the stored figure.
     pub fn change(&self, tree: &str, figure: &Figure) -> Option<f64> {
         let was = self.0.get(tree)?.get(&figure.row)?;
         let same = was.entries == figure.entries && was.value > 0;
         same.then(|| figure.value() as f64 / was.value as f64 - 1.0)
     }
 
-    /// Whether a change is worth a mark.
+    /// Whether the increase is marked.
     pub fn is_dearer(change: f64) -> bool {
         change > TOLERATED
     }
@@ -55,11 +55,11 @@ fn path(context: &Context) -> PathBuf {
     context.repo.join("tests/bench/baseline.json")
 }
 
-/// Reads what is stored; nothing if it is not there.
+/// Reads the stored figures. Without a file there are none.
 ///
 /// # Errors
 ///
-/// When it is damaged.
+/// When the file is damaged.
 pub fn load(context: &Context) -> Result<Baseline> {
     let path = path(context);
     match fs::read_to_string(&path) {
@@ -69,7 +69,7 @@ pub fn load(context: &Context) -> Result<Baseline> {
     }
 }
 
-/// Stores these figures; rows that were not measured keep theirs.
+/// Stores these figures. Rows that were not measured keep theirs.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub fn load(context: &Context) -> Result<Baseline> {
 pub fn save(context: &Context, mut baseline: Baseline, results: &Results) -> Result<()> {
     let rows = baseline.0.entry(results.tree.clone()).or_default();
     for figure in &results.figures {
-        // Times are those of one machine.
+        // Times differ from machine to machine.
         let lasting = Row::named(&figure.row).is_some_and(|row| row.unit != Unit::Time);
         if figure.stack == Stack::Composefs && lasting {
             let cost = Cost {

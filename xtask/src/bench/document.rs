@@ -25,7 +25,7 @@ const END: &str = "\n.. The end of the table.\n";
 const TITLE: usize = 44;
 const NUMBER: usize = 9;
 
-/// Puts the results in the place of those that are there.
+/// Replaces the table in the documentation.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub fn update(context: &Context, results: &Results) -> Result<()> {
 fn table(results: &Results) -> String {
     let rule = line(["="; 7].map(|mark| mark.repeat(TITLE)));
     let head = ["", "unit", "composefs", "erofs", "er.+ovl.", "ext4", "goal"];
-    // Times are those of one machine, and of one day.
+    // Times differ from machine to machine, and from day to day.
     let lasting = ROWS.iter().filter(|row| row.unit != Unit::Time);
     let body: String = lasting.filter_map(|row| row_of(row, results)).collect();
     format!("{rule}{}{rule}{body}{rule}", line(head.map(str::to_owned)))

@@ -20,10 +20,10 @@ use crate::context::Context;
 use crate::progress::Step;
 use crate::tools;
 
-/// Changes with the images.
+/// Part of the cache's key. To be changed when the images change.
 const VERSION: &str = "1";
 
-/// Files in each directory of the trees that differ in size only.
+/// Number of files in each directory of [`SHAPE`].
 const FILES: usize = 1000;
 
 /// The name of the image with large directories.
@@ -32,7 +32,7 @@ pub const WIDE: &str = "wide";
 /// The names of the images that differ in size only.
 pub const SHAPE: [&str; 2] = ["shape-10k", "shape-1m"];
 
-/// The directory with [`WIDE`], made unless it is there.
+/// The directory with [`WIDE`], made unless the cache has it.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn wide(context: &Context) -> Result<PathBuf> {
     })
 }
 
-/// The directory with those of [`SHAPE`], made unless it is there.
+/// The directory with those of [`SHAPE`], made unless the cache has it.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub fn shape(context: &Context) -> Result<PathBuf> {
     })
 }
 
-/// Makes the images that `describe` gives the names and descriptions of.
+/// Makes images. `describe` returns their names and descriptions.
 fn make(
     context: &Context,
     kind: &str,
@@ -134,7 +134,7 @@ impl Dump {
         let _ = writeln!(self.text, "{path} 4096 40755 {links} 0 0 0 0.0 - - -");
     }
 
-    /// Files whose content is in objects that nobody has.
+    /// Adds files whose objects do not exist.
     fn files(&mut self, dir: &str, count: usize) {
         for number in 0..count {
             let digest: String = (0..4)

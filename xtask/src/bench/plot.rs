@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The plot for the README: what composefs takes, where erofs + overlayfs take
-//! one.
+//! The plot for the README: the cost of composefs relative to erofs + overlayfs.
 
 use std::path::Path;
 
@@ -38,12 +37,12 @@ const LEFT: i32 = 330;
 const TOP: i32 = 60;
 const PITCH: i32 = 24;
 const BAR: i32 = 9;
-/// What erofs + overlayfs take.
+/// The cost of erofs + overlayfs.
 const ONE: i32 = 380;
-/// Longer bars are cut off; their number is beside them.
+/// Where longer bars are cut off. Their number is printed beside them.
 const LONGEST: f64 = 1.15;
 
-/// Draws the rows that both have.
+/// Draws the rows that were measured on both.
 ///
 /// # Errors
 ///
@@ -102,7 +101,7 @@ fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("the plot: {error}")
 }
 
-/// What is drawn on.
+/// The drawing area.
 struct Canvas<'a> {
     area: DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
 }

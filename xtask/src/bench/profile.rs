@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the instructions went, for people.
+//! Printing in which functions instructions were spent.
 
 use std::cmp::Reverse;
 
 use composefs_bench::Profile;
 
-/// Functions that are shown of each kind.
+/// How many functions each list shows.
 const SHOWN: usize = 70;
 
-/// Prints the functions by their own weight, then by that of all they call.
+/// Prints the functions by their own instructions, then with those of what they call.
 pub fn print(profiles: &[Profile]) {
     for profile in profiles {
         let all: u64 = profile.functions.iter().map(|sample| sample.own).sum();

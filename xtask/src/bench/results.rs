@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one run has measured.
+//! The measurements of one run.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use composefs_bench::Profile;
 use composefs_bench::Stack;
 use serde::Serialize;
 
-/// All figures of a run, as they are kept in JSON.
+/// All figures of a run, as stored in JSON.
 #[derive(Debug, Default, Serialize)]
 pub struct Results {
     /// Name of the image that was walked.
@@ -25,26 +25,26 @@ pub struct Results {
 }
 
 impl Results {
-    /// The measurement of a row on something.
+    /// The measurement of a row on a stack.
     pub fn figure(&self, row: &str, stack: Stack) -> Option<&Figure> {
         self.figures
             .iter()
             .find(|figure| figure.row == row && figure.stack == stack)
     }
 
-    /// What a row costs us, as a multiple of what it costs elsewhere.
+    /// The cost of a row on composefs, as a multiple of that on another stack.
     pub fn ratio(&self, row: &str, to: Stack) -> Option<f64> {
         self.quotient(row, Stack::Composefs, to)
     }
 
-    /// What a row costs on one stack, as a multiple of what it costs on another.
+    /// The cost of a row on one stack, as a multiple of that on another.
     pub fn quotient(&self, row: &str, of: Stack, to: Stack) -> Option<f64> {
         let of = self.figure(row, of)?.value();
         let to = self.figure(row, to)?.value();
         (to > 0).then(|| of as f64 / to as f64)
     }
 
-    /// Writes them all.
+    /// Writes all results to a file.
     ///
     /// # Errors
     ///

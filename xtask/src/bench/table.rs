@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The results for people.
+//! Printing the results as a table.
 
 use composefs_bench::Figure;
 use composefs_bench::ROWS;
@@ -22,7 +22,7 @@ pub fn print(results: &Results, baseline: &Baseline) {
             None => String::new(),
         }
     );
-    println!("Ratios are those of composefs to the others: less is better.\n");
+    println!("A ratio is the cost of composefs to that of the other one: less is better.\n");
     println!(
         "{:<44} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}  {:>9} {:<6} {:>6} {:>7}",
         "",
@@ -84,14 +84,14 @@ fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
     Some(text)
 }
 
-/// What composefs is to reach in a row.
+/// The goal of composefs in a row.
 pub fn goal(row: &Row, results: &Results) -> Option<u64> {
     let entries = results.figure(row.name, Stack::Composefs)?.entries;
     let other = |stack| results.figure(row.name, stack).map(Figure::value);
     row.goal?.of(entries, other)
 }
 
-/// A value as it is shown.
+/// A value as the table shows it.
 pub fn amount(unit: Unit, value: u64) -> String {
     match unit {
         Unit::Instructions | Unit::Time => format!("{:.2}", value as f64 / 1e6),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The documentation names tests that show what it promises, as
-//! "``program.py: name of the test``" or "``tests/.../file.rs: name``". A name
-//! that is no longer there shows nothing.
+//! The threat model names the tests of what it promises, as
+//! "``program.py: name of the test``" or "``tests/.../file.rs: name``". These must exist.
 
 use std::fs;
 use std::path::Path;
@@ -14,14 +13,14 @@ use regex::Regex;
 
 use crate::context::Context;
 
-/// Where the promises are.
+/// The page.
 const PAGE: &str = "Documentation/filesystems/composefs-threat-model.rst";
 
 /// Checks that each test that is named exists.
 ///
 /// # Errors
 ///
-/// Those that do not.
+/// The tests that do not.
 pub fn check(context: &Context) -> Result<()> {
     let page = fs::read_to_string(context.repo.join(PAGE))
         .with_context(|| format!("cannot read {PAGE}"))?;
@@ -36,7 +35,7 @@ pub fn check(context: &Context) -> Result<()> {
         .collect();
     if !missing.is_empty() {
         bail!(
-            "{PAGE} names tests that are not there:\n{}",
+            "{PAGE} names tests that do not exist:\n{}",
             missing.join("\n")
         );
     }
@@ -52,7 +51,7 @@ fn find(page: &str) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// Whether the source of a test has its name, or the part of it that is given.
+/// Whether the source of a test contains the name.
 fn is_there(repo: &Path, file: &str, name: &str) -> bool {
     let path = if file.contains('/') {
         repo.join(file)
@@ -62,7 +61,7 @@ fn is_there(repo: &Path, file: &str, name: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|source| joined(&source).contains(name))
 }
 
-/// A source without what divides long strings.
+/// A source with long strings joined that are split over lines.
 fn joined(source: &str) -> String {
     let line = on_one_line(source);
     line.replace("\" f\"", "").replace("\" \"", "")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The harness itself: a guest that does not end well must not pass, whatever
-//! it has said before.
+//! Tests of xtask itself: a guest that does not end well must not pass, whatever it
+//! printed before.
 
 use std::process::Command;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::vm::Outcome;
 use crate::vm::Stream;
 use crate::vm::VmConfig;
 
-/// What a run gave: how it ended, standard output, standard error.
+/// How a run ended, and its output.
 struct Seen {
     outcome: Outcome,
     stdout: String,
@@ -61,31 +61,31 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         }
         Ok(())
     });
-    report.check("a panic is told", || {
+    report.check("a panic is reported", || {
         let seen = boot("echo ok 1; echo c >/proc/sysrq-trigger", |_| {})?;
         expect(&seen, |result| matches!(result, Err(Failure::Panicked(_))))
     });
-    report.check("a hang is told", || {
+    report.check("a hang is reported", || {
         let seen = boot("sleep 1000", |config| {
             config.timeout = Some(Duration::from_secs(2));
         })?;
         expect(&seen, |result| matches!(result, Err(Failure::TimedOut(_))))
     });
-    report.check("a WARNING on the console is told", || {
+    report.check("a WARNING on the console is reported", || {
         let seen = boot("echo 'WARNING: a test' >/dev/kmsg", |_| {})?;
         expect(&seen, |result| {
             matches!(result, Err(Failure::Complained(_, Some(0))))
         })
     });
-    report.check("a name that reads like a panic is none", || {
+    report.check("a name that reads like a panic is not one", || {
         let seen = boot("echo 'composefs: Kernel panic: a test' >/dev/kmsg", |_| {})?;
         expect(&seen, |result| *result == Ok(0))
     });
-    report.check("a guest that is gone without a word is told", || {
+    report.check("a guest that powers off early is reported", || {
         let seen = boot("echo o >/proc/sysrq-trigger; sleep 1000", |_| {})?;
         expect(&seen, |result| *result == Err(Failure::Vanished))
     });
-    report.check("a guest that does not boot is told", || {
+    report.check("a guest that does not boot is reported", || {
         let seen = boot("true", |config| {
             config.append = vec!["init=/bin/sleep".to_owned(), "1000".to_owned()];
             config.boot_timeout = Duration::from_secs(8);
@@ -120,7 +120,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// That scripts/count-instructions sees a system call that does next to nothing.
+/// Runs scripts/count-instructions on getppid(2), which does almost nothing.
 fn counted(context: &Context) -> Result<()> {
     let said = output(
         Command::new(context.repo.join("scripts/count-instructions"))
@@ -134,12 +134,12 @@ fn counted(context: &Context) -> Result<()> {
         .iter()
         .all(|name| said.contains(&format!("  {name}\n")));
     if !seen || !count.is_some_and(|count| (20..1000).contains(&count)) {
-        bail!("it said:\n{said}");
+        bail!("scripts/count-instructions printed:\n{said}");
     }
     Ok(())
 }
 
-/// A run of the base.
+/// A run of `line` in the shell.
 fn configure(base: &VmConfig, line: &str) -> VmConfig {
     VmConfig {
         job: Job::Command(vec![line.to_owned()]),
@@ -149,8 +149,8 @@ fn configure(base: &VmConfig, line: &str) -> VmConfig {
     }
 }
 
-/// What a program in the guest may do, and whether that passes. Each one but
-/// the first says of its tests that all are well.
+/// Programs in the guest, and whether their tests pass. No test of theirs says that it
+/// failed.
 const PROGRAMS: [(&str, &str, bool); 7] = [
     (
         "KTAP that is whole passes",
@@ -158,28 +158,28 @@ const PROGRAMS: [(&str, &str, bool); 7] = [
         true,
     ),
     (
-        "KTAP that breaks off is told",
+        "KTAP that breaks off is reported",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\n'",
         false,
     ),
     (
-        "KTAP without a plan is told",
+        "KTAP without a plan is reported",
         "printf 'KTAP version 1\\nok 1 a\\nok 2 b\\n'",
         false,
     ),
-    ("a program that says nothing is told", "true", false),
+    ("a program that prints nothing is reported", "true", false),
     (
-        "a program that fails after its tests is told",
+        "a program that fails after its tests is reported",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; exit 3",
         false,
     ),
     (
-        "a WARNING after all tests is told",
+        "a WARNING after all tests is reported",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; echo 'WARNING: a test' >/dev/kmsg",
         false,
     ),
     (
-        "a panic after all tests is told",
+        "a panic after all tests is reported",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; echo c >/proc/sysrq-trigger",
         false,
     ),
@@ -204,6 +204,9 @@ fn expect(seen: &Seen, good: impl Fn(&std::result::Result<u8, Failure>) -> bool)
     }
     match &seen.outcome.result {
         Ok(status) => bail!("the run passed, with status {status}"),
-        Err(failure) => bail!("the run failed, but so: {}", seen.outcome.explain(failure)),
+        Err(failure) => bail!(
+            "the run failed in another way: {}",
+            seen.outcome.explain(failure)
+        ),
     }
 }

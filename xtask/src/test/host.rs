@@ -13,6 +13,7 @@ use anyhow::bail;
 use super::citations;
 use super::imports;
 use super::report::Report;
+use super::words;
 use crate::context::Context;
 use crate::git::git;
 use crate::packages;
@@ -62,6 +63,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     });
     report.check("imports of xtask run one way", || {
         imports::check(&context.repo.join("xtask/src"), "main.rs", &[])
+    });
+    report.check("words and lines of the module", || {
+        words::check(&context.module_dir())
     });
     report.check("the patches in tests/defects apply", || defects(context));
     tests(context, report)

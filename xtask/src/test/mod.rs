@@ -15,6 +15,7 @@ mod report;
 mod selftests;
 mod stress;
 mod watch;
+mod words;
 
 use std::env;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the user sees of the tests.
+//! The results of the tests, as the user sees them.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::ktap::Verdict;
 #[derive(Default)]
 pub struct Report {
     suite: String,
-    /// Counts and prints nothing.
+    /// Nothing is printed.
     silent: bool,
-    /// A test that did not run has failed.
+    /// A skipped test counts as failed.
     strict: bool,
     passed: u32,
     failed: u32,
@@ -26,7 +26,7 @@ pub struct Report {
     guests: Guests,
 }
 
-/// What all boots of the guest come to.
+/// All boots of the guest.
 #[derive(Default)]
 struct Guests {
     boots: u32,
@@ -35,8 +35,7 @@ struct Guests {
 }
 
 impl Report {
-    /// One of what everything is there for, if `strict`: then nothing may be
-    /// skipped.
+    /// An empty report. With `strict`, a skipped test counts as failed.
     pub fn new(strict: bool) -> Self {
         Self {
             strict,
@@ -44,7 +43,7 @@ impl Report {
         }
     }
 
-    /// One that prints nothing: the harness's own tests have others fail.
+    /// A report that prints nothing, for tests of xtask in which other tests fail.
     pub fn silent() -> Self {
         Self {
             silent: true,
@@ -57,18 +56,18 @@ impl Report {
         (self.passed, self.failed)
     }
 
-    /// The tests that follow belong to this suite.
+    /// Begins a suite.
     pub fn begin(&mut self, suite: &str) {
         suite.clone_into(&mut self.suite);
     }
 
-    /// A test that passed.
+    /// Reports a test that passed.
     pub fn pass(&mut self, name: &str) {
         self.passed += 1;
         self.print(&style("ok  ").green(), name);
     }
 
-    /// A test that failed, and what to know of it.
+    /// Reports a test that failed, and why.
     pub fn fail(&mut self, name: &str, why: &str) {
         self.failed += 1;
         let mut text = name.to_owned();
@@ -79,7 +78,7 @@ impl Report {
         self.print(&style("FAIL").red().bold(), &text);
     }
 
-    /// A test that did not run.
+    /// Reports a test that was skipped, and why.
     pub fn skip(&mut self, name: &str, why: &str) {
         let why = if why.is_empty() {
             "no reason given"
@@ -87,7 +86,10 @@ impl Report {
             why
         };
         if self.strict {
-            self.fail(name, &format!("skipped ({why}), and nothing may be"));
+            self.fail(
+                name,
+                &format!("skipped ({why}), which COMPOSEFS_NO_SKIP forbids"),
+            );
             return;
         }
         self.skipped += 1;
@@ -100,7 +102,7 @@ impl Report {
         }
     }
 
-    /// A test that is a function.
+    /// Runs a function as a test, and reports it.
     pub fn check(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
         match test() {
             Ok(()) => self.pass(name),
@@ -108,7 +110,7 @@ impl Report {
         }
     }
 
-    /// A test of the guest.
+    /// Reports a test of the guest.
     pub fn case(&mut self, name: &str, verdict: &Verdict) {
         match verdict {
             Verdict::Passed => self.pass(name),
@@ -117,14 +119,13 @@ impl Report {
         }
     }
 
-    /// How much was tried, for the table at the end.
+    /// Adds a figure to the table at the end.
     pub fn figure(&mut self, what: &str, value: &str) {
         self.figures
             .push((format!("{}: {what}", self.suite), value.to_owned()));
     }
 
-    /// A boot of the guest has ended, after this time, and its kernel complained
-    /// so often.
+    /// Adds a boot of the guest: its time, and how often its kernel complained.
     pub fn guest(&mut self, time: Duration, splats: usize) {
         self.guests.boots += 1;
         self.guests.time += time;
@@ -149,12 +150,11 @@ impl Report {
         }
     }
 
-    /// Prints the figures and the one line of the end, and says how xtask is to
-    /// exit.
+    /// Prints the figures and the counts. Returns the exit status for xtask.
     pub fn summary(&self) -> ExitCode {
         self.print_figures();
         if self.counts() == (0, 0) {
-            eprintln!("error: no test has run");
+            eprintln!("error: no test was run");
         }
         let skipped = match self.skipped {
             0 => String::new(),
@@ -168,7 +168,7 @@ impl Report {
         }
     }
 
-    /// Nothing failed, and something passed.
+    /// Whether nothing failed and something passed.
     fn is_good(&self) -> bool {
         self.failed == 0 && self.passed > 0
     }

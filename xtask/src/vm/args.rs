@@ -189,7 +189,7 @@ mod tests {
             (&["--disk", "/nowhere/disk"], "--disk"),
             (&["--disk", &disk, "--disk", &disk], "twice"),
             (&["--share", "/nowhere"], "--share"),
-            (&["--share", &disk], "no directory"),
+            (&["--share", &disk], "not a directory"),
         ] {
             let error = parse(words).err().map(|error| format!("{error:#}"));
             assert!(

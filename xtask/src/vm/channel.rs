@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's end of a byte stream, told apart from a stream that broke off.
+//! The end of the guest's byte streams.
 //!
-//! A virtio-serial port has no end of file. So the guest writes a mark after
-//! the last byte, a random one made for the run, and what comes without it was
-//! cut short.
+//! A virtio-serial port has no end of file. So the guest writes a mark after the last
+//! byte, which is random for each run. A stream without it was cut short.
 
-/// Finds the mark at the end of a stream, letting through what is before it.
+/// Finds the mark at the end of a stream, and passes on the bytes before it.
 pub struct Ending {
     mark: Vec<u8>,
     held: Vec<u8>,
@@ -14,7 +13,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Waits for `mark`.
+    /// A stream that ends with `mark`.
     pub fn new(mark: &str) -> Self {
         Self {
             mark: mark.as_bytes().to_vec(),
@@ -28,7 +27,7 @@ impl Ending {
         self.ended
     }
 
-    /// Takes bytes as they come and returns those that are surely not the mark.
+    /// Takes bytes as they come, and returns those that cannot be part of the mark.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         if self.held.ends_with(&self.mark) {
@@ -36,8 +35,8 @@ impl Ending {
             self.held.truncate(self.held.len() - self.mark.len());
             return std::mem::take(&mut self.held);
         }
-        // Only the start of a mark is held back, so that a prompt without a
-        // newline is seen at once.
+        // Only what may be the start of a mark is held back: a prompt without a newline
+        // is passed on at once.
         let most = self.held.len().min(self.mark.len() - 1);
         let keep = (0..=most)
             .rev()
@@ -47,7 +46,7 @@ impl Ending {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What was held back, when no more will come.
+    /// The bytes that were held back, at the end of a stream without the mark.
     pub fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }

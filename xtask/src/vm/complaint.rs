@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading a kernel's console for words that no good run prints.
+//! Complaints of the kernel on the guest's console: BUG, WARNING, panic and the like.
 //!
-//! A line may hold anything that somebody has named so: a file, a mount, a
-//! program. So a complaint is known by where it stands, right behind the line's
-//! time, which is where the kernel begins.
+//! A line may contain such words as the name of a file, a mount or a program. So only
+//! what stands right behind the line's time counts, where the kernel's own words begin.
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +13,8 @@ use regex::Regex;
 
 use super::outcome::Failure;
 
-/// The time that the kernel puts before each line of its log, and where it is
-/// configured so, the thread or processor.
+/// The time that the kernel prints before each line of its log, with the thread or
+/// processor if CONFIG_PRINTK_CALLER is set.
 static STAMP: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\[ *[0-9]+\.[0-9]{6}\](\[ *[TC][0-9]+\])? ").ok());
 
@@ -27,7 +26,7 @@ static COMPLAINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"|INFO: (task|trying to register) |watchdog: .*hard LOCKUP",
         r"|rcu: .*(stall|self-detected)",
         r"|KASAN: |UBSAN: |ODEBUG: |refcount_t: |list_(add|del) corruption|VFS: Busy inodes",
-        // Whatever happens after that, nobody looks at the locks.
+        // lockdep checks nothing from then on.
         r"|turning off the locking correctness validator",
         r"|kmemleak: [0-9]+ new",
         ")",
@@ -55,7 +54,7 @@ pub fn find(console: &Path) -> Option<Failure> {
     let complaints: Vec<&str> = complaints(&text).collect();
     let is_panic = |line: &&&str| message(line).is_some_and(|m| m.starts_with("Kernel panic"));
     let panic = complaints.iter().find(is_panic);
-    // What came before the panic says more than the panic.
+    // The complaint before a panic is its cause.
     let first = complaints.first()?.trim().to_owned();
     Some(match panic {
         Some(panic) if panic.trim() == first => Failure::Panicked(first),
@@ -69,8 +68,8 @@ fn is_complaint(line: &str) -> bool {
     bad.is_some_and(|(bad, message)| bad.is_match(message))
 }
 
-/// What the kernel says in a line of the console: what is behind the first time
-/// in it. Before that may be the end of what a program has written.
+/// The kernel's words in a line of the console: what follows the first time in it. A
+/// program's output without a newline may stand before that.
 fn message(line: &str) -> Option<&str> {
     let stamp = STAMP.as_ref()?.find(line)?;
     line.get(stamp.end()..)
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_is_called_is_no_complaint() {
+    fn names_are_no_complaints() {
         for line in [
             "[    1.000000] composefs: /dev/vdc: inode 5: object Kernel panic: not there",
             "[    1.000000] composefs: [    1.000000] Kernel panic - not syncing: x: inode 5",
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_not_told_by_a_name() -> anyhow::Result<()> {
+    fn a_panic_in_a_name_is_no_panic() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let console = dir.path().join("console");
         let line = "[    1.000000] BUG: Dentry 0{i=1,n=Kernel panic} still in use (1)";

@@ -9,15 +9,15 @@ use std::time::Duration;
 use crate::progress::human;
 use crate::progress::tail;
 
-/// Exit status of xtask when the guest gave none that can be believed.
+/// The exit status of xtask when the guest gave none that can be relied on.
 pub const NO_RESULT: u8 = 125;
 
-/// The end of a run.
+/// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
     /// The job's exit status, or why there is none.
     pub result: Result<u8, Failure>,
-    /// What the guest's console said.
+    /// The log of the guest's console.
     pub console: PathBuf,
 }
 
@@ -29,17 +29,17 @@ pub enum Failure {
     /// The kernel printed a BUG, a WARNING or the like: the console's line,
     /// and the job's status if there was one.
     Complained(String, Option<u8>),
-    /// The guest never came so far as to run the job.
+    /// The guest did not run the job within this time.
     NotBooted(Duration),
-    /// The guest could not prepare itself: its own words.
+    /// The guest could not prepare itself: its message.
     NotPrepared(String),
-    /// The job took longer than it was given.
+    /// The job took longer than this.
     TimedOut(Duration),
     /// The job ended, with this status, but the guest did not power off.
     NotPoweredOff(u8),
-    /// The guest was gone without a word on how the job ended.
+    /// QEMU ended before the guest said how the job ended.
     Vanished,
-    /// QEMU itself failed: its words.
+    /// QEMU itself failed: its messages.
     Qemu(String),
     /// The user asked to stop.
     Interrupted,
@@ -54,11 +54,7 @@ impl fmt::Display for Failure {
                 f,
                 "the guest's kernel complained (the command itself ended with status {status}): {line}"
             ),
-            Self::NotBooted(time) => write!(
-                f,
-                "the guest did not boot: it said nothing for {}",
-                human(*time)
-            ),
+            Self::NotBooted(time) => write!(f, "the guest did not boot within {}", human(*time)),
             Self::NotPrepared(why) => write!(f, "the guest could not prepare itself: {why}"),
             Self::TimedOut(time) => write!(
                 f,
@@ -69,7 +65,7 @@ impl fmt::Display for Failure {
                 f,
                 "the guest hung while powering off (the command had ended with status {status})"
             ),
-            Self::Vanished => write!(f, "the guest died without saying the command's status"),
+            Self::Vanished => write!(f, "the guest ended without the command's exit status"),
             Self::Qemu(why) => write!(f, "QEMU failed: {why}"),
             Self::Interrupted => write!(f, "interrupted"),
         }
@@ -77,7 +73,7 @@ impl fmt::Display for Failure {
 }
 
 impl Outcome {
-    /// The status for xtask to exit with. Failures are told to the user.
+    /// The exit status for xtask. A failure is printed.
     pub fn report(&self) -> u8 {
         match &self.result {
             Ok(status) => *status,
@@ -96,8 +92,8 @@ impl Outcome {
     pub fn explain(&self, failure: &Failure) -> String {
         let end = tail(&self.console, 40);
         if end.is_empty() {
-            // QEMU has not come as far as to start the guest.
-            return format!("{failure}\nThe guest has said nothing on its console.");
+            // QEMU did not start the guest.
+            return format!("{failure}\nThe guest has printed nothing on its console.");
         }
         format!(
             "{failure}\nThe end of the guest's console:\n{}\nThe whole console: {}",

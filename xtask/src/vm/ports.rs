@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Our ends of the guest's channels, each with a thread of its own.
+//! xtask's ends of the guest's channels, each with a thread of its own.
 
 use std::io;
 use std::io::BufRead;
@@ -19,7 +19,7 @@ use rustix::event::PollFlags;
 
 use super::terminal;
 
-/// Which of the guest's outputs bytes came from.
+/// An output of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// The command's standard output.
@@ -30,17 +30,17 @@ pub enum Stream {
     Terminal,
 }
 
-/// What the threads that read from QEMU tell the main one.
+/// What the threads send to the main thread.
 pub enum Event {
-    /// Bytes of the job.
+    /// Output of the job.
     Output(Stream, Vec<u8>),
     /// A line of the guest's init.
     Control(String),
-    /// The user wants out.
+    /// The user has typed the escape that stops the guest.
     Escape,
 }
 
-/// Passes on what the job writes.
+/// Starts the thread that passes on the job's output.
 pub fn pump(mut from: UnixStream, stream: Stream, to: Sender<Event>) {
     thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
@@ -55,7 +55,7 @@ pub fn pump(mut from: UnixStream, stream: Stream, to: Sender<Event>) {
     });
 }
 
-/// Passes on what the guest's init says, a line at a time.
+/// Starts the thread that passes on the lines of the guest's init.
 pub fn listen(from: UnixStream, to: Sender<Event>) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {
@@ -67,30 +67,29 @@ pub fn listen(from: UnixStream, to: Sender<Event>) {
     });
 }
 
-/// Copies our standard input to the guest. The thread ends with the process:
-/// nothing can wake it from its read.
+/// Starts the thread that copies xtask's standard input to the guest. It ends with the
+/// process, because nothing wakes it from read(2).
 pub fn give_stdin(mut to: UnixStream) {
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut to);
         let _ = to.shutdown(Shutdown::Write);
-        // Dropping the stream would close it for QEMU at once, with bytes
-        // still on the way.
+        // Dropping the stream would close it, and lose the bytes that QEMU has not read.
         loop {
             thread::park();
         }
     });
 }
 
-/// Copies the user's keys to the guest's terminal, looking for the way out.
+/// Starts the thread that copies the user's keys to the guest's terminal and watches for
+/// the escape.
 ///
-/// Nothing can wake the thread from its read either, so it must not keep the
-/// event channel open: it holds a sender only while it has something to say.
+/// Nothing wakes it from read(2) either. The main thread waits until all senders are
+/// dropped, so a second thread drops the sender when QEMU closes its end.
 pub fn give_keys(mut to: UnixStream, events: Sender<Event>) {
     let events = Arc::new(Mutex::new(Some(events)));
     let watched = events.clone();
     let gone = to.try_clone();
     thread::spawn(move || {
-        // QEMU's end closes: let go of the sender.
         if let Ok(stream) = gone {
             wait_closed(&stream);
         }
@@ -133,7 +132,7 @@ pub fn pass_on(stream: Stream, bytes: &[u8]) {
     };
 }
 
-/// Returns when the other end of a stream is closed, taking nothing from it.
+/// Returns when the other end of a stream is closed. Reads nothing from it.
 fn wait_closed(stream: &UnixStream) {
     let mut fds = [PollFd::new(stream, PollFlags::empty())];
     while let Err(rustix::io::Errno::INTR) = rustix::event::poll(&mut fds, None) {}

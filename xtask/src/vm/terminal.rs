@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The user's terminal, lent to the guest's shell.
+//! The user's terminal, which the guest's shell uses.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use rustix::termios::tcgetattr;
 use rustix::termios::tcgetwinsize;
 use rustix::termios::tcsetattr;
 
-/// Three of these in a row stop the guest, whatever state it is in.
+/// Ctrl-]: three of these in a row stop the guest, even if it hangs.
 pub const ESCAPE: u8 = 0x1d;
 
 /// The terminal in raw mode, restored when dropped.
@@ -28,7 +28,7 @@ impl RawMode {
     /// When standard input is no terminal.
     pub fn enter() -> Result<Self> {
         let before = tcgetattr(io::stdin()).context(
-            "a shell in the guest wants a terminal; give a command instead: \
+            "a shell in the guest needs a terminal; run a command instead: \
              `cargo xtask vm -- COMMAND`",
         )?;
         let mut raw = before.clone();

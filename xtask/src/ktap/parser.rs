@@ -1,84 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading KTAP, the format in which kernel tests tell their results
-//! (Documentation/dev-tools/ktap.rst), as it comes.
-//!
-//! Nested results are indented, or, from run_kselftest.sh, set off by "# ". A
-//! test program that dies looks like one that has said all it had to say, so
-//! everything that is missing counts as a failure: a plan, a promised result,
-//! the parent's line after its children.
+//! The state of a run: which suites are open, and what they still owe.
 
-/// How many remarks are kept for a test that fails.
-const REMARKS: usize = 20;
+use super::case::Case;
+use super::case::Verdict;
+use super::case::failed;
+use super::line::Line;
+use super::line::Record;
+use super::line::classify;
+use super::line::reason;
+use super::line::split_prefix;
 
-/// How one test ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passed.
-    Passed,
-    /// It did not run, or is known to fail: the reason given.
-    Skipped(String),
-    /// It failed, or the output is not what it must be: what was wrong.
-    Failed(String),
-}
+/// How many diagnostic lines are kept for a test that fails.
+const DIAGNOSTICS: usize = 20;
 
-/// One test, or one thing that is wrong with the output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    /// The names of the suites around it and its own.
-    pub name: String,
-    /// How it ended.
-    pub verdict: Verdict,
-}
-
-/// What one level of nesting has said so far.
+/// One level of nesting, as read so far.
 #[derive(Debug, Default)]
 struct Level {
-    /// What its lines begin with.
+    /// The prefix of its lines.
     prefix: String,
     /// The name that was announced for it.
     name: String,
     plan: Option<u32>,
     seen: u32,
     failed: bool,
-    /// Whether it said that all of it is skipped.
+    /// Whether its plan says that it is skipped.
     skipped: bool,
 }
 
-/// The reader: give it lines, then [`finish`](Parser::finish).
+/// The reader. It takes lines, then [`finish`](Parser::finish).
 #[derive(Debug, Default)]
 pub struct Parser {
     levels: Vec<Level>,
-    /// The name announced for the level that comes next.
+    /// The name of the next level.
     announced: String,
-    /// What was said since the last result, for the one that comes next.
-    remarks: Vec<String>,
-    /// Whether the children of the result that comes next have failed. None:
-    /// it has none.
+    /// Diagnostic lines since the last result, which belong to the next one.
+    diagnostics: Vec<String>,
+    /// Whether a child of the next result has failed. `None` if it has no children.
     children: Option<bool>,
     begun: bool,
 }
 
-/// What a line is, once its prefix is off.
-enum Line<'a> {
-    Version,
-    Plan(u32, &'a str),
-    Result(Record<'a>),
-    BailOut(&'a str),
-    Announcement(&'a str),
-    Other,
-}
-
-/// A result line.
-struct Record<'a> {
-    ok: bool,
-    number: Option<u32>,
-    name: &'a str,
-    directive: Option<(&'a str, &'a str)>,
-}
-
 impl Parser {
-    /// Takes a line and returns the tests that are now decided.
+    /// Takes a line, and returns the tests whose results are now known.
     pub fn line(&mut self, line: &str) -> Vec<Case> {
         let line = line.trim_end();
         let (prefix, rest) = split_prefix(line);
@@ -86,7 +50,7 @@ impl Parser {
         match classify(rest) {
             Line::Version => self.open(prefix, &mut cases),
             Line::Plan(count, directive) => {
-                // Older tests begin a subtest without a version line.
+                // In TAP 14, a subtest has no version line.
                 let deeper = self.levels.last().is_some_and(|level| {
                     prefix.len() > level.prefix.len() && prefix.trim().is_empty()
                 });
@@ -118,19 +82,19 @@ impl Parser {
             }
             Line::Announcement(name) => self.announce(prefix, name),
             Line::Other => {
-                if !rest.is_empty() && self.remarks.len() < REMARKS {
-                    self.remarks.push(rest.to_owned());
+                if !rest.is_empty() && self.diagnostics.len() < DIAGNOSTICS {
+                    self.diagnostics.push(rest.to_owned());
                 }
             }
         }
         cases
     }
 
-    /// Takes the end of the output and returns what is wrong with it.
+    /// Takes the end of the output, and returns its faults.
     pub fn finish(mut self) -> Vec<Case> {
         let mut cases = Vec::new();
         if !self.begun {
-            cases.push(failed("output", "holds no KTAP"));
+            cases.push(failed("output", "has no KTAP"));
         }
         while self.levels.len() > 1 {
             self.close(&mut cases);
@@ -142,7 +106,7 @@ impl Parser {
         cases
     }
 
-    /// A version line: a new level, or a new run of an old one.
+    /// Begins a level at a version line.
     fn open(&mut self, prefix: &str, cases: &mut Vec<Case>) {
         self.begun = true;
         while self
@@ -152,7 +116,7 @@ impl Parser {
         {
             self.close(cases);
             if !self.levels.is_empty() {
-                // Its parent never said how it ended.
+                // There was no result for it.
                 cases.push(failed(&self.path(""), "broke off within a subtest"));
             }
         }
@@ -165,7 +129,7 @@ impl Parser {
         });
     }
 
-    /// A name: KUnit gives it below the version line, run_kselftest.sh above.
+    /// Takes a name, which KUnit prints after the version line, run_kselftest.sh before.
     fn announce(&mut self, prefix: &str, name: &str) {
         let fresh = self
             .levels
@@ -182,7 +146,7 @@ impl Parser {
         self.levels.push(level);
     }
 
-    /// The open level of this prefix; deeper ones end here.
+    /// The level of this prefix. Deeper levels end.
     fn at(&mut self, prefix: &str, cases: &mut Vec<Case>) -> Option<&mut Level> {
         let depth = self.levels.iter().position(|l| l.prefix == prefix)?;
         while self.levels.len() > depth + 1 {
@@ -208,11 +172,11 @@ impl Parser {
             cases.push(failed(&name, &format!("is not number {}", level.seen)));
         }
         let mut verdict = record.verdict();
-        let remarks = std::mem::take(&mut self.remarks);
+        let diagnostics = std::mem::take(&mut self.diagnostics);
         let bad = if let Verdict::Failed(why) = &mut verdict {
-            for remark in remarks {
+            for diagnostic in diagnostics {
                 why.push('\n');
-                why.push_str(&remark);
+                why.push_str(&diagnostic);
             }
             *why = why.trim_start().to_owned();
             true
@@ -221,7 +185,7 @@ impl Parser {
         };
         level.failed |= bad;
         match children {
-            // The children have told already.
+            // The failures of the children were reported already.
             Some(true) if bad => {}
             Some(false) if !bad => {}
             Some(true) => {
@@ -232,7 +196,7 @@ impl Parser {
         }
     }
 
-    /// Ends the deepest level and says whether it failed.
+    /// Ends the deepest level. Returns whether it failed.
     fn close(&mut self, cases: &mut Vec<Case>) -> bool {
         let Some(mut level) = self.levels.pop() else {
             return false;
@@ -240,7 +204,7 @@ impl Parser {
         let wrong = match level.plan {
             None => Some("no plan".to_owned()),
             Some(plan) if plan != level.seen => {
-                Some(format!("{plan} tests planned, {} told", level.seen))
+                Some(format!("{plan} tests planned, {} results", level.seen))
             }
             Some(0) if !level.skipped => Some("no tests".to_owned()),
             Some(_) => None,
@@ -252,7 +216,7 @@ impl Parser {
         level.failed
     }
 
-    /// The name of something in the deepest level.
+    /// The full name of a test in the deepest level.
     fn path(&self, name: &str) -> String {
         let around = self.levels.last().map_or("", |level| level.name.as_str());
         match (around, name) {
@@ -263,117 +227,9 @@ impl Parser {
     }
 }
 
-impl Record<'_> {
-    fn verdict(&self) -> Verdict {
-        match self.directive {
-            Some(("SKIP" | "TODO" | "XFAIL", why)) => Verdict::Skipped(why.to_owned()),
-            Some(("TIMEOUT" | "ERROR", _)) => {
-                let (what, why) = self.directive.unwrap_or_default();
-                Verdict::Failed(format!("{what} {why}").trim().to_owned())
-            }
-            _ if self.ok => Verdict::Passed,
-            Some((what, why)) => Verdict::Failed(format!("{what} {why}").trim().to_owned()),
-            None => Verdict::Failed(String::new()),
-        }
-    }
-}
-
-fn failed(name: &str, why: &str) -> Case {
-    let name = if name.is_empty() { "output" } else { name };
-    Case {
-        name: name.to_owned(),
-        verdict: Verdict::Failed(why.to_owned()),
-    }
-}
-
-/// Takes off what nesting puts before a line.
-fn split_prefix(line: &str) -> (&str, &str) {
-    let mut at = 0;
-    loop {
-        let rest = &line[at..];
-        // "# Subtest: x" and "# selftests: x" are lines of their own.
-        if announcement(rest).is_some() {
-            break;
-        }
-        if rest.starts_with(' ') || rest.starts_with('\t') {
-            at += 1;
-        } else if rest.starts_with("# ") {
-            at += 2;
-        } else {
-            break;
-        }
-    }
-    line.split_at(at)
-}
-
-fn announcement(rest: &str) -> Option<&str> {
-    rest.strip_prefix("# Subtest: ")
-        .or_else(|| rest.strip_prefix("# selftests: "))
-}
-
-fn classify(rest: &str) -> Line<'_> {
-    if rest.starts_with("KTAP version ") || rest.starts_with("TAP version ") {
-        Line::Version
-    } else if let Some(name) = announcement(rest) {
-        Line::Announcement(name)
-    } else if let Some(why) = rest.strip_prefix("Bail out!") {
-        Line::BailOut(why.trim())
-    } else if let Some(plan) = rest.strip_prefix("1..") {
-        let (count, directive) = plan.split_once(' ').unwrap_or((plan, ""));
-        count
-            .parse()
-            .map_or(Line::Other, |count| Line::Plan(count, directive))
-    } else {
-        record(rest).map_or(Line::Other, Line::Result)
-    }
-}
-
-fn record(rest: &str) -> Option<Record<'_>> {
-    let (ok, rest) = match rest.strip_prefix("not ok") {
-        Some(rest) => (false, rest),
-        None => (true, rest.strip_prefix("ok")?),
-    };
-    // "okay" is no result.
-    if !rest.is_empty() && !rest.starts_with(' ') {
-        return None;
-    }
-    let rest = rest.trim_start();
-    let (number, rest) = match rest.split_once(' ').unwrap_or((rest, "")) {
-        (word, after) if word.parse::<u32>().is_ok() => (word.parse().ok(), after),
-        _ => (None, rest),
-    };
-    let rest = rest.trim_start().trim_start_matches("- ");
-    let (name, directive) = match rest.split_once("# ") {
-        Some((name, directive)) => (name, Some(directive)),
-        None => (rest, None),
-    };
-    let directive = directive.map(|words| {
-        let (what, why) = words.trim().split_once(' ').unwrap_or((words.trim(), ""));
-        (what.trim_end_matches(':'), why.trim())
-    });
-    Some(Record {
-        ok,
-        number,
-        name: name.trim(),
-        directive,
-    })
-}
-
-/// The reason in a plan's "# SKIP reason".
-fn reason(directive: &str) -> String {
-    let words = directive.trim().trim_start_matches('#').trim();
-    words
-        .strip_prefix("SKIP")
-        .unwrap_or(words)
-        .trim()
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Case;
-    use super::Parser;
-    use super::Verdict;
+    use super::*;
 
     fn read(text: &str) -> Vec<Case> {
         let mut parser = Parser::default();
@@ -390,35 +246,35 @@ mod tests {
             .collect()
     }
 
-    fn passed(text: &str) -> Vec<String> {
+    fn passes(text: &str) -> Vec<String> {
         names(text, |verdict| *verdict == Verdict::Passed)
     }
 
-    fn failed(text: &str) -> Vec<String> {
+    fn failures(text: &str) -> Vec<String> {
         names(text, |verdict| matches!(verdict, Verdict::Failed(_)))
     }
 
     #[test]
     fn a_flat_run() {
         let text = "KTAP version 1\n1..2\nok 1 one\n# a remark\nnot ok 2 - two\n";
-        assert_eq!(passed(text), ["one"]);
-        assert_eq!(failed(text), ["two"]);
+        assert_eq!(passes(text), ["one"]);
+        assert_eq!(failures(text), ["two"]);
     }
 
     #[test]
     fn nested_by_indentation() {
         let text = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: suite\n  1..2\n  \
                     ok 1 one\n  ok 2 two\nok 1 suite\n";
-        assert_eq!(passed(text), ["suite: one", "suite: two"]);
-        assert!(failed(text).is_empty());
+        assert_eq!(passes(text), ["suite: one", "suite: two"]);
+        assert!(failures(text).is_empty());
     }
 
     #[test]
     fn nested_without_a_version_line() {
         let text = "TAP version 14\n1..1\n    # Subtest: suite\n    1..2\n    ok 1 - one\n    \
                     not ok 2 - two\nnot ok 1 - suite\n";
-        assert_eq!(passed(text), ["suite: one"]);
-        assert_eq!(failed(text), ["suite: two"]);
+        assert_eq!(passes(text), ["suite: one"]);
+        assert_eq!(failures(text), ["suite: two"]);
     }
 
     #[test]
@@ -428,14 +284,14 @@ mod tests {
                     not ok 1 selftests: composefs: view # exit=1\n\
                     # selftests: composefs: quiet\nok 2 selftests: composefs: quiet\n";
         assert_eq!(
-            passed(text),
+            passes(text),
             ["composefs: view: names", "selftests: composefs: quiet"]
         );
-        assert_eq!(failed(text), ["composefs: view: modes"]);
+        assert_eq!(failures(text), ["composefs: view: modes"]);
     }
 
     #[test]
-    fn a_failure_comes_with_what_was_said_before() {
+    fn a_failure_has_the_diagnostics_before_it() {
         let text = "KTAP version 1\n1..2\n# of one\nok 1 one\n# of two\nnot ok 2 two\n";
         let last = read(text).pop().map(|case| case.verdict);
         assert_eq!(last, Some(Verdict::Failed("of two".to_owned())));
@@ -445,8 +301,8 @@ mod tests {
     fn skipped_is_not_failed() {
         let text = "TAP version 13\n1..3\nok 1 one # SKIP no root\nnot ok 2 two # TODO later\n\
                     ok 3 three # XFAIL known\n";
-        assert!(failed(text).is_empty());
-        assert!(passed(text).is_empty());
+        assert!(failures(text).is_empty());
+        assert!(passes(text).is_empty());
         let all = read("TAP version 13\n1..0 # SKIP no module\n");
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].verdict, Verdict::Skipped("no module".to_owned()));
@@ -475,21 +331,21 @@ mod tests {
                 "lying",
             ),
         ] {
-            assert!(!failed(text).is_empty(), "{why}");
+            assert!(!failures(text).is_empty(), "{why}");
         }
     }
 
     #[test]
-    fn a_parent_that_failed_on_its_own_is_told() {
+    fn a_parent_that_failed_on_its_own_is_reported() {
         let text = "TAP version 13\n1..1\n# selftests: d: p\n# TAP version 13\n# 1..1\n\
                     # ok 1 a\nnot ok 1 selftests: d: p # TIMEOUT 45 seconds\n";
-        assert_eq!(failed(text), ["selftests: d: p"]);
+        assert_eq!(failures(text), ["selftests: d: p"]);
     }
 
     #[test]
     fn ordinary_words_are_no_results() {
         let text = "TAP version 13\n1..1\nokay then\n# ok so far\nok 1 one\n";
-        assert_eq!(passed(text), ["one"]);
-        assert!(failed(text).is_empty());
+        assert_eq!(passes(text), ["one"]);
+        assert!(failures(text).is_empty());
     }
 }

@@ -2,10 +2,10 @@
 
 //! Inodes that belong to no mount.
 //!
-//! They are on the super block of the kernel's anonymous inodes, which is never unmounted. A pseudo
-//! file system of the module's own would have to outlive the module: `put_super()` unlinks a super
-//! block from its `file_system_type` with the last passive reference, which sync(2) and other
-//! walks of all super blocks may hold long after the super block was shut down.
+//! They are on the super block of anonymous inodes, `anon_inode_mnt`, which is never unmounted. A
+//! pseudo file system of the module itself would have to outlive the module: the last passive
+//! reference to a super block, which sync(2) may hold long after the super block was shut down,
+//! unlinks it from its `file_system_type`.
 //!
 //! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
 
@@ -20,10 +20,10 @@ use kernel::{
     }, //
 };
 
-/// The super block of anonymous inodes, once it has been asked for.
+/// Cache of [`super_block`].
 static SUPER_BLOCK: Atomic<*mut bindings::super_block> = Atomic::new(core::ptr::null_mut());
 
-/// Returns the super block of the kernel's anonymous inodes.
+/// Returns the super block of anonymous inodes.
 ///
 /// # Errors
 ///
@@ -32,8 +32,8 @@ fn super_block() -> Result<NonNull<bindings::super_block>> {
     if let Some(sb) = NonNull::new(SUPER_BLOCK.load(Relaxed)) {
         return Ok(sb);
     }
-    // SAFETY: The name is copied; `generic_ro_fops` is a table of the kernel without an owner. The
-    // file is ours until it is put, and `anon_inode_mnt`, which it is on, stays for ever.
+    // SAFETY: The name is copied. `generic_ro_fops` is a static table without an owner. The file is
+    // valid until `fput()`, and the super block of `anon_inode_mnt` is never freed.
     let sb = unsafe {
         let file = from_err_ptr(bindings::anon_inode_getfile(
             c"[internal]".as_char_ptr(),
@@ -49,13 +49,13 @@ fn super_block() -> Result<NonNull<bindings::super_block>> {
     NonNull::new(sb).ok_or(EINVAL)
 }
 
-/// Makes an inode. It has no name and is not hashed, so that nobody else finds it.
+/// Creates an inode. It has no name and is not hashed, so no path and no lookup leads to it.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, or `ENFILE` if too many files are open.
 pub(super) fn new_inode() -> Result<NonNull<bindings::inode>> {
     let sb = super_block()?;
-    // SAFETY: The super block is there for ever, and allocates its inodes.
+    // SAFETY: The super block is never freed.
     NonNull::new(unsafe { bindings::new_inode(sb.as_ptr()) }).ok_or(ENOMEM)
 }

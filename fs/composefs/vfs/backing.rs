@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files whose data are those of a file of another file system.
+//! Backing files: files of another file system that hold the data of files of this one.
 //!
 //! C header: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h)
 
@@ -32,38 +32,38 @@ use kernel::{
     }, //
 };
 
-/// A file of another file system, opened on behalf of one of ours: `/proc/PID/maps` shows the
-/// path that the user opened.
+/// An open backing file. `/proc/PID/maps` shows the path that the user opened.
 ///
 /// # Invariants
 ///
-/// `file` is a reference to an open backing file that we own.
+/// Owns a reference to the open backing file `file`.
 #[repr(transparent)]
 pub struct BackingFile {
     file: NonNull<bindings::file>,
 }
 
-// SAFETY: A `struct file` may be used and put from any thread.
+// SAFETY: A `struct file` may be used and dropped by any thread.
 unsafe impl Send for BackingFile {}
 
-// SAFETY: What is done with it through a shared reference is what many threads may do with a file.
+// SAFETY: All methods with a shared reference are operations that threads may run concurrently on
+// one `struct file`.
 unsafe impl Sync for BackingFile {}
 
-/// The flags of a user's open(2) that the open of the backing file takes over. `__FMODE_EXEC` is
-/// that of execve(2), which listeners and security modules look at.
+/// Flags of the user's open(2) that the open of the backing file gets, too. execve(2) sets
+/// `__FMODE_EXEC`, which listeners and security modules check.
 ///
-/// `O_DIRECT` is not among them: the file may not be able to, which is for the user's open to say.
-/// It follows with the first read.
+/// `O_DIRECT` is set by the first read. With it the open fails if the file does not support it,
+/// which the user's open(2) must report.
 const PASSED_FLAGS: c_uint = bindings::O_NONBLOCK | bindings::FMODE_EXEC;
 
 impl BackingFile {
-    /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of `user_file`.
-    /// Unless it is to be read, it does not wait for who holds a lease on it.
+    /// Opens the file at `path` for reading, with the credentials `cred`, for `user_file`. It waits
+    /// for a lease to be broken only with [`Access::Read`].
     ///
     /// # Errors
     ///
-    /// `EACCES` if `cred` may not read it, `EAGAIN` if it would have to wait, else what opening it
-    /// gives.
+    /// `EACCES` if `cred` does not permit reading it, `EAGAIN` if the open would have to wait, else
+    /// the error of `->open`.
     pub fn open<T: FileSystem>(
         user_file: &File<T>,
         path: &Path,
@@ -97,17 +97,17 @@ impl BackingFile {
             file: NonNull::new(file).ok_or(EINVAL)?,
         };
         if access != Access::Read {
-            // Later reads may wait again.
+            // Clear `O_NONBLOCK`: reads may wait.
             // SAFETY: The user's file is open.
             unsafe { backing.sync_flags(user_file.as_ptr()) };
         }
         Ok(backing)
     }
 
-    /// Opens the file at `path` for reading, with the rights of `cred`, on behalf of everybody who
-    /// reads a file of ours. `owner` stands in for the user's file. As nobody is told of what is
-    /// done with that, nobody is told of what is done with this one, its opening and closing
-    /// included: it is not for files that somebody listens to.
+    /// Opens the file at `path` for reading, with the credentials `cred`, for all files that read
+    /// it. `owner` stands in for the user's file. Its `FMODE_NONOTIFY` is inherited: listeners are
+    /// not notified of the open, of reads and of the close. Do not call it for a file that has
+    /// listeners.
     ///
     /// # Errors
     ///
@@ -140,52 +140,53 @@ impl BackingFile {
         unsafe { (*self.file.as_ptr()).f_inode }
     }
 
-    /// The fs-verity digest of the file that was opened, whatever its path leads to by now.
+    /// Returns the fs-verity digest of the file that was opened. Its path may lead to another file
+    /// by now.
     ///
     /// # Errors
     ///
-    /// What loading the fs-verity information gives.
+    /// The error of `fsverity_get_digest()`.
     pub fn verity_digest(&self) -> Result<Option<Digest>> {
         // SAFETY: The inode is that of an open file.
         unsafe { verity::digest(self.inode()) }
     }
 
-    /// Size in bytes of the file that was opened.
+    /// Returns the size in bytes of the file that was opened.
     pub fn size(&self) -> u64 {
         // SAFETY: The inode is that of an open file.
         u64::try_from(unsafe { bindings::i_size_read(self.inode()) }).unwrap_or(0)
     }
 
-    /// Whether it can be read without the page cache.
+    /// Whether it supports direct I/O.
     pub fn can_direct_io(&self) -> bool {
-        // SAFETY: The mode of an open file does not change in this bit.
+        // SAFETY: This bit of the mode of an open file does not change.
         unsafe { (*self.file.as_ptr()).f_mode & bindings::FMODE_CAN_ODIRECT != 0 }
     }
 
-    /// Whether a read that must not wait can be asked for.
+    /// Whether it supports `IOCB_NOWAIT`.
     #[inline]
     fn can_nowait(&self) -> bool {
-        // SAFETY: The mode of an open file does not change in this bit.
+        // SAFETY: This bit of the mode of an open file does not change.
         unsafe { (*self.file.as_ptr()).f_mode & bindings::FMODE_NOWAIT != 0 }
     }
 
     /// # Safety
     ///
-    /// `kiocb` and `iter` must be those of a read from a file of ours that this file backs.
+    /// `kiocb` and `iter` must be the arguments of `->read_iter` of a file that this file backs.
     pub(super) unsafe fn read_iter(
         &self,
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
         cred: &Credential,
     ) -> isize {
-        // SAFETY: The caller promises it.
+        // SAFETY: The file of the kiocb is open. The arguments are those of `->read_iter`.
         unsafe {
             self.sync_flags((*kiocb).ki_filp);
             self.read(kiocb, iter, cred)
         }
     }
 
-    /// Reads from a file that many read from, of whose flags none is changed.
+    /// Reads from a backing file that all readers share. Does not change its flags.
     ///
     /// # Safety
     ///
@@ -196,10 +197,10 @@ impl BackingFile {
         iter: *mut bindings::iov_iter,
         cred: &Credential,
     ) -> isize {
-        // SAFETY: The file is open, and the caller promises the rest.
+        // SAFETY: The file is open. The arguments are those of `->read_iter`.
         unsafe {
             let pos = u64::try_from((*kiocb).ki_pos).unwrap_or(0);
-            // Most programs read until the end, and see it by a second read.
+            // Most programs read until a read returns 0.
             if pos >= self.size() {
                 return 0;
             }
@@ -236,7 +237,7 @@ impl BackingFile {
 
     /// # Safety
     ///
-    /// The arguments must be those of a splice from a file of ours that this file backs.
+    /// The arguments must be those of `->splice_read` of a file that this file backs.
     pub(super) unsafe fn splice_read(
         &self,
         kiocb: *mut bindings::kiocb,
@@ -245,14 +246,14 @@ impl BackingFile {
         flags: c_uint,
         cred: &Credential,
     ) -> isize {
-        // SAFETY: The caller promises it.
+        // SAFETY: The file of the kiocb is open. The arguments are those of `->splice_read`.
         unsafe {
             self.sync_flags((*kiocb).ki_filp);
             self.splice_shared(kiocb, pipe, len, flags, cred)
         }
     }
 
-    /// As [`Self::splice_read`], but leaves the flags of this file alone.
+    /// As [`Self::splice_read`], but does not change the flags of this file.
     ///
     /// # Safety
     ///
@@ -266,7 +267,7 @@ impl BackingFile {
         cred: &Credential,
     ) -> isize {
         let mut ctx = context(cred);
-        // SAFETY: The caller promises it.
+        // SAFETY: The file is open. The arguments are those of `->splice_read`.
         unsafe {
             bindings::backing_file_splice_read(
                 self.file.as_ptr(),
@@ -279,7 +280,7 @@ impl BackingFile {
         }
     }
 
-    /// Takes over the flags of the user's file that fcntl(2) may have changed.
+    /// Copies the flags of the user's file that fcntl(2) can change.
     ///
     /// # Safety
     ///
@@ -292,15 +293,15 @@ impl BackingFile {
         }
     }
 
-    /// Position of the next data or hole from `offset` on, as `whence` says.
+    /// lseek(2) with `SEEK_DATA` or `SEEK_HOLE`.
     pub(super) fn seek(&self, offset: i64, whence: c_int, cred: &Credential) -> i64 {
-        // SAFETY: The file is open. Its own position is nobody's concern.
+        // SAFETY: The file is open. Its position is not used.
         cred::with(cred, || unsafe {
             bindings::vfs_llseek(self.file.as_ptr(), offset, whence)
         })
     }
 
-    /// Passes on what posix_fadvise(2) says.
+    /// posix_fadvise(2).
     pub(super) fn fadvise(&self, offset: i64, len: i64, advice: c_int, cred: &Credential) -> c_int {
         // SAFETY: The file is open.
         cred::with(cred, || unsafe {
@@ -310,10 +311,10 @@ impl BackingFile {
 
     /// # Safety
     ///
-    /// `arg` must be what the user gave with the ioctl(2) `cmd`, which must be one that needs no
-    /// check of its own.
+    /// `cmd` and `arg` must be the user's arguments of ioctl(2), and `cmd` one for which
+    /// `security_file_ioctl()` of the user's file is enough.
     pub(super) unsafe fn ioctl(&self, cmd: c_uint, arg: c_ulong, cred: &Credential) -> c_long {
-        // SAFETY: The file is open; the caller promises the rest.
+        // SAFETY: The file is open. The arguments are those of ioctl(2).
         cred::with(cred, || unsafe {
             bindings::file_ioctl(self.file.as_ptr(), cmd, arg)
         })
@@ -321,24 +322,23 @@ impl BackingFile {
 
     /// # Safety
     ///
-    /// `vma` must be one that is being set up for a file of ours that this file backs.
+    /// `vma` must be the argument of `->mmap` of a file that this file backs.
     pub(super) unsafe fn mmap(
         &self,
         vma: *mut bindings::vm_area_struct,
         cred: &Credential,
     ) -> c_int {
         let mut ctx = context(cred);
-        // SAFETY: The caller promises it.
+        // SAFETY: The file is open. `vma` is the argument of `->mmap`.
         unsafe { bindings::backing_file_mmap(self.file.as_ptr(), vma, &raw mut ctx) }
     }
 }
 
-/// A place for a backing file, which is empty at first and filled at most once, by whoever comes
-/// first.
+/// A backing file that is set at most once, by the first of several tasks.
 ///
 /// # Invariants
 ///
-/// The pointer is null or that of a [`BackingFile`] that this owns, and is changed only from null.
+/// The pointer is null or that of an owned [`BackingFile`], and is changed only from null.
 pub struct OnceBackingFile(Atomic<*mut bindings::file>);
 
 impl Default for OnceBackingFile {
@@ -349,26 +349,27 @@ impl Default for OnceBackingFile {
 }
 
 impl OnceBackingFile {
-    /// Returns the file that is in, if one is.
+    /// Returns the file, if it is set.
     #[inline]
     pub fn get(&self) -> Option<&BackingFile> {
         if self.0.load(Acquire).is_null() {
             return None;
         }
-        // SAFETY: The pointer is not null, and does not change any more. `BackingFile` is a
-        // transparent wrapper of it, as `Atomic` is.
+        // SAFETY: The pointer is not null, so it does not change any more. `BackingFile` and
+        // `Atomic` are transparent wrappers of a pointer.
         Some(unsafe { &*(&raw const self.0).cast() })
     }
 
-    /// Puts `file` in if the place is empty, and returns what is in it then.
+    /// Sets the file unless it is set already. Returns the file that is set then.
     pub fn get_or_set(&self, file: BackingFile) -> Result<&BackingFile> {
         self.set(file);
         self.get().ok_or(EINVAL)
     }
 
-    /// Puts `file` in and returns `true`, or closes it if another one is in.
+    /// Sets the file and returns `true`. If it is set already, closes `file` and returns `false`.
     pub fn set(&self, file: BackingFile) -> bool {
-        // INVARIANT: The pointer replaces null only, and `file` is given up for it.
+        // INVARIANT: The pointer replaces null only. On success it takes over the reference of
+        // `file`.
         let is_first = self
             .0
             .cmpxchg(core::ptr::null_mut(), file.file.as_ptr(), Full)
@@ -379,12 +380,12 @@ impl OnceBackingFile {
         is_first
     }
 
-    /// Closes the file that is in, before it returns. For a worker, which may wait: what is dropped
-    /// is closed later by the task, or by a worker that closes the files of all.
+    /// Closes the file before it returns. For a worker, which may wait. Dropping it instead calls
+    /// `fput()`, which leaves the close to the return to user space or to another worker.
     pub fn close(mut self) {
         let file = core::mem::replace(self.0.get_mut(), core::ptr::null_mut());
         if !file.is_null() {
-            // SAFETY: The reference was ours by the type invariants, and is nobody's now.
+            // SAFETY: By the type invariants the reference was owned. It was replaced by null.
             unsafe { bindings::__fput_sync(file) };
         }
     }
@@ -398,8 +399,8 @@ impl Drop for OnceBackingFile {
     }
 }
 
-/// What the functions of backing files are told: whose rights to use. Access times are not ours to
-/// keep.
+/// Returns the context of an operation on a backing file. Without `accessed` the access time of the
+/// user's file is not updated.
 fn context(cred: &Credential) -> bindings::backing_file_ctx {
     bindings::backing_file_ctx {
         cred: cred.as_ptr(),
@@ -409,7 +410,7 @@ fn context(cred: &Credential) -> bindings::backing_file_ctx {
 
 impl Drop for BackingFile {
     fn drop(&mut self) {
-        // SAFETY: We own the reference by the type invariants.
+        // SAFETY: By the type invariants the reference is owned. It is not used again.
         unsafe { bindings::fput(self.file.as_ptr()) };
     }
 }

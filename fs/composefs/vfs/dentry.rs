@@ -14,13 +14,13 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Gives the dentries of a super block their operations.
+/// Sets the operations of the dentries of a super block.
 ///
 /// # Safety
 ///
-/// `sb` must be a super block of `T` that has no dentries yet.
+/// `sb` must be a super block of `T` without dentries.
 pub(super) unsafe fn set_operations<T: file::Operations>(sb: *mut bindings::super_block) {
-    // SAFETY: The caller promises it; the table is static.
+    // SAFETY: The super block has no dentries yet, and the table is static.
     unsafe { bindings::set_default_d_op(sb, &Table::<T>::OPERATIONS) };
 }
 
@@ -32,12 +32,12 @@ impl<T: file::Operations> Table<T> {
         ..pin_init::zeroed()
     };
 
-    /// Says which dentry has the data of a file: what is mapped is that file, so that a uprobe has
-    /// to be set on it, and what IMA and IPE ask about is it, too. The metadata are our own.
+    /// `->d_real`: returns the dentry of the file with the data. A memory map maps that file, so
+    /// uprobes are set on it, and IMA and IPE measure it. The metadata are those of `dentry`.
     ///
     /// # Safety
     ///
-    /// `dentry` must be one of `T`, with a reference held.
+    /// `dentry` must be a dentry of `T` to which the caller holds a reference.
     unsafe extern "C" fn d_real(
         dentry: *mut bindings::dentry,
         kind: bindings::d_real_type,
@@ -45,19 +45,19 @@ impl<T: file::Operations> Table<T> {
         if kind != bindings::d_real_type_D_REAL_DATA {
             return dentry;
         }
-        // SAFETY: The caller promises it. A dentry that is held keeps its inode.
+        // SAFETY: A reference to the dentry is held, which keeps its inode.
         let inode = unsafe { NonNull::new(bindings::d_inode(dentry)) };
         let Some(inode) = inode else {
             return dentry;
         };
-        // SAFETY: The inode is set up, as it has a dentry.
+        // SAFETY: The inode has a dentry, so it is set up.
         let inode = unsafe { Inode::<T>::from_raw(inode.as_ptr()) };
         if !inode.is_regular() {
             return dentry;
         }
         match T::real_path(inode) {
-            // The inode keeps what it says, and the caller's dentry keeps the inode.
-            // SAFETY: The dentry is valid. There may be another file system below this one.
+            // SAFETY: The inode keeps the path, and `dentry` keeps the inode. The file may be on a
+            // stacking file system itself, so ask that one.
             Some(path) => unsafe { bindings::d_real((*path.as_ptr()).dentry, kind) },
             None => dentry,
         }

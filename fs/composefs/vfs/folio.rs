@@ -16,12 +16,12 @@ use kernel::{
     prelude::*, //
 };
 
-/// A folio that is locked and not yet up to date: what `->read_folio` has to fill.
+/// A folio that `->read_folio` must fill: locked, and not up to date.
 ///
 /// # Invariants
 ///
-/// `folio` is locked, not up to date, and in the low memory; nobody else writes to it or reads
-/// from it while this object exists.
+/// `folio` is locked, not up to date, and in low memory. While this object exists, nothing else
+/// accesses its bytes.
 pub struct LockedFolio<'a> {
     folio: NonNull<bindings::folio>,
     _exclusive: PhantomData<&'a mut [u8]>,
@@ -30,32 +30,30 @@ pub struct LockedFolio<'a> {
 impl LockedFolio<'_> {
     /// # Safety
     ///
-    /// `folio` must be locked, not up to date, mapped into the kernel's address space, and stay so
-    /// for the lifetime `'a`.
+    /// `folio` must be locked, not up to date and in low memory as long as the result lives.
     pub(super) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
-        // INVARIANT: The caller promises it; a folio that is locked and not up to date is
-        // accessed only by who has to fill it.
+        // INVARIANT: Only the holder of the lock accesses a folio that is not up to date.
         let mut new = Self {
             folio,
             _exclusive: PhantomData,
         };
-        // Whoever fills it may leave something out, and the memory may have anything in it.
+        // The file system may fill only a part, and the memory may hold old data.
         new.bytes_mut().fill(0);
         new
     }
 
-    /// Offset in the file of the folio's first byte.
+    /// Returns the offset in the file of the first byte.
     pub fn pos(&self) -> u64 {
         // SAFETY: The folio is valid by the type invariants.
         let pos = unsafe { bindings::folio_pos(self.folio.as_ptr()) };
         u64::try_from(pos).unwrap_or(u64::MAX)
     }
 
-    /// The folio's memory, all zeros at first.
+    /// Returns the bytes. They are zeros at first.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let folio = self.folio.as_ptr();
-        // SAFETY: The folio is valid and in the low memory, so that its address is that of
-        // `folio_size()` contiguous bytes, to which only we have access by the type invariants.
+        // SAFETY: The folio is in low memory, so it has `folio_size()` contiguous bytes. By the
+        // type invariants nothing else accesses them.
         unsafe {
             core::slice::from_raw_parts_mut(
                 bindings::folio_address(folio).cast(),
@@ -65,28 +63,28 @@ impl LockedFolio<'_> {
     }
 }
 
-/// A page of a folio that is up to date and that nobody will write to again.
+/// A page of a folio that is up to date and is not written to again.
 ///
 /// # Invariants
 ///
-/// Owns a reference to `folio`, which has a page at `address` whose bytes do not change while the
-/// reference is held.
+/// Owns a reference to `folio`. The page at `address` belongs to it, and its bytes do not change
+/// while the reference is held.
 pub(super) struct CachedPage {
     folio: NonNull<bindings::folio>,
     address: NonNull<u8>,
 }
 
 impl CachedPage {
-    /// Takes over a reference to `folio`. `None` if there is none.
+    /// Takes over a reference to `folio`. `None` if `folio` is null.
     ///
     /// # Safety
     ///
-    /// `folio` must be null, or the caller own a reference to it, it be up to date, in the low
-    /// memory and in a page cache that fills each folio once and lets nobody else write to it, and
-    /// a page of it be at `address`.
+    /// `folio` must be null or satisfy all of: the caller owns a reference to it; it is up to date
+    /// and in low memory; its page cache fills each folio once, and nothing else writes to it;
+    /// `address` is the address of one of its pages.
     #[inline]
     pub(super) unsafe fn new(folio: *mut bindings::folio, address: *mut c_void) -> Option<Self> {
-        // INVARIANT: The caller promises it.
+        // INVARIANT: The reference is owned, and the page belongs to the folio and does not change.
         Some(Self {
             folio: NonNull::new(folio)?,
             address: NonNull::new(address.cast())?,
@@ -101,11 +99,11 @@ impl CachedPage {
         let offset = usize::try_from(pos & IN_PAGE).unwrap_or(0);
         let in_block = BLOCK_SIZE.saturating_sub(offset % BLOCK_SIZE);
         let me = ManuallyDrop::new(self);
-        // INVARIANT: The reference is that of `self`. A page is one block or more, so that the rest
-        // of the block is in it, and does not change by the type invariants of `self`.
+        // INVARIANT: The reference is that of `self`. A page has one block or more, so the rest of
+        // the block is in it. By the type invariants of `self` it does not change.
         Bytes {
             folio: me.folio,
-            // SAFETY: The offset is less than the size of the page that is there.
+            // SAFETY: The offset is less than the size of the page.
             start: unsafe { me.address.add(offset) },
             len: in_block.min(max),
             _mapping: PhantomData,
@@ -116,16 +114,16 @@ impl CachedPage {
 impl Drop for CachedPage {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: We own a reference by the type invariants, and do not use it again.
+        // SAFETY: By the type invariants the reference is owned. It is not used again.
         unsafe { bindings::folio_put(self.folio.as_ptr()) };
     }
 }
 
-/// Some bytes of a folio that is up to date and that nobody will write to again.
+/// Bytes of a folio that is up to date and is not written to again.
 ///
 /// # Invariants
 ///
-/// Owns a reference to `folio`; `len` bytes from `start` on are within it and do not change
+/// Owns a reference to `folio`. The `len` bytes from `start` on are within it, and do not change
 /// while the reference is held.
 pub struct Bytes<'a> {
     folio: NonNull<bindings::folio>,
@@ -134,7 +132,7 @@ pub struct Bytes<'a> {
     _mapping: PhantomData<&'a ()>,
 }
 
-/// The bits of an offset in a file that tell where it is in its page.
+/// Mask of the offset in a page.
 const IN_PAGE: u64 = PAGE_SIZE as u64 - 1;
 
 /// Unit in which [`Bytes`] are handed out, whatever the size of the folio behind them.
@@ -145,8 +143,8 @@ impl Deref for Bytes<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: By the type invariants these bytes are valid and do not change while we hold
-        // the reference.
+        // SAFETY: By the type invariants these bytes are valid, and do not change while the
+        // reference is held.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -154,7 +152,7 @@ impl Deref for Bytes<'_> {
 impl Drop for Bytes<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: We own a reference by the type invariants, and do not use it again.
+        // SAFETY: By the type invariants the reference is owned. It is not used again.
         unsafe { bindings::folio_put(self.folio.as_ptr()) };
     }
 }

@@ -6,8 +6,8 @@
 
 use super::bindings;
 
-/// xxHash32 of `data`.
+/// Returns the xxHash32 of `data`.
 pub fn xxh32(data: &[u8], seed: u32) -> u32 {
-    // SAFETY: The data are as long as said.
+    // SAFETY: `data` has `data.len()` bytes.
     unsafe { bindings::xxh32(data.as_ptr().cast(), data.len(), seed) }
 }

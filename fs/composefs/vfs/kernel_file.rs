@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file that the kernel opens for itself.
+//! Files that the kernel opens for itself.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -22,33 +22,33 @@ use kernel::{
     prelude::*, //
 };
 
-/// A regular file or block device, open for reading, that no file descriptor leads to.
+/// A regular file or block device that is open for reading and has no file descriptor.
 ///
 /// # Invariants
 ///
-/// `file` is a reference to an open file that we own.
+/// Owns a reference to the open file `file`.
 pub struct KernelFile {
     file: NonNull<bindings::file>,
     size: u64,
-    /// Of a block device.
+    /// Set for a block device.
     _claim: Option<Claim>,
 }
 
 // SAFETY: A `struct file` may be used and put from any thread.
 unsafe impl Send for KernelFile {}
 
-// SAFETY: ReadSource at an explicit position changes nothing in the `struct file`.
+// SAFETY: Reading at an explicit position changes nothing in the `struct file`.
 unsafe impl Sync for KernelFile {}
 
 impl KernelFile {
-    /// Opens the file at `path` with the rights of `cred`, whose owner must be allowed to read it.
-    /// A block device is claimed, as one that is mounted.
+    /// Opens the file at `path` with the credentials `cred`, which must permit reading it. A block
+    /// device is claimed, as mounting one does.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is neither a regular file nor a block device, `EACCES` if it must not be
-    /// read, `EBUSY` if it is a block device that somebody else has claimed or writes to, else what
-    /// opening it gives.
+    /// `EINVAL` if it is neither a regular file nor a block device, `EACCES` if `cred` does not
+    /// permit reading it, `EBUSY` if it is a block device with another holder or a writer, else the
+    /// error of `->open`.
     pub fn open(path: &Path, cred: &Credential) -> Result<Self> {
         if !path.is_regular() && !path.is_block_device() {
             return Err(EINVAL);
@@ -56,8 +56,8 @@ impl KernelFile {
         let flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
         let file = cred::with(cred, || {
             path.may_read()?;
-            // SAFETY: The path and the credentials are valid for the call, which takes references
-            // of its own.
+            // SAFETY: The path and the credentials are valid. The function takes its own
+            // references.
             from_err_ptr(unsafe {
                 bindings::kernel_file_open(path.as_ptr(), flags as c_int, cred.as_ptr())
             })
@@ -71,8 +71,8 @@ impl KernelFile {
         if path.is_block_device() {
             me._claim = Some(cred::with(cred, || Claim::new(&me))?);
         }
-        // SAFETY: We own the file, and nobody else has seen it. The inode of its mapping has the
-        // size, also where it is a block device.
+        // SAFETY: The file is open, and no other task has a reference. The host of its mapping has
+        // the size, for a block device, too.
         let size = unsafe {
             bindings::file_set_nonotify(file);
             bindings::i_size_read((*(*file).f_mapping).host)
@@ -85,58 +85,58 @@ impl KernelFile {
         self.file.as_ptr()
     }
 
-    /// Size in bytes when it was opened.
+    /// Returns the size in bytes at the time when it was opened.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What tells the file system that it is on from any other one, as long as it is open.
+    /// Returns the identity of its file system. It is unique as long as the file is open.
     pub fn origin(&self) -> Origin {
         // SAFETY: The file is open, so that its inode has a super block.
         Origin(unsafe { (*(*self.file.as_ptr()).f_inode).i_sb.addr() })
     }
 
-    /// The file's fs-verity digest, if it has one.
+    /// Returns the fs-verity digest of the file, if it has one.
     ///
     /// # Errors
     ///
-    /// What loading the file's fs-verity information gives.
+    /// The error of `fsverity_get_digest()`.
     pub fn verity_digest(&self) -> Result<Option<Digest>> {
-        // SAFETY: The file is open, and so is its inode's fs-verity information loaded.
+        // SAFETY: The inode is that of an open file.
         unsafe { verity::digest((*self.file.as_ptr()).f_inode) }
     }
 }
 
-/// A claim to a block device: nobody else mounts it, opens it with `O_EXCL` or makes it part of
-/// another device, and nobody writes to it, where the kernel keeps writers from mounted devices.
-/// Who removes or freezes the device does not ask us: nothing has to be written back.
+/// A claim to a block device. It keeps others from mounting the device, from opening it with
+/// `O_EXCL`, from making it part of another device, and, if the kernel is configured so, from
+/// writing to it. It has no holder operations: there is nothing to write back when the device is
+/// frozen or removed.
 ///
 /// # Invariants
 ///
-/// `0` is a reference that we own to an open file of a block device, which is held by [`HOLDER`].
+/// Owns a reference to an open file of a block device whose holder is [`HOLDER`].
 struct Claim(NonNull<bindings::file>);
 
-/// Who holds the devices. It is one for all, so that one device can be opened again and again; that
-/// it is here is all that is known of it.
+/// The holder of all claims. One holder may claim a device several times. Only its address is used.
 static HOLDER: u8 = 0;
 
 impl Claim {
-    /// Claims the block device that `file` has open.
+    /// Claims the block device that `file` is open on.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has it, `ENXIO` if it has gone.
+    /// `EBUSY` if it has another holder or a writer, `ENXIO` if it was removed.
     fn new(file: &KernelFile) -> Result<Self> {
         let holder = (&raw const HOLDER).cast_mut().cast();
-        // The root of a user namespace may read the device, and keeps out only those whom `O_EXCL`
-        // would keep out as well.
+        // The root of a user namespace may read the device. It may keep others from claiming it,
+        // as `O_EXCL` does, but not from writing to it.
         let restrict = cred::is_admin();
-        // SAFETY: The file is open. The holder is compared, and never looked into.
+        // SAFETY: The file is open. The holder is only compared, never dereferenced.
         let claim = unsafe { bindings::claim_bdev(file.as_ptr(), holder, restrict) };
         let claim = from_err_ptr(claim)?;
-        // INVARIANT: The function gave us the reference.
+        // INVARIANT: The function has returned a reference.
         let claim = Self(NonNull::new(claim).ok_or(ENXIO)?);
-        // The number may have become that of another device meanwhile.
+        // The device number may have been reused by another device.
         // SAFETY: Both files are open.
         match unsafe { (*claim.0.as_ptr()).f_mapping == (*file.as_ptr()).f_mapping } {
             true => Ok(claim),
@@ -145,15 +145,15 @@ impl Claim {
     }
 }
 
-// SAFETY: A claim may be given up by any thread.
+// SAFETY: A claim may be dropped by any thread.
 unsafe impl Send for Claim {}
 
-// SAFETY: There is nothing to do with a shared reference.
+// SAFETY: A shared reference gives access to nothing.
 unsafe impl Sync for Claim {}
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // SAFETY: We own the reference and the claim by the type invariants.
+        // SAFETY: By the type invariants the reference is owned, and is not used again.
         unsafe { bindings::unclaim_bdev(self.0.as_ptr()) };
     }
 }
@@ -176,7 +176,8 @@ impl Reader for KernelFile {
 }
 
 impl KernelFile {
-    /// Reads what is at `pos` to what is left of `out`; returns how much, 0 at the end of the file.
+    /// Reads from `pos` on into the rest of `out`. Returns the number of bytes, 0 at the end of the
+    /// file.
     fn read_some(&self, pos: u64, out: &mut Buffer<'_>) -> Result<usize> {
         let rest = out.rest();
         let file = self.file.as_ptr();
@@ -198,8 +199,8 @@ impl KernelFile {
             );
             bindings::init_sync_kiocb(&raw mut kiocb, file);
             kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
-            // Our copy is the one to keep: do not leave a second one in the file's page cache.
-            // The read path does not check whether the file system can do this.
+            // The data are cached by the caller: do not keep them in the file's page cache, too.
+            // The read path does not check whether the file system supports the flag.
             if (*(*file).f_op).fop_flags & bindings::FOP_DONTCACHE != 0 {
                 kiocb.ki_flags |= bindings::IOCB_DONTCACHE;
             }
@@ -210,7 +211,7 @@ impl KernelFile {
         };
         let n =
             usize::try_from(n).map_err(|_| Error::from_errno(c_int::try_from(n).unwrap_or(-5)))?;
-        // SAFETY: As many bytes as it says were read.
+        // SAFETY: The read has initialised the first `n` bytes.
         unsafe { out.advance(n) };
         Ok(n)
     }
@@ -218,9 +219,9 @@ impl KernelFile {
 
 impl Drop for KernelFile {
     fn drop(&mut self) {
-        // Listeners were told that it was opened, and are to be told that it is closed.
-        // SAFETY: We own the reference by the type invariants, which is the last one: nobody else
-        // looks at the mode.
+        // Listeners were notified of the open, so notify them of the close.
+        // SAFETY: By the type invariants the reference is owned. It is the last one, so no other
+        // task uses the mode.
         unsafe {
             bindings::file_set_no_permission_events(self.file.as_ptr());
             bindings::fput(self.file.as_ptr());

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is dropped by a worker, as who gives it up must not wait.
+//! A queue of values that a worker drops.
+//!
+//! Dropping a value may take long. A task that must not wait, such as one in memory reclaim, puts
+//! it in the queue.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -20,14 +23,13 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A value with room for its place among those that wait to be dropped.
+/// An entry of the queue. It is allocated with the value, so that queueing allocates nothing.
 pub(super) struct Node<T> {
-    /// The value.
     pub(super) value: T,
     next: *mut Node<T>,
 }
 
-// SAFETY: Only the [`Later`] that owns a node looks at `next`.
+// SAFETY: Only the queue that owns a node uses `next`.
 unsafe impl<T: Send> Send for Node<T> {}
 
 // SAFETY: As above.
@@ -42,12 +44,12 @@ impl<T> Node<T> {
     }
 }
 
-/// Values of the inodes of `T` that wait to be dropped.
+/// The queue of a super block of `T`.
 ///
 /// # Invariants
 ///
-/// `first` begins a list of nodes, each of which came from [`KBox::into_raw`] and is owned by this.
-/// `work` has been initialised with `run`.
+/// `first` is the head of a list of nodes. Each came from [`KBox::into_raw`] and is owned by this
+/// queue. `work` is initialised with `run`.
 pub(super) struct Later<T: FileSystem> {
     work: Opaque<bindings::work_struct>,
     first: Atomic<*mut Node<T::Pinned>>,
@@ -56,10 +58,10 @@ pub(super) struct Later<T: FileSystem> {
 impl<T: FileSystem> Later<T> {
     /// # Safety
     ///
-    /// `slot` must be memory for it, in which it stays until [`Self::drain`] was called for the
-    /// last time.
+    /// `slot` must be memory for a queue. It must not move, and [`Self::drain`] must be called
+    /// before the memory is freed.
     pub(super) unsafe fn init(slot: *mut Self) {
-        // SAFETY: The caller promises it.
+        // SAFETY: `slot` is memory for a queue, and stays at this address.
         // INVARIANT: The list is empty.
         unsafe {
             (&raw mut (*slot).first).write(Atomic::new(ptr::null_mut()));
@@ -67,27 +69,27 @@ impl<T: FileSystem> Later<T> {
         }
     }
 
-    /// Has `node` dropped by a worker, with [`FileSystem::drop_later`]. Allocates nothing, and does
-    /// not wait.
+    /// Puts `node` in the queue. A worker passes its value to [`FileSystem::drop_later`]. Allocates
+    /// nothing and does not sleep.
     pub(super) fn push(&self, node: KBox<Node<T::Pinned>>) {
         let node = KBox::into_raw(node);
         let mut first = self.first.load(Relaxed);
         loop {
-            // SAFETY: The node is ours alone until the exchange has succeeded.
+            // SAFETY: No other thread has the node before the exchange succeeds.
             unsafe { (*node).next = first };
-            // INVARIANT: The node came from a box, and the list goes on behind it.
+            // INVARIANT: The node came from a box, and its `next` is the old list.
             match self.first.cmpxchg(first, node, Full) {
                 Ok(_) => break,
                 Err(now) => first = now,
             }
         }
-        // SAFETY: The work has been initialised.
+        // SAFETY: By the type invariants the work is initialised.
         unsafe { bindings::queue_work(self.work.get()) };
     }
 
-    /// Drops all that wait, and what a worker has begun with, too.
+    /// Drops all values in the queue, and waits for those that a worker is dropping.
     pub(super) fn drain(&self) {
-        // SAFETY: The work has been initialised.
+        // SAFETY: By the type invariants the work is initialised.
         unsafe { bindings::cancel_work_sync(self.work.get()) };
         self.drop_all();
     }
@@ -96,7 +98,7 @@ impl<T: FileSystem> Later<T> {
         // INVARIANT: The list is empty.
         let mut next = self.first.xchg(ptr::null_mut(), Full);
         while !next.is_null() {
-            // SAFETY: The node was in the list, and is in it no more.
+            // SAFETY: The exchange took the node out of the list, so it is owned here.
             let node = unsafe { KBox::from_raw(next) };
             next = node.next;
             T::drop_later(KBox::into_inner(node).value);
@@ -105,9 +107,9 @@ impl<T: FileSystem> Later<T> {
 
     /// # Safety
     ///
-    /// `work` must be that of a `Self`, which exists until this returns.
+    /// `work` must be the field of a queue that exists until this function returns.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: The caller promises it; `Opaque` is a transparent wrapper.
+        // SAFETY: `work` is the field of a queue. `Opaque` is a transparent wrapper.
         let later =
             unsafe { &*container_of!(work.cast::<Opaque<bindings::work_struct>>(), Self, work) };
         later.drop_all();

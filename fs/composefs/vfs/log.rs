@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rate-limited messages to the kernel log, which the tracepoint `composefs_fault` has all of.
+//! Rate-limited messages to the kernel log.
 //!
 //! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
@@ -13,45 +13,45 @@ use kernel::{
     types::Opaque, //
 };
 
-/// How often something may be said. Those who have a limit each cannot silence each other.
+/// A rate limit: `struct ratelimit_state`. Messages under different limits do not suppress each
+/// other.
 ///
 /// # Invariants
 ///
 /// The state, if there is one, is initialised.
 pub struct Limit(Option<Pin<KBox<Opaque<bindings::ratelimit_state>>>>);
 
-// SAFETY: A `struct ratelimit_state` has a lock of its own, and may be used and freed from any
-// thread.
+// SAFETY: A `struct ratelimit_state` has its own lock, and may be used and freed by any thread.
 unsafe impl Send for Limit {}
 
 // SAFETY: As above.
 unsafe impl Sync for Limit {}
 
 impl Limit {
-    /// Makes a limit of its own.
+    /// Creates a limit.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
         let init = Opaque::ffi_init(|state| {
-            // SAFETY: The memory is ours and as large as a state.
+            // SAFETY: `state` is memory for a `struct ratelimit_state`.
             unsafe { bindings::ratelimit_default_init(state) };
         });
-        // INVARIANT: It was initialised.
+        // INVARIANT: `init` initialises the state.
         Ok(Self(Some(KBox::pin_init(init, GFP_KERNEL_ACCOUNT)?)))
     }
 
-    /// The limit that all have in common who are not worth one of their own.
+    /// Returns the limit that all callers of this function share.
     pub fn common() -> Self {
         // INVARIANT: There is no state.
         Self(None)
     }
 }
 
-/// Writes a warning to the kernel log, unless too many were written in a short time.
+/// Writes a warning to the kernel log, unless the limit is reached.
 ///
-/// A message that cannot be allocated is lost: what it is about is reported by an error as well.
+/// A message for which there is no memory is lost. Callers report the problem by an error, too.
 pub fn warn(limit: &Limit, args: fmt::Arguments<'_>) {
     if let Ok(message) = CString::try_from_fmt(args) {
         let state = match &limit.0 {

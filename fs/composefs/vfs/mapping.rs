@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page cache that only we fill and only we read.
+//! A page cache that is private to a file system.
 //!
-//! A file's own page cache can be written to by others while we read it, so a `&[u8]` over it
-//! would be unsound, and a check of its bytes worthless by the time they are used.
-//! [`PrivateMapping`] is the page cache of an inode that no name and no file leads to: nobody maps
-//! it, splices it or writes to it. A folio is filled once, while it is locked and not up to date,
-//! and never again; under memory pressure it is dropped like any other. Who misses a page that
-//! another task is filling waits for that task.
+//! The page cache of a file can be written to at any time. A `&[u8]` over it would be unsound, and
+//! bytes that were checked could change before they are used. [`PrivateMapping`] is the page cache
+//! of an inode without a name and without open files, so it is not mapped, spliced or written to.
+//! A folio is filled once, while it is locked and not up to date. Under memory pressure it is
+//! dropped like any other folio. A task that misses a page waits for the task that is filling it.
 //!
-//! How much a miss reads depends on how the pages around it are used. Where the caller goes through
-//! the bytes in order ([`PrivateMapping::set_sequential`]), it is 256 KiB, which costs a disk
-//! hardly more than 4 KiB. Elsewhere it is 16 KiB, until the 256 KiB around the page have been
-//! missed in several places, or small pieces are used all the time. If a read of more than one page
-//! fails, only the page itself is read, so that an error is never about bytes that nobody asked
-//! for. The very first read is of one page: it is that of a mount, and many images are mounted long
-//! before they are used.
+//! How much a miss reads depends on how the pages around it are used. If the caller reads in order
+//! ([`PrivateMapping::set_sequential`]), it is 256 KiB, which takes a disk hardly longer than
+//! 4 KiB. Otherwise it is 16 KiB, until several places of the 256 KiB around the page were missed,
+//! or small folios are looked up again and again. If a read of more than one page fails, only the
+//! page itself is read, so that an error is about bytes that were asked for. The first read is of
+//! one page: mounting an image needs no more, and the image may be used much later.
 
 use super::{
     anon_inode,
@@ -43,48 +41,47 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Where a [`PrivateMapping`] has its bytes from.
+/// The source of the bytes of a [`PrivateMapping`].
 pub trait Reader: Send + Sync + 'static {
-    /// Fills `out` with the bytes from `pos` on, wholly unless the source ends before.
+    /// Fills `out` with the bytes from `pos` on, or a part of it at the end of the source.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the bytes from being read. The page cache will ask again.
+    /// The error of reading them. It is not remembered: the next miss reads again.
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result;
 }
 
-/// The bytes of a [`Reader`], cached.
+/// A page cache over the bytes of a [`Reader`].
 ///
 /// # Invariants
 ///
-/// `inode` is an inode of our own to which we hold a reference; it is not hashed, and its mapping
-/// holds only folios that [`Self::read`] put there. Other references are those of walks of all
-/// inodes, such as drop_caches, which only drop folios.
+/// Owns a reference to `inode`, which is not hashed. Its mapping holds only folios that
+/// [`Self::read`] has added. Other references are those of walks of all inodes, such as
+/// drop_caches, which only drop folios.
 pub struct PrivateMapping<R: Reader> {
     inode: NonNull<bindings::inode>,
     reader: R,
     size: u64,
-    /// Whether anything has been read yet.
+    /// Set by the first read.
     begun: OnceFlag,
     /// See [`Self::set_sequential`].
     sequential: AtomicFlag,
     recent: RecentFolios,
 }
 
-/// The folios that were used last, which are found without a search of the page cache: whoever
-/// walks a directory goes to and fro between its names and their inodes. They are kept in memory as
-/// long as they are here, half a megabyte at the most, so they are to be freed when memory is
-/// short.
+/// The folios that were used last, found without a search of the page cache: a walk of a directory
+/// alternates between its names and their inodes. The references keep them in memory, half a
+/// megabyte at most, so the shrinker of the super block frees them.
 ///
 /// # Invariants
 ///
-/// Each pointer is null, or that of a folio to which we own a reference. Only the C functions that
-/// take them all change them, atomically. The order does not change.
+/// Each pointer is null or that of a folio to which a reference is owned. Only the C functions for
+/// `recent` change the pointers, atomically. `whole` does not change.
 #[repr(transparent)]
 struct RecentFolios(Opaque<bindings::composefs_recent>);
 
 impl RecentFolios {
-    /// None yet, of a mapping whose largest folios are of the order `whole`.
+    /// Creates an empty set for a mapping whose largest folios have the order `whole`.
     fn new(whole: c_uint) -> Self {
         // INVARIANT: All pointers are null.
         Self(Opaque::new(bindings::composefs_recent {
@@ -97,16 +94,17 @@ impl RecentFolios {
         self.0.get()
     }
 
-    /// The order of the largest folios.
+    /// Returns the order of the largest folios.
     fn whole(&self) -> c_uint {
-        // SAFETY: It does not change.
+        // SAFETY: By the type invariants it does not change.
         unsafe { (*self.0.get()).whole }
     }
 
-    /// Whether smaller folios were found so often that they are worth being read as a whole. Begins
-    /// to count anew then.
+    /// Whether smaller folios were looked up so often that reading a whole one pays off. If so, the
+    /// count starts again.
     fn take_many_finds(&self) -> bool {
-        // SAFETY: The number is read and written without order, here and in C.
+        // SAFETY: The count is a heuristic that is read and written without ordering, here and in
+        // C.
         unsafe {
             let finds = &raw mut (*self.0.get()).finds;
             if finds.read_volatile() < bindings::FINDS_MAX {
@@ -118,26 +116,26 @@ impl RecentFolios {
     }
 }
 
-// SAFETY: The page cache may be used and given up from any thread; `R` is `Send` and `Sync`.
+// SAFETY: The page cache may be used and dropped by any thread. `R` is `Send` and `Sync`.
 unsafe impl<R: Reader> Send for PrivateMapping<R> {}
 
 // SAFETY: As above.
 unsafe impl<R: Reader> Sync for PrivateMapping<R> {}
 
 impl<R: Reader> PrivateMapping<R> {
-    /// Makes an empty page cache over `size` bytes of `reader`.
+    /// Creates an empty page cache over `size` bytes of `reader`.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or `EFBIG` if `size` is not a size that a file can have.
+    /// `ENOMEM`, or `EFBIG` if `size` is larger than a file can be.
     pub fn new(reader: R, size: u64) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
         let inode = anon_inode::new_inode()?;
-        // SAFETY: The inode is new, so nobody else looks at its fields. `i_mapping` of a new inode
-        // points to its own `i_data`.
+        // SAFETY: The inode is new, so nothing else accesses it. `i_mapping` of a new inode points
+        // to its `i_data`.
         unsafe {
             let raw = inode.as_ptr();
-            // `generic_error_remove_folio` takes folios of regular files only.
+            // `generic_error_remove_folio()` accepts folios of regular files only.
             (*raw).i_mode = bindings::MODE_REGULAR;
             bindings::set_nlink(raw, 1);
             bindings::i_size_write(raw, i_size);
@@ -147,7 +145,7 @@ impl<R: Reader> PrivateMapping<R> {
         // SAFETY: As above.
         let max = unsafe { bindings::mapping_max_order(&raw mut (*inode.as_ptr()).i_data) };
         let pages = size.div_ceil(1 << PAGE_SHIFT);
-        // INVARIANT: `new_inode` gave us a reference and does not hash the inode.
+        // INVARIANT: `new_inode` has returned a reference to an inode that is not hashed.
         Ok(Self {
             inode,
             reader,
@@ -158,33 +156,34 @@ impl<R: Reader> PrivateMapping<R> {
         })
     }
 
-    /// Says whether what is behind the bytes that are asked for will be asked for next. Callers
-    /// with different habits may share a mapping: what was said last counts.
+    /// Sets whether the caller reads in order. If several callers share a mapping, the last call
+    /// counts.
     #[inline]
     pub fn set_sequential(&self, sequential: bool) {
-        // The word is read by all processors: it is written only when it changes.
+        // All processors read this word, so write it only if it changes.
         if self.sequential.load(Relaxed) != sequential {
             self.sequential.store(sequential, Relaxed);
         }
     }
 
-    /// Where the bytes come from.
+    /// Returns the source of the bytes.
     pub fn reader(&self) -> &R {
         &self.reader
     }
 
-    /// Number of bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// How many pages are kept in memory to be at hand, of those that `shrink` is about.
+    /// Counts the pages of recent folios that `shrink` can free.
     pub fn pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
-        // SAFETY: `recent` holds folios.
+        // SAFETY: By the type invariants `recent` holds folios.
         unsafe { bindings::count_recent_pages(self.recent.as_ptr(), shrink.as_ptr()) }
     }
 
-    /// Keeps those pages no longer at hand, so that they can be reclaimed; returns how many.
+    /// Drops the references to these folios, so that they can be reclaimed. Returns the number of
+    /// pages.
     pub fn free_pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
         // SAFETY: `recent` holds folios of the mapping.
         unsafe {
@@ -192,7 +191,7 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Keeps no page at hand.
+    /// Drops the references to all recent folios.
     fn forget_recent(&self) {
         // SAFETY: `recent` holds folios of the mapping.
         unsafe {
@@ -200,12 +199,12 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// The bytes from `pos` to the end of the 4 KiB block that `pos` is in, or to the end of the
-    /// source.
+    /// Returns the bytes from `pos` to the end of its block or of the source, whichever comes
+    /// first.
     ///
     /// # Errors
     ///
-    /// `EIO` if `pos` is not before the end, else what the reader returned.
+    /// `EIO` if `pos` is at or beyond the end, else the error of the reader.
     pub fn bytes(&self, pos: u64) -> Result<Bytes<'_>> {
         let max = self.size.checked_sub(pos).filter(|n| *n > 0).ok_or(EIO)?;
         let index = c_ulong::try_from(pos >> PAGE_SHIFT).map_err(|_| EFBIG)?;
@@ -217,7 +216,7 @@ impl<R: Reader> PrivateMapping<R> {
     }
 
     fn mapping(&self) -> *mut bindings::address_space {
-        // SAFETY: The inode is valid by the type invariants. This reads nothing.
+        // SAFETY: By the type invariants the inode is valid.
         unsafe { &raw mut (*self.inode.as_ptr()).i_data }
     }
 
@@ -225,8 +224,8 @@ impl<R: Reader> PrivateMapping<R> {
     #[inline]
     fn find(&self, index: c_ulong) -> Option<CachedPage> {
         let mut address = core::ptr::null_mut();
-        // SAFETY: The mapping is valid, and `recent` holds folios. A folio of the mapping is in the
-        // low memory by `inode_nohighmem`, and by the type invariants nobody writes to it.
+        // SAFETY: The mapping is valid, and `recent` holds its folios. They are in low memory
+        // because of `inode_nohighmem()`, and by the type invariants are not written to.
         unsafe {
             let recent = self.recent.as_ptr();
             let folio = bindings::find_cache_folio(self.mapping(), recent, index, &raw mut address);
@@ -234,10 +233,10 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Reads page `index` and what is around it, or waits for who does.
+    /// Reads page `index` and pages around it, or waits for another task that does.
     #[cold]
     fn read(&self, index: c_ulong) -> Result<CachedPage> {
-        // It is there, but in small pieces, which cost a search each time.
+        // The page is cached, but in a small folio, and these are searched for too often.
         if self.recent.take_many_finds() && self.make_room(index, self.recent.whole()) {
             if let Ok(Some(page)) = self.read_order(index, self.recent.whole()) {
                 return Ok(page);
@@ -254,13 +253,13 @@ impl<R: Reader> PrivateMapping<R> {
             if let Some(page) = self.find(index) {
                 return Ok(page);
             }
-            // Who was waited for has failed: do not make the next one wait for as much again.
+            // The other task has failed: read less, so that the next waiter waits for less.
             if waited > 0 {
                 limit = 0;
             }
             match self.read_order(index, limit) {
                 Ok(Some(page)) => return Ok(page),
-                // The page itself may have been added by another task; if not, a page around it.
+                // Another task has added the page or one of those around it.
                 Ok(None) if has_made_room => limit = limit.saturating_sub(1),
                 Ok(None) => {
                     has_made_room = true;
@@ -274,7 +273,7 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Decides how much to read for page `index`. Returns the order of the folio.
+    /// Returns the order of the folio to read for page `index`.
     fn order(&self, index: c_ulong) -> c_uint {
         if !self.begun.get() {
             self.begun.set();
@@ -293,7 +292,7 @@ impl<R: Reader> PrivateMapping<R> {
         }
     }
 
-    /// Whether any of the `1 << order` pages from `first` on is in the page cache, or being filled.
+    /// Whether one of the `1 << order` pages from `first` on is in the page cache or being filled.
     fn has_any(&self, first: c_ulong, order: c_uint) -> bool {
         let last = first | !(c_ulong::MAX << order);
         let pos = |index: c_ulong| i64::try_from(index << PAGE_SHIFT).unwrap_or(i64::MAX);
@@ -301,8 +300,8 @@ impl<R: Reader> PrivateMapping<R> {
         unsafe { bindings::filemap_range_has_page(self.mapping(), pos(first), pos(last)) }
     }
 
-    /// Drops what is in the way of a folio of `1 << order` pages that has page `index`, waiting for
-    /// nobody. Returns whether all is gone. Who uses what is dropped keeps it as long as needed.
+    /// Removes smaller folios from the place of a folio of `1 << order` pages with page `index`,
+    /// without sleeping on a lock. Returns whether all are removed. References to them stay valid.
     fn make_room(&self, index: c_ulong, order: c_uint) -> bool {
         let first = index & (c_ulong::MAX << order);
         let mut pages = first..=first | !(c_ulong::MAX << order);
@@ -310,8 +309,8 @@ impl<R: Reader> PrivateMapping<R> {
         pages.all(|index| unsafe { bindings::drop_cache_page(self.mapping(), index) })
     }
 
-    /// Adds a folio of `1 << order` pages that has page `index` to the page cache, reads it, and
-    /// returns that page. `None` if one of the pages is in the page cache already.
+    /// Adds a folio of `1 << order` pages with page `index` to the page cache and reads it. Returns
+    /// the page, or `None` if one of the pages is in the page cache already.
     fn read_order(&self, index: c_ulong, order: c_uint) -> Result<Option<CachedPage>> {
         let start = index & (c_ulong::MAX << order);
         let Some(mut folio) = FillingFolio::add(self.mapping(), start, order)? else {
@@ -322,8 +321,8 @@ impl<R: Reader> PrivateMapping<R> {
             folio.memory(),
         )?;
         let folio = folio.finish();
-        // SAFETY: The folio is up to date and has the page, and the reference is ours. It is in the
-        // low memory, and by the type invariants nobody writes to it any more.
+        // SAFETY: The reference is owned. The folio is up to date, has the page, and is in low
+        // memory. By the type invariants it is not written to again.
         let page = unsafe {
             bindings::set_recent_folio(self.recent.as_ptr(), folio.as_ptr());
             let address = bindings::folio_page_address(folio.as_ptr(), index);
@@ -332,7 +331,7 @@ impl<R: Reader> PrivateMapping<R> {
         page.ok_or(EIO).map(Some)
     }
 
-    /// Fills `out` with the bytes from `pos` on, and with zeros after the end.
+    /// Fills `out` with the bytes from `pos` on, and with zeros behind the end.
     fn fill(&self, pos: u64, out: &mut [MaybeUninit<u8>]) -> Result {
         let want = usize::try_from(self.size.saturating_sub(pos))
             .unwrap_or(usize::MAX)
@@ -340,7 +339,7 @@ impl<R: Reader> PrivateMapping<R> {
         let (head, tail) = out.split_at_mut_checked(want).ok_or(EIO)?;
         let mut head = Buffer::new(head);
         self.reader.read(pos, &mut head)?;
-        // A source that has become shorter than it was at mount.
+        // The source is shorter than it was at mount.
         if head.room() != 0 {
             return Err(EIO);
         }
@@ -350,29 +349,30 @@ impl<R: Reader> PrivateMapping<R> {
     }
 }
 
-/// How much is read at once at the most: 256 KiB.
+/// Largest order of a read: 256 KiB.
 const READ_ORDER: c_uint = bindings::READ_PAGES.ilog2();
 
-/// How much is read at once where little was asked for: 16 KiB, or a page if that is more.
+/// Order of a read that is not sequential: 16 KiB, or a page if that is larger.
 const READ_ORDER_MIN: c_uint = bindings::READ_PAGES_MIN.ilog2();
 
-/// In how many places of 256 KiB there may be pages before all are read.
+/// Number of 16 KiB places of a 256 KiB folio that must have been read before the next miss reads
+/// all of it.
 const PARTS_MAX: usize = 8;
 
-/// A folio in a page cache that is being filled. Dropped without that, it is removed.
+/// A folio in the page cache that is being filled. Unless it is finished, dropping it removes it
+/// from the page cache.
 ///
 /// # Invariants
 ///
-/// The folio is in `mapping`, locked, not up to date, and in the low memory. We own a reference to
-/// it.
+/// Owns a reference to the folio, which is in `mapping`, locked, not up to date, and in low memory.
 struct FillingFolio {
     mapping: *mut bindings::address_space,
     folio: NonNull<bindings::folio>,
 }
 
 impl FillingFolio {
-    /// Allocates a folio of `1 << order` pages and adds it to `mapping` as that of page `start` and
-    /// those behind it. `None` if one of those pages is there already.
+    /// Allocates a folio of `1 << order` pages and adds it to `mapping` at page `start`. `None` if
+    /// one of its pages is in the page cache already.
     ///
     /// # Errors
     ///
@@ -382,24 +382,24 @@ impl FillingFolio {
         start: c_ulong,
         order: c_uint,
     ) -> Result<Option<Self>> {
-        // SAFETY: The mapping is that of a `PrivateMapping` and allows folios of this order.
+        // SAFETY: The mapping is valid and supports folios of this order.
         let folio = unsafe { bindings::alloc_cache_folio(mapping, order) };
         let folio = NonNull::new(folio).ok_or(ENOMEM)?;
-        // SAFETY: The folio is ours alone, and its order fits `start`.
+        // SAFETY: The folio is new, and `start` is a multiple of its number of pages.
         let added = to_result(unsafe { bindings::add_cache_folio(mapping, folio.as_ptr(), start) });
         if let Err(e) = added {
-            // SAFETY: The folio was not added, and the reference is ours.
+            // SAFETY: The folio was not added, and the reference is owned.
             unsafe { bindings::folio_put(folio.as_ptr()) };
             return if e == EEXIST { Ok(None) } else { Err(e) };
         }
-        // INVARIANT: It was added, which locks it and takes a reference besides ours.
+        // INVARIANT: Adding it has locked it, and has taken another reference.
         Ok(Some(Self { mapping, folio }))
     }
 
-    /// The folio's memory, in which anything may be.
+    /// Returns the memory of the folio, which is not initialised.
     fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: By the type invariants the folio's memory has an address, and nobody else reads
-        // or writes what is locked and not up to date.
+        // SAFETY: By the type invariants the folio is in low memory. It is locked and not up to
+        // date, so nothing else accesses its memory.
         unsafe {
             core::slice::from_raw_parts_mut(
                 bindings::folio_address(self.folio.as_ptr()).cast(),
@@ -408,10 +408,11 @@ impl FillingFolio {
         }
     }
 
-    /// Lets others read the folio, all of which has been filled. Returns the reference.
+    /// Marks the folio as up to date and unlocks it. Returns the reference. All of the folio must
+    /// have been filled.
     fn finish(self) -> NonNull<bindings::folio> {
         let folio = core::mem::ManuallyDrop::new(self).folio;
-        // SAFETY: The folio is locked and not up to date by the type invariants; this unlocks it.
+        // SAFETY: By the type invariants the folio is locked and not up to date.
         unsafe { bindings::folio_end_read(folio.as_ptr(), true) };
         folio
     }
@@ -420,8 +421,8 @@ impl FillingFolio {
 impl Drop for FillingFolio {
     fn drop(&mut self) {
         let folio = self.folio.as_ptr();
-        // SAFETY: The folio is in the mapping, and locked, by the type invariants. Those who wait
-        // for the lock find that it is not there any more. The reference is ours.
+        // SAFETY: By the type invariants the folio is in the mapping and locked, and the reference
+        // is owned. Tasks that wait for the lock look the page up again.
         unsafe {
             bindings::generic_error_remove_folio(self.mapping, folio);
             bindings::folio_unlock(folio);
@@ -433,8 +434,9 @@ impl Drop for FillingFolio {
 impl<R: Reader> Drop for PrivateMapping<R> {
     fn drop(&mut self) {
         self.forget_recent();
-        // SAFETY: We hold a reference by the type invariants. The inode is not hashed, so that it
-        // is evicted with all its folios when the last one is put; nothing in it points to us.
+        // SAFETY: By the type invariants the reference is owned. The inode is not hashed, so the
+        // last
+        // `iput()` evicts it with all its folios. Nothing in it points to this object.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }
@@ -451,7 +453,7 @@ mod tests {
         SIZES, //
     };
 
-    /// Places around the bounds of blocks, folios and the size.
+    /// Positions around the ends of blocks, folios and the source.
     fn places(size: u64) -> impl Iterator<Item = u64> {
         let around = |at: u64| at.saturating_sub(2)..=at.saturating_add(2);
         [0, 4096, 65536, 262_144, size, i64::MAX as u64, u64::MAX]
@@ -504,7 +506,7 @@ mod tests {
         for pos in (1..mapping.size()).step_by(4096) {
             held.push((pos, mapping.bytes(pos)?), GFP_KERNEL)?;
         }
-        // What memory pressure would do.
+        // Simulates memory pressure.
         mapping.forget_recent();
         // SAFETY: The mapping is valid.
         unsafe { bindings::invalidate_mapping_pages(mapping.mapping(), 0, c_ulong::MAX) };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is set once.
+//! Values that are set once.
 
 use core::{
     marker::PhantomData,
@@ -17,10 +17,10 @@ use kernel::{
     }, //
 };
 
-/// An empty place that is filled at most once with a box, by whoever comes first.
+/// A box that is set at most once, by the first of several tasks.
 ///
-/// Unlike [`kernel::sync::SetOnce`] it is one word, and the one who comes second gets the first
-/// one's value at once instead of finding the place neither empty nor full.
+/// Unlike [`kernel::sync::SetOnce`] it is one word, and has no state in which it is being set: a
+/// task that loses the race gets the value of the winner at once.
 ///
 /// # Invariants
 ///
@@ -34,8 +34,8 @@ pub struct OnceBox<T> {
 // SAFETY: A `OnceBox<T>` owns a `KBox<T>`.
 unsafe impl<T: Send> Send for OnceBox<T> {}
 
-// SAFETY: Shared access gives `&T` to several threads, and lets one thread put in what another
-// one drops.
+// SAFETY: Through a shared reference several threads get `&T`, and one thread can set a value that
+// another thread drops.
 unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
 
 impl<T> Default for OnceBox<T> {
@@ -49,7 +49,7 @@ impl<T> Default for OnceBox<T> {
 }
 
 impl<T> OnceBox<T> {
-    /// Returns what is in, if anything is.
+    /// Returns the value, if it is set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         // SAFETY: By the type invariants the pointer is null or from a `KBox`, and once not null
@@ -58,8 +58,8 @@ impl<T> OnceBox<T> {
         unsafe { self.ptr.load(Acquire).as_ref() }
     }
 
-    /// Puts `value` in if the place is empty, and returns what is in it then: `value`, or what
-    /// another one put in before.
+    /// Sets the value unless it is set already. Returns the value that is set then: `value`, or the
+    /// one that another task has set.
     pub fn get_or_set(&self, value: KBox<T>) -> &T {
         let raw = KBox::into_raw(value);
         // INVARIANT: The pointer comes from a box and replaces null only.
@@ -67,7 +67,7 @@ impl<T> OnceBox<T> {
             // SAFETY: The pointer came from `KBox::into_raw`, and is owned by `self` now.
             Ok(_) => unsafe { &*raw },
             Err(first) => {
-                // SAFETY: The exchange failed, so the box is still ours alone.
+                // SAFETY: The exchange failed, so no other task has seen the box.
                 drop(unsafe { KBox::from_raw(raw) });
                 // SAFETY: The pointer was not null, so it came from a box that `self` owns.
                 unsafe { &*first }
@@ -75,14 +75,14 @@ impl<T> OnceBox<T> {
         }
     }
 
-    /// Empties the place.
+    /// Takes the value out.
     pub fn take(&mut self) -> Option<KBox<T>> {
         let raw = core::mem::replace(self.ptr.get_mut(), ptr::null_mut());
         if raw.is_null() {
             return None;
         }
-        // SAFETY: By the type invariants the pointer came from `KBox::into_raw`; it is no longer
-        // in the place, so nobody else makes a box of it.
+        // SAFETY: By the type invariants the pointer came from `KBox::into_raw`. It was replaced by
+        // null, so it becomes a box only once.
         Some(unsafe { KBox::from_raw(raw) })
     }
 }
@@ -93,7 +93,7 @@ impl<T> Drop for OnceBox<T> {
     }
 }
 
-/// A fact that is not known at first.
+/// A flag that is set once and never cleared.
 pub struct OnceFlag(AtomicFlag);
 
 impl Default for OnceFlag {
@@ -103,13 +103,13 @@ impl Default for OnceFlag {
 }
 
 impl OnceFlag {
-    /// Whether it is known. What was done before it was set is seen then.
+    /// Whether it is set. If it is, all writes before [`Self::set`] are visible.
     #[inline]
     pub fn get(&self) -> bool {
         self.0.load(Acquire)
     }
 
-    /// Says that it is so.
+    /// Sets it.
     #[inline]
     pub fn set(&self) {
         self.0.store(true, Release);

@@ -20,72 +20,72 @@ use kernel::{
     str::CString, //
 };
 
-/// An existing file: a mount and a positive dentry, with a reference to each.
+/// A path to an existing file: `struct path`.
 ///
 /// # Invariants
 ///
-/// `0` holds references to a mount and to a positive dentry on it. The dentry stays positive,
-/// because the reference keeps its inode from being taken away.
+/// Owns a reference to a mount and one to a positive dentry on it. The reference keeps the dentry
+/// positive.
 #[repr(transparent)]
 pub struct Path(bindings::path);
 
-// SAFETY: References to mounts and dentries may be put from any thread.
+// SAFETY: References to mounts and dentries may be dropped by any thread.
 unsafe impl Send for Path {}
 
-// SAFETY: A `struct path` does not change; what it points to has locks of its own.
+// SAFETY: A `struct path` does not change. Mounts and dentries have their own locks.
 unsafe impl Sync for Path {}
 
 impl Path {
-    /// Finds what `name` names for the current task, following a symbolic link.
+    /// Looks `name` up as the current task does, and follows symbolic links.
     ///
     /// # Errors
     ///
-    /// What path lookup gives: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, ...
+    /// The error of the path lookup: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, ...
     pub fn lookup(name: &CStr) -> Result<Self> {
         let mut path: bindings::path = pin_init::zeroed();
         let flags = bindings::LOOKUP_FOLLOW;
-        // SAFETY: The name is a valid C string; on success `path` is filled in.
+        // SAFETY: The name is a C string, and `path` has room for the result.
         to_result(unsafe { bindings::kern_path(name.as_char_ptr(), flags, &raw mut path) })?;
         // INVARIANT: `kern_path` took the references.
         Ok(Self(path))
     }
 
-    /// Where `file` is.
+    /// Returns the path of `file`.
     ///
     /// # Safety
     ///
     /// `file` must be an open file.
     pub(super) unsafe fn of_file(file: *mut bindings::file) -> Self {
-        // SAFETY: An open file has a path, to a positive dentry.
+        // SAFETY: The path of an open file leads to a positive dentry.
         let path = unsafe { *bindings::file_path(file) };
-        // SAFETY: Mount and dentry are valid.
+        // SAFETY: The mount and the dentry are valid.
         unsafe { bindings::path_get(&raw const path) };
         // INVARIANT: `path_get` took the references.
         Self(path)
     }
 
-    /// Whether both lead to the same file in the same way.
+    /// Whether both are the same dentry on the same mount.
     pub fn is_same(&self, other: &Self) -> bool {
         self.0.mnt == other.0.mnt && self.0.dentry == other.0.dentry
     }
 
-    /// Its name, as the current task would name it.
+    /// Returns the name that the current task would use.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, `ENAMETOOLONG`.
     pub fn name(&self) -> Result<CString> {
         let mut buffer = KVec::<u8>::zeroed(PATH_MAX, GFP_KERNEL)?;
-        // SAFETY: The path is valid, the buffer as long as said.
+        // SAFETY: The path is valid, and the buffer has `PATH_MAX` bytes.
         let name = from_err_ptr(unsafe {
             bindings::d_path(self.as_ptr(), buffer.as_mut_ptr(), PATH_MAX as c_int)
         })?;
-        // SAFETY: On success the result is a C string in the buffer.
+        // SAFETY: The result is a C string in the buffer.
         Ok(CString::try_from(unsafe { CStr::from_char_ptr(name) })?)
     }
 
-    /// What tells it from any other path as long as it exists: file system, dentry, and how the
-    /// mount shows it.
+    /// Returns the identity of the path: the dentry, and how the mount shows it. It is unique as
+    /// long as the path exists.
     pub fn identity(&self) -> Identity {
         // SAFETY: The path is valid.
         unsafe {
@@ -104,17 +104,17 @@ impl Path {
     }
 
     fn inode(&self) -> *mut bindings::inode {
-        // SAFETY: The dentry is valid and positive by the type invariants.
+        // SAFETY: By the type invariants the dentry is valid and positive.
         unsafe { bindings::d_inode(self.0.dentry) }
     }
 
     fn super_block(&self) -> *mut bindings::super_block {
-        // SAFETY: The mount is valid by the type invariants.
+        // SAFETY: By the type invariants the mount is valid.
         unsafe { (*self.0.mnt).mnt_sb }
     }
 
     fn is_type(&self, format: c_uint) -> bool {
-        // SAFETY: The inode is valid as long as its dentry is positive. The type never changes.
+        // SAFETY: The inode is valid because its dentry is positive. The type never changes.
         let mode = unsafe { (*self.inode()).i_mode };
         c_uint::from(mode) & bindings::S_IFMT == format
     }
@@ -134,37 +134,37 @@ impl Path {
         self.is_type(bindings::S_IFBLK)
     }
 
-    /// Whether the current task may open it for reading.
+    /// Checks whether the current task may open it for reading, as `may_open()` does.
     ///
     /// # Errors
     ///
-    /// `EACCES`, also for a device on a mount or file system that is to have none, or what the
-    /// file system's own check gives.
+    /// `EACCES`, also for a device on a `nodev` mount, or the error of `inode_permission()`.
     pub fn may_read(&self) -> Result {
         // SAFETY: The path is valid.
         to_result(unsafe { bindings::path_may_read(self.as_ptr()) })
     }
 
-    /// Whether the current task owns it or could change it as if it did.
+    /// Whether the current task owns it, or has `CAP_FOWNER` over it.
     pub fn is_owned(&self) -> bool {
         // SAFETY: The path is valid.
         unsafe { bindings::path_owner_or_capable(self.as_ptr()) }
     }
 
-    /// How deep in a stack of file systems its file system is: 0 is one that stands on nothing.
+    /// Returns `s_stack_depth` of its file system: 0 if that is not stacked on another one.
     pub fn stack_depth(&self) -> c_int {
-        // SAFETY: The super block is valid as long as the mount.
+        // SAFETY: The mount keeps the super block.
         unsafe { (*self.super_block()).s_stack_depth }
     }
 
-    /// Whether its file system has fs-verity at all.
+    /// Whether its file system supports fs-verity.
     pub fn has_verity(&self) -> bool {
-        // SAFETY: The super block is valid as long as the mount.
+        // SAFETY: The mount keeps the super block.
         unsafe { bindings::sb_has_verity(self.super_block()) }
     }
 
-    /// Whether its file system opens files without looking names up, waiting for a daemon or a
-    /// server, or taking locks. Only such are named here whose `->open` was read.
+    /// Whether its file system opens files without a path lookup, without waiting for a daemon or a
+    /// server, and without taking locks that are held during page faults. The list has the file
+    /// systems whose `->open` was reviewed.
     pub fn opens_at_once(&self) -> bool {
         let is_known = matches!(
             self.magic(),
@@ -176,23 +176,23 @@ impl Path {
                 | bindings::TMPFS_MAGIC
                 | bindings::XFS_MAGIC
         );
-        // SAFETY: The dentry is valid. What operations it has does not change.
+        // SAFETY: The dentry is valid. These flags do not change.
         let flags = unsafe { core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags) };
         let revalidates = bindings::DCACHE_OP_REVALIDATE | bindings::DCACHE_OP_WEAK_REVALIDATE;
         is_known && self.stack_depth() == 0 && flags & revalidates == 0
     }
 
-    /// Whether its fs-verity information has still to be read from the disk when it is opened.
+    /// Whether opening it must read its fs-verity descriptor from the disk first.
     pub fn lacks_verity_info(&self) -> bool {
-        // SAFETY: The inode is valid as long as its dentry is positive.
+        // SAFETY: The inode is valid because its dentry is positive.
         unsafe { bindings::inode_lacks_verity_info(self.inode()) }
     }
 
-    /// Whether somebody holds a lease on it, which an open may have to wait for.
+    /// Whether it has a lease. An open may have to wait until the lease is broken.
     #[inline]
     pub fn is_leased(&self) -> bool {
-        // SAFETY: The path is valid, and so is its inode. `i_opflags` is read without a lock, as
-        // `locks_inode_context` reads it.
+        // SAFETY: The inode is valid because its dentry is positive. `i_opflags` is read without a
+        // lock, as `locks_inode_context()` does.
         unsafe {
             let inode = (*self.0.dentry).d_inode;
             let flags = core::ptr::read_volatile(&raw const (*inode).i_opflags);
@@ -200,24 +200,24 @@ impl Path {
         }
     }
 
-    /// Whether somebody is told when it is opened, read or closed, or asked for permission.
+    /// Whether it has a listener to open, read or close events, or to permission events.
     #[inline]
     pub fn is_watched(&self) -> bool {
         self.is_watched_for(bindings::FS_READING_EVENTS)
     }
 
-    /// Whether somebody may be asked for permission to open or read it.
+    /// Whether it has a listener to permission events.
     pub fn is_guarded(&self) -> bool {
         self.is_watched_for(bindings::FS_PERMISSION_EVENTS)
     }
 
-    /// Whether somebody listens to one of these events. Marks of mounts do not count: nobody can
-    /// mark one that is private.
+    /// Whether it has a listener to one of these events. Marks of the mount are not checked: a
+    /// private mount cannot have any.
     #[cfg(CONFIG_FSNOTIFY)]
     #[inline]
     fn is_watched_for(&self, events: u32) -> bool {
-        // SAFETY: The path is valid, and so are its inode and super block. Masks and flags are
-        // read without a lock, as `fsnotify_object_watched` and `__fsnotify_parent` read them.
+        // SAFETY: Dentry, inode and super block are valid. Masks and flags are read without a lock,
+        // as `fsnotify_object_watched()` and `__fsnotify_parent()` do.
         unsafe {
             let inode = (*self.0.dentry).d_inode;
             let sb = (*inode).i_sb;
@@ -237,27 +237,27 @@ impl Path {
         false
     }
 
-    /// Whether the name that led here is gone, or leads elsewhere now.
+    /// Whether the dentry was unlinked, or replaced by a rename.
     pub fn is_unlinked(&self) -> bool {
         // SAFETY: The path is valid.
         unsafe { bindings::path_is_unlinked(self.as_ptr()) }
     }
 
-    /// Magic number of its file system.
+    /// Returns `s_magic` of its file system.
     pub fn magic(&self) -> c_ulong {
-        // SAFETY: The super block is valid as long as the mount.
+        // SAFETY: The mount keeps the super block.
         unsafe { (*self.super_block()).s_magic }
     }
 
-    /// Size and free space of its file system.
+    /// Returns size and free space of its file system.
     ///
     /// # Errors
     ///
-    /// What the file system gives.
+    /// The error of `->statfs`.
     pub fn statfs(&self) -> Result<StatFs> {
         let mut buf: bindings::kstatfs = pin_init::zeroed();
-        // SAFETY: The path is valid. `kstatfs` is the structure that the kernel crate knows only
-        // by name.
+        // SAFETY: The path is valid. The kernel crate has an opaque `kstatfs`; this one is the
+        // complete type.
         to_result(unsafe { bindings::vfs_statfs(self.as_ptr(), (&raw mut buf).cast()) })?;
         Ok(StatFs::from_raw(buf))
     }
@@ -279,7 +279,7 @@ impl Clone for Path {
     fn clone(&self) -> Self {
         // SAFETY: The path is valid.
         unsafe { bindings::path_get(self.as_ptr()) };
-        // INVARIANT: `path_get` took a second pair of references.
+        // INVARIANT: `path_get` took the references.
         Self(bindings::path {
             mnt: self.0.mnt,
             dentry: self.0.dentry,
@@ -289,27 +289,27 @@ impl Clone for Path {
 
 impl Drop for Path {
     fn drop(&mut self) {
-        // SAFETY: We own the references by the type invariants.
+        // SAFETY: By the type invariants the references are owned. They are not used again.
         unsafe { bindings::path_put(self.as_ptr()) };
     }
 }
 
-/// A private clone of a mount, which later changes in any namespace do not touch.
+/// A private clone of a mount. Changes of mounts in any namespace do not affect it.
 ///
 /// # Invariants
 ///
-/// `mnt` is a mount that the [`PrivateMounts`] own that this is borrowed from.
+/// `mnt` is a mount that is owned by the [`PrivateMounts`] that this is borrowed from.
 #[repr(transparent)]
 pub struct PrivateMount {
     mnt: NonNull<bindings::vfsmount>,
 }
 
-/// Private clones of mounts. They are given up together, which costs the wait for one grace period
-/// instead of one each.
+/// Private clones of mounts. They are unmounted together, which waits for one RCU grace period
+/// instead of one for each.
 #[derive(Default)]
 pub struct PrivateMounts(KVec<PrivateMount>);
 
-// SAFETY: A mount may be used and given up from any thread.
+// SAFETY: A mount may be used and unmounted by any thread.
 unsafe impl Send for PrivateMount {}
 
 // SAFETY: As above.
@@ -325,7 +325,7 @@ impl PrivateMounts {
         self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The path is valid.
         let mnt = from_err_ptr(unsafe { bindings::clone_private_mount(path.as_ptr()) })?;
-        // INVARIANT: `clone_private_mount` gave us the mount.
+        // INVARIANT: `clone_private_mount` has returned a new mount.
         let mount = PrivateMount {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
         };
@@ -333,7 +333,7 @@ impl PrivateMounts {
         self.0.last().ok_or(EINVAL)
     }
 
-    /// All of them, in the order in which they were added.
+    /// Returns all mounts in the order in which they were added.
     pub fn all(&self) -> &[PrivateMount] {
         &self.0
     }
@@ -344,39 +344,40 @@ impl Drop for PrivateMounts {
         if self.0.is_empty() {
             return;
         }
+        // Cannot fail: memory for that many mounts cannot be allocated.
         let count = c_uint::try_from(self.0.len()).unwrap_or(c_uint::MAX);
-        // SAFETY: We own the mounts by the type invariants, and they are in no namespace.
-        // `PrivateMount` is a transparent wrapper of a pointer to one.
+        // SAFETY: The mounts are owned, and are in no namespace. `PrivateMount` is a transparent
+        // wrapper of a pointer to a mount.
         unsafe { bindings::kern_unmount_array(self.0.as_mut_ptr().cast(), count) };
     }
 }
 
 impl PrivateMount {
-    /// The directory at its root.
+    /// Returns the root of the mount.
     pub fn root(&self) -> Path {
-        // SAFETY: The mount is valid and has a root, which is a directory or file that exists.
+        // SAFETY: The mount is valid, and its root is a positive dentry.
         let path = unsafe {
             bindings::path {
                 mnt: self.mnt.as_ptr(),
                 dentry: (*self.mnt.as_ptr()).mnt_root,
             }
         };
-        // SAFETY: Mount and dentry are valid.
+        // SAFETY: The mount and the dentry are valid.
         unsafe { bindings::path_get(&raw const path) };
         // INVARIANT: `path_get` took the references.
         Path(path)
     }
 
-    /// Finds `name` below the root: not above it, not through a symbolic link, not on another
-    /// mount.
+    /// Looks `name` up below the root. Does not follow symbolic links, and crosses no mount.
     ///
     /// # Errors
     ///
-    /// What path lookup gives: `ENOENT`, `ELOOP` for a symbolic link, `EXDEV` for a way out, ...
+    /// The error of the path lookup: `ENOENT`, `ELOOP` for a symbolic link, `EXDEV` for a name that
+    /// leads out, ...
     pub fn lookup(&self, name: &CStr) -> Result<Path> {
         let mut path: bindings::path = pin_init::zeroed();
-        // SAFETY: The mount is valid and has a root; the name is a valid C string; on success
-        // `path` is filled in.
+        // SAFETY: The mount is valid and has a root, the name is a C string, and `path` has room
+        // for the result.
         to_result(unsafe {
             bindings::vfs_path_lookup(
                 (*self.mnt.as_ptr()).mnt_root,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that is asked back.
+//! Memory reclaim.
 //!
 //! C header: [`include/linux/shrinker.h`](srctree/include/linux/shrinker.h)
 
 use super::bindings;
 use core::marker::PhantomData;
 
-/// What the shrinker of a super block is asked for: `struct shrink_control`.
+/// A call of the shrinker of a super block: `struct shrink_control`.
 ///
 /// # Invariants
 ///
@@ -20,10 +20,10 @@ pub struct Shrink<'a> {
 impl Shrink<'_> {
     /// # Safety
     ///
-    /// `control` must be that of a shrinker's callback, and be valid for the lifetime of the
+    /// `control` must be the argument of a shrinker's callback, and valid for the lifetime of the
     /// result.
     pub(super) unsafe fn from_raw(control: *const bindings::shrink_control) -> Self {
-        // INVARIANT: The caller promises it.
+        // INVARIANT: `control` is valid as long as the result.
         Self {
             control,
             _control: PhantomData,

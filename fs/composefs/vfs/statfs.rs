@@ -7,11 +7,11 @@
 use super::bindings;
 use kernel::prelude::*;
 
-/// What statfs(2) answers.
+/// The result of statfs(2).
 pub struct StatFs(bindings::kstatfs);
 
 impl StatFs {
-    /// An answer of a file system of `blocks` blocks of `block_size` bytes, none of them free.
+    /// Describes a file system of `blocks` blocks of `block_size` bytes, of which none is free.
     pub fn full(block_size: c_long, blocks: u64) -> Self {
         Self(bindings::kstatfs {
             f_bsize: block_size,
@@ -29,9 +29,9 @@ impl StatFs {
         self.0
     }
 
-    /// Sets the identity, type and longest name in bytes. The number of inodes, and how many of
-    /// them are free, is not told: a file system that nothing can be added to has not run out of
-    /// them.
+    /// Sets the identity, the type and the longest name in bytes, and clears the number of inodes:
+    /// with a number of free inodes of 0, tools would say that a read-only file system has run out
+    /// of them.
     pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long) {
         self.0.f_fsid.val = [
             (fsid as u32).cast_signed(),

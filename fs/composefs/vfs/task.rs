@@ -7,15 +7,14 @@
 use super::bindings;
 use kernel::prelude::*;
 
-/// Lets others run if it is their turn.
+/// Reschedules if necessary. Long loops call this.
 ///
 /// # Errors
 ///
-/// `EINTR` if the task is being killed, and is to give up what it does.
+/// `EINTR` if a fatal signal is pending. The caller must return soon.
 #[inline]
 pub fn check_signal() -> Result {
-    // SAFETY: There are no requirements but a context that may sleep, which has no other
-    // consequence than a warning where it is missing.
+    // SAFETY: It may sleep. In a context that must not sleep, `cond_resched()` only warns.
     if unsafe { bindings::may_go_on() } {
         Ok(())
     } else {

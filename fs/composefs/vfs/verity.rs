@@ -10,7 +10,7 @@ use kernel::prelude::*;
 /// Largest digest of any algorithm, in bytes: `FS_VERITY_MAX_DIGEST_SIZE`.
 pub const MAX_DIGEST_SIZE: usize = 64;
 
-/// What fs-verity says of a file's content.
+/// The fs-verity digest of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// `FS_VERITY_HASH_ALG_*`: 1 is SHA-256, 2 is SHA-512.
@@ -20,7 +20,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest, as long as its algorithm makes it.
+    /// Returns the digest. Its length is that of the algorithm's digests.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
@@ -30,15 +30,15 @@ impl Digest {
 ///
 /// # Errors
 ///
-/// `EIO` if the answer makes no sense.
+/// `EIO` if `fsverity_get_digest()` returns more than the largest digest, else its error.
 ///
 /// # Safety
 ///
-/// `inode` must be the inode of an open file: opening loads the fs-verity information.
+/// `inode` must be the inode of an open file: open(2) loads the fs-verity information.
 pub(super) unsafe fn digest(inode: *mut bindings::inode) -> Result<Option<Digest>> {
     let mut bytes = [0; MAX_DIGEST_SIZE];
     let mut algorithm = 0;
-    // SAFETY: The inode is valid, and the array is as large as the largest digest.
+    // SAFETY: The inode is valid, and `bytes` has room for the largest digest.
     let len =
         unsafe { bindings::fsverity_get_digest(inode, bytes.as_mut_ptr(), &raw mut algorithm) };
     match usize::try_from(len) {

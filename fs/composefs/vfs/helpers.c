@@ -1,149 +1,168 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * See helpers.h.
+ * Functions that Rust calls in place of macros and static inline functions of the
+ * kernel's headers. Each wraps what its name says; bindgen drops the prefix.
  */
-#include "helpers.h"
-
+#include <linux/backing-file.h>
 #include <linux/blkdev.h>
 #include <linux/cred.h>
+#include <linux/filelock.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fserror.h>
 #include <linux/fsnotify.h>
+#include <linux/fsverity.h>
 #include <linux/memcontrol.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/security.h>
+#include <linux/seq_file.h>
+#include <linux/shrinker.h>
+#include <linux/statfs.h>
 #include <linux/workqueue.h>
+#include <linux/xattr.h>
+#include <linux/xxhash.h>
+#include "recent_folios.h"
 
+#ifndef __BINDGEN__
 #define CREATE_TRACE_POINTS
+#endif
 #include "trace.h"
 
-struct dentry *composefs_helper_dget(struct dentry *dentry)
+__rust_helper struct dentry *rust_helper_dget(struct dentry *dentry)
 {
 	return dget(dentry);
 }
 
-struct dentry *composefs_helper_d_real(struct dentry *dentry,
-				       enum d_real_type type)
+__rust_helper struct dentry *rust_helper_d_real(struct dentry *dentry,
+						enum d_real_type type)
 {
 	return d_real(dentry, type);
 }
 
-struct inode *composefs_helper_alloc_inode_sb(struct super_block *sb,
-					      struct kmem_cache *cache)
+__rust_helper struct inode *rust_helper_alloc_inode_sb(struct super_block *sb,
+						       struct kmem_cache *cache)
 {
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
 }
 
-bool composefs_helper_inode_is_new(const struct inode *inode)
+__rust_helper bool rust_helper_inode_is_new(const struct inode *inode)
 {
 	return inode_state_read_once((struct inode *)inode) & I_NEW;
 }
 
-void composefs_helper_i_uid_write(struct inode *inode, uid_t uid)
+__rust_helper void rust_helper_i_uid_write(struct inode *inode, uid_t uid)
 {
 	i_uid_write(inode, uid);
 }
 
-void composefs_helper_i_gid_write(struct inode *inode, gid_t gid)
+__rust_helper void rust_helper_i_gid_write(struct inode *inode, gid_t gid)
 {
 	i_gid_write(inode, gid);
 }
 
-void composefs_helper_inode_set_times(struct inode *inode, time64_t sec,
-				      u32 nsec)
+__rust_helper void rust_helper_inode_set_times(struct inode *inode,
+					       time64_t sec, u32 nsec)
 {
 	inode_set_mtime(inode, sec, nsec);
 	inode_set_ctime(inode, sec, nsec);
 	inode_set_atime(inode, sec, nsec);
 }
 
-loff_t composefs_helper_i_size_read(const struct inode *inode)
+__rust_helper loff_t rust_helper_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
 }
 
-void composefs_helper_i_size_write(struct inode *inode, loff_t size)
+__rust_helper void rust_helper_i_size_write(struct inode *inode, loff_t size)
 {
 	i_size_write(inode, size);
 }
 
-void composefs_helper_inode_set_cached_link(struct inode *inode, char *link,
-					    int len)
+__rust_helper void rust_helper_inode_set_cached_link(struct inode *inode,
+						     char *link, int len)
 {
 	inode_set_cached_link(inode, link, len);
 }
 
-void composefs_helper_free_cached_link(struct inode *inode)
+__rust_helper void rust_helper_free_cached_link(struct inode *inode)
 {
 	kfree(inode->i_link);
 }
 
-void composefs_helper_inode_set_fop(struct inode *inode,
-				    const struct file_operations *fop)
+__rust_helper void rust_helper_inode_set_fop(struct inode *inode,
+					     const struct file_operations *fop)
 {
 	inode->i_fop = fop;
 }
 
-dev_t composefs_helper_new_decode_dev(u32 dev)
+__rust_helper dev_t rust_helper_new_decode_dev(u32 dev)
 {
 	return new_decode_dev(dev);
 }
 
-struct inode *composefs_helper_d_inode(const struct dentry *dentry)
+__rust_helper struct inode *rust_helper_d_inode(const struct dentry *dentry)
 {
 	return d_inode(dentry);
 }
 
-void composefs_helper_cache_no_acl(struct inode *inode)
+__rust_helper void rust_helper_cache_no_acl(struct inode *inode)
 {
 	cache_no_acl(inode);
 }
 
-const unsigned char *composefs_helper_d_name(const struct dentry *dentry,
-					     u32 *len)
+__rust_helper const unsigned char *
+rust_helper_d_name(const struct dentry *dentry, u32 *len)
 {
 	*len = dentry->d_name.len;
 	return dentry->d_name.name;
 }
 
-loff_t composefs_helper_folio_pos(const struct folio *folio)
+__rust_helper loff_t rust_helper_folio_pos(const struct folio *folio)
 {
 	return folio_pos(folio);
 }
 
-size_t composefs_helper_folio_size(const struct folio *folio)
+__rust_helper size_t rust_helper_folio_size(const struct folio *folio)
 {
 	return folio_size(folio);
 }
 
-void *composefs_helper_folio_address(const struct folio *folio)
+__rust_helper void *rust_helper_folio_address(const struct folio *folio)
 {
 	return folio_address(folio);
 }
 
-void composefs_helper_folio_put(struct folio *folio)
+__rust_helper void rust_helper_folio_put(struct folio *folio)
 {
 	folio_put(folio);
 }
 
-struct inode *composefs_helper_folio_inode(const struct folio *folio)
+__rust_helper struct inode *rust_helper_folio_inode(const struct folio *folio)
 {
 	return folio->mapping->host;
 }
 
-void composefs_helper_mapping_set_large_folios(struct address_space *mapping)
+__rust_helper void
+rust_helper_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
 }
 
-unsigned int
-composefs_helper_mapping_max_order(const struct address_space *mapping)
+__rust_helper unsigned int
+rust_helper_mapping_max_order(const struct address_space *mapping)
 {
 	return mapping_max_folio_order(mapping);
 }
 
 /* Where in memory @folio has the page @index of its file. */
-void *composefs_helper_folio_page_address(const struct folio *folio,
-					  pgoff_t index)
+__rust_helper void *rust_helper_folio_page_address(const struct folio *folio,
+						   pgoff_t index)
 {
 	return folio_address(folio) + ((index - folio->index) << PAGE_SHIFT);
 }
@@ -153,7 +172,7 @@ void *composefs_helper_folio_page_address(const struct folio *folio,
  * cache, one in @recent may go away until the reference is taken, and is then
  * some other folio, or none.
  */
-static struct folio *get_recent_folio(struct composefs_recent *recent,
+static struct folio *get_recent_folio(struct rust_recent_folios *recent,
 				      struct address_space *mapping,
 				      pgoff_t index)
 {
@@ -161,11 +180,11 @@ static struct folio *get_recent_folio(struct composefs_recent *recent,
 	int i;
 
 	guard(rcu)();
-	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
 		folio = READ_ONCE(recent->folios[i]);
 		/* What is not ours yet has some index; it decides nothing. */
 		if (!folio ||
-		    index - READ_ONCE(folio->index) >= COMPOSEFS_READ_PAGES ||
+		    index - READ_ONCE(folio->index) >= RUST_READ_PAGES ||
 		    !folio_try_get(folio))
 			continue;
 		if (folio == READ_ONCE(recent->folios[i]) && folio->mapping == mapping &&
@@ -177,13 +196,13 @@ static struct folio *get_recent_folio(struct composefs_recent *recent,
 }
 
 /* Puts @folio in front, and forgets the last one. */
-void composefs_helper_set_recent_folio(struct composefs_recent *recent,
-				       struct folio *folio)
+__rust_helper void rust_helper_set_recent_folio(struct rust_recent_folios *recent,
+						struct folio *folio)
 {
 	int i;
 
 	folio_get(folio);
-	for (i = 0; folio && i < COMPOSEFS_RECENT_FOLIOS; i++)
+	for (i = 0; folio && i < RUST_RECENT_FOLIOS; i++)
 		folio = xchg(&recent->folios[i], folio);
 	if (folio)
 		folio_put(folio);
@@ -202,16 +221,16 @@ static bool folio_is_for(struct folio *folio, const struct shrink_control *sc)
 }
 
 /* How many pages @recent keeps in memory that are to be given up for @sc. */
-unsigned long
-composefs_helper_count_recent_pages(struct composefs_recent *recent,
-				    const struct shrink_control *sc)
+__rust_helper unsigned long
+rust_helper_count_recent_pages(struct rust_recent_folios *recent,
+			       const struct shrink_control *sc)
 {
 	unsigned long pages = 0;
 	struct folio *folio;
 	int i;
 
 	guard(rcu)();
-	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
 		folio = READ_ONCE(recent->folios[i]);
 		if (!folio || !folio_try_get(folio))
 			continue;
@@ -227,10 +246,10 @@ composefs_helper_count_recent_pages(struct composefs_recent *recent,
  * the page cache is for reclaim to decide, which knows how they were used;
  * drop_caches, which is no reclaim, drops them.
  */
-unsigned long
-composefs_helper_free_recent_pages(struct composefs_recent *recent,
-				   struct address_space *mapping,
-				   const struct shrink_control *sc)
+__rust_helper unsigned long
+rust_helper_free_recent_pages(struct rust_recent_folios *recent,
+			      struct address_space *mapping,
+			      const struct shrink_control *sc)
 {
 	const bool drop = sc && !(current->flags & PF_MEMALLOC);
 	unsigned long pages = 0;
@@ -239,7 +258,7 @@ composefs_helper_free_recent_pages(struct composefs_recent *recent,
 	bool is_for;
 	int i;
 
-	for (i = 0; i < COMPOSEFS_RECENT_FOLIOS; i++) {
+	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
 		scoped_guard(rcu) {
 			folio = READ_ONCE(recent->folios[i]);
 			is_for = folio && folio_try_get(folio);
@@ -268,9 +287,10 @@ composefs_helper_free_recent_pages(struct composefs_recent *recent,
  * Finds the folio with page @index, and where in memory it has it. None, also if
  * it is a small one and there were too many finds of those.
  */
-struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
-						struct composefs_recent *recent,
-						pgoff_t index, void **address)
+__rust_helper struct folio *
+rust_helper_find_cache_folio(struct address_space *mapping,
+			     struct rust_recent_folios *recent, pgoff_t index,
+			     void **address)
 {
 	struct folio *folio = get_recent_folio(recent, mapping, index);
 
@@ -283,21 +303,21 @@ struct folio *composefs_helper_find_cache_folio(struct address_space *mapping,
 		if (folio_order(folio) < recent->whole) {
 			u32 finds = READ_ONCE(recent->finds);
 
-			if (finds >= COMPOSEFS_FINDS_MAX)
+			if (finds >= RUST_FINDS_MAX)
 				goto none;
 			WRITE_ONCE(recent->finds, finds + 1);
 		}
-		composefs_helper_set_recent_folio(recent, folio);
+		rust_helper_set_recent_folio(recent, folio);
 	}
-	*address = composefs_helper_folio_page_address(folio, index);
+	*address = rust_helper_folio_page_address(folio, index);
 	return folio;
 none:
 	folio_put(folio);
 	return NULL;
 }
 
-struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
-						 unsigned int order)
+__rust_helper struct folio *
+rust_helper_alloc_cache_folio(struct address_space *mapping, unsigned int order)
 {
 	gfp_t gfp = order ? readahead_gfp_mask(mapping) :
 			    mapping_gfp_mask(mapping);
@@ -306,8 +326,9 @@ struct folio *composefs_helper_alloc_cache_folio(struct address_space *mapping,
 }
 
 /* On success @folio is locked: others who want it wait until it is filled. */
-int composefs_helper_add_cache_folio(struct address_space *mapping,
-				     struct folio *folio, pgoff_t index)
+__rust_helper int rust_helper_add_cache_folio(struct address_space *mapping,
+					      struct folio *folio,
+					      pgoff_t index)
 {
 	/* What is more than the page that is needed is not worth an OOM kill. */
 	gfp_t gfp = folio_test_large(folio) ?
@@ -321,8 +342,8 @@ int composefs_helper_add_cache_folio(struct address_space *mapping,
  * Drops the folio with page @index from the page cache, whoever uses it. Returns
  * whether there is none: one that somebody has locked stays.
  */
-bool composefs_helper_drop_cache_page(struct address_space *mapping,
-				      pgoff_t index)
+__rust_helper bool rust_helper_drop_cache_page(struct address_space *mapping,
+					       pgoff_t index)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
 	bool gone;
@@ -343,8 +364,8 @@ bool composefs_helper_drop_cache_page(struct address_space *mapping,
  * Waits until nobody fills the folio with page @index, or there is none. Returns
  * whether that took a wait, or an error.
  */
-int composefs_helper_wait_cache_page(struct address_space *mapping,
-				     pgoff_t index)
+__rust_helper int rust_helper_wait_cache_page(struct address_space *mapping,
+					      pgoff_t index)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
 	int ret = 0;
@@ -357,39 +378,41 @@ int composefs_helper_wait_cache_page(struct address_space *mapping,
 	return ret;
 }
 
-void composefs_helper_folio_unlock(struct folio *folio)
+__rust_helper void rust_helper_folio_unlock(struct folio *folio)
 {
 	folio_unlock(folio);
 }
 
-void composefs_helper_mapping_set_ops(struct inode *inode,
-				      const struct address_space_operations *ops)
+__rust_helper void
+rust_helper_mapping_set_ops(struct inode *inode,
+			    const struct address_space_operations *ops)
 {
 	inode->i_data.a_ops = ops;
 }
 
-const struct cred *composefs_helper_get_current_cred(void)
+__rust_helper const struct cred *rust_helper_get_current_cred(void)
 {
 	return get_current_cred();
 }
 
-const struct cred *composefs_helper_override_creds(const struct cred *cred)
+__rust_helper const struct cred *
+rust_helper_override_creds(const struct cred *cred)
 {
 	return override_creds(cred);
 }
 
-void composefs_helper_revert_creds(const struct cred *cred)
+__rust_helper void rust_helper_revert_creds(const struct cred *cred)
 {
 	revert_creds(cred);
 }
 
-bool composefs_helper_capable_noaudit(int cap)
+__rust_helper bool rust_helper_capable_noaudit(int cap)
 {
 	return ns_capable_noaudit(&init_user_ns, cap);
 }
 
-bool composefs_helper_cred_same_rights(const struct cred *a,
-				       const struct cred *b)
+__rust_helper bool rust_helper_cred_same_rights(const struct cred *a,
+						const struct cred *b)
 {
 	struct lsm_prop prop_a = {}, prop_b = {};
 
@@ -410,13 +433,14 @@ bool composefs_helper_cred_same_rights(const struct cred *a,
 	       !cred_fscmp(a, b);
 }
 
-struct mnt_idmap *composefs_helper_mnt_idmap(const struct vfsmount *mnt)
+__rust_helper struct mnt_idmap *
+rust_helper_mnt_idmap(const struct vfsmount *mnt)
 {
 	return mnt_idmap(mnt);
 }
 
 /* As may_open(), for who opens without it. */
-int composefs_helper_path_may_read(const struct path *path)
+__rust_helper int rust_helper_path_may_read(const struct path *path)
 {
 	struct inode *inode = d_inode(path->dentry);
 
@@ -428,18 +452,18 @@ int composefs_helper_path_may_read(const struct path *path)
 				MAY_OPEN | MAY_READ);
 }
 
-bool composefs_helper_path_owner_or_capable(const struct path *path)
+__rust_helper bool rust_helper_path_owner_or_capable(const struct path *path)
 {
 	return inode_owner_or_capable(mnt_idmap(path->mnt),
 				      d_inode(path->dentry));
 }
 
-bool composefs_helper_path_is_unlinked(const struct path *path)
+__rust_helper bool rust_helper_path_is_unlinked(const struct path *path)
 {
 	return d_unlinked(path->dentry);
 }
 
-bool composefs_helper_inode_is_leased(const struct inode *inode)
+__rust_helper bool rust_helper_inode_is_leased(const struct inode *inode)
 {
 	struct file_lock_context *ctx = locks_inode_context(inode);
 
@@ -447,7 +471,7 @@ bool composefs_helper_inode_is_leased(const struct inode *inode)
 }
 
 /* What watches of the directory that @dentry is in are about. */
-u32 composefs_helper_fsnotify_parent_mask(const struct dentry *dentry)
+__rust_helper u32 rust_helper_fsnotify_parent_mask(const struct dentry *dentry)
 {
 #ifdef CONFIG_FSNOTIFY
 	struct inode *inode;
@@ -460,22 +484,23 @@ u32 composefs_helper_fsnotify_parent_mask(const struct dentry *dentry)
 #endif
 }
 
-void composefs_helper_init_sync_kiocb(struct kiocb *kiocb, struct file *file)
+__rust_helper void rust_helper_init_sync_kiocb(struct kiocb *kiocb,
+					       struct file *file)
 {
 	init_sync_kiocb(kiocb, file);
 }
 
-void composefs_helper_file_set_nonotify(struct file *file)
+__rust_helper void rust_helper_file_set_nonotify(struct file *file)
 {
 	file_set_fsnotify_mode(file, FMODE_NONOTIFY);
 }
 
-void composefs_helper_file_set_no_permission_events(struct file *file)
+__rust_helper void rust_helper_file_set_no_permission_events(struct file *file)
 {
 	file_set_fsnotify_mode(file, FMODE_NONOTIFY_PERM);
 }
 
-bool composefs_helper_file_is_nonotify(const struct file *file)
+__rust_helper bool rust_helper_file_is_nonotify(const struct file *file)
 {
 	return FMODE_FSNOTIFY_NONE(file->f_mode);
 }
@@ -484,7 +509,7 @@ bool composefs_helper_file_is_nonotify(const struct file *file)
  * For a @file that many read from: one that begins to read a page is not one that
  * goes on with it, and lets the page count as used again.
  */
-void composefs_helper_file_read_afresh(struct file *file)
+__rust_helper void rust_helper_file_read_afresh(struct file *file)
 {
 	WRITE_ONCE(file->f_ra.prev_pos, -1);
 }
@@ -495,9 +520,10 @@ void composefs_helper_file_read_afresh(struct file *file)
  * the file system is done with it when ->read_iter returns, also where @iocb is
  * asynchronous, so that it may be on the stack.
  */
-ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
-					  struct iov_iter *iter,
-					  const struct cred *cred)
+__rust_helper ssize_t rust_helper_file_read_cached(struct file *file,
+						   struct kiocb *iocb,
+						   struct iov_iter *iter,
+						   const struct cred *cred)
 {
 	const size_t count = iov_iter_count(iter);
 	struct kiocb kiocb;
@@ -520,7 +546,8 @@ ssize_t composefs_helper_file_read_cached(struct file *file, struct kiocb *iocb,
 }
 
 /* What fcntl(2) may have changed since the file was opened. */
-void composefs_helper_file_sync_flags(struct file *file, unsigned int flags)
+__rust_helper void rust_helper_file_sync_flags(struct file *file,
+					       unsigned int flags)
 {
 	const unsigned int mask = O_NONBLOCK | O_NDELAY | O_DIRECT;
 
@@ -534,17 +561,17 @@ void composefs_helper_file_sync_flags(struct file *file, unsigned int flags)
 	spin_unlock(&file->f_lock);
 }
 
-long composefs_helper_file_ioctl(struct file *file, unsigned int cmd,
-				 unsigned long arg)
+__rust_helper long rust_helper_file_ioctl(struct file *file, unsigned int cmd,
+					  unsigned long arg)
 {
 	if (!file->f_op->unlocked_ioctl)
 		return -ENOTTY;
 	return file->f_op->unlocked_ioctl(file, cmd, arg);
 }
 
-int composefs_helper_path_fiemap(const struct path *path,
-				 struct fiemap_extent_info *info, u64 start,
-				 u64 len)
+__rust_helper int rust_helper_path_fiemap(const struct path *path,
+					  struct fiemap_extent_info *info,
+					  u64 start, u64 len)
 {
 	struct inode *inode = d_inode(path->dentry);
 
@@ -553,20 +580,21 @@ int composefs_helper_path_fiemap(const struct path *path,
 	return inode->i_op->fiemap(inode, info, start, len);
 }
 
-void composefs_helper_init_work(struct work_struct *work,
-				void (*func)(struct work_struct *work))
+__rust_helper void rust_helper_init_work(struct work_struct *work,
+					 void (*func)(struct work_struct *work))
 {
 	INIT_WORK(work, func);
 }
 
-bool composefs_helper_queue_work(struct work_struct *work)
+__rust_helper bool rust_helper_queue_work(struct work_struct *work)
 {
 	return queue_work(system_dfl_wq, work);
 }
 
 /* As setup_bdev_super() opens the device of a read-only mount. */
-struct file *composefs_helper_claim_bdev(struct file *file, void *holder,
-					 bool restrict_writes)
+__rust_helper struct file *rust_helper_claim_bdev(struct file *file,
+						  void *holder,
+						  bool restrict_writes)
 {
 #ifdef CONFIG_BLOCK
 	blk_mode_t mode = restrict_writes ? sb_open_mode(SB_RDONLY) :
@@ -579,7 +607,7 @@ struct file *composefs_helper_claim_bdev(struct file *file, void *holder,
 #endif
 }
 
-void composefs_helper_unclaim_bdev(struct file *claim)
+__rust_helper void rust_helper_unclaim_bdev(struct file *claim)
 {
 #ifdef CONFIG_BLOCK
 	bdev_fput(claim);
@@ -587,30 +615,31 @@ void composefs_helper_unclaim_bdev(struct file *claim)
 }
 
 /* For loops as long as an image makes them. */
-bool composefs_helper_may_go_on(void)
+__rust_helper bool rust_helper_may_go_on(void)
 {
 	cond_resched();
 	return !fatal_signal_pending(current);
 }
 
-const struct path *composefs_helper_file_path(const struct file *file)
+__rust_helper const struct path *rust_helper_file_path(const struct file *file)
 {
 	return &file->f_path;
 }
 
-int composefs_helper_fsverity_get_digest(struct inode *inode, u8 *digest,
-					 u8 *algorithm)
+__rust_helper int rust_helper_fsverity_get_digest(struct inode *inode,
+						  u8 *digest, u8 *algorithm)
 {
 	return fsverity_get_digest(inode, digest, algorithm, NULL);
 }
 
 /* Whether opening @inode has to read its fs-verity descriptor first. */
-bool composefs_helper_inode_lacks_verity_info(const struct inode *inode)
+__rust_helper bool
+rust_helper_inode_lacks_verity_info(const struct inode *inode)
 {
 	return IS_VERITY(inode) && !fsverity_get_info(inode);
 }
 
-bool composefs_helper_sb_has_verity(const struct super_block *sb)
+__rust_helper bool rust_helper_sb_has_verity(const struct super_block *sb)
 {
 #ifdef CONFIG_FS_VERITY
 	return sb->s_vop;
@@ -623,8 +652,8 @@ bool composefs_helper_sb_has_verity(const struct super_block *sb)
  * Runs under a spinlock, see sget_fc(). A super block of another user namespace
  * is refused here, because sget_fc() would fail the mount.
  */
-bool composefs_helper_sb_compatible(struct super_block *sb,
-				    struct fs_context *fc)
+__rust_helper bool rust_helper_sb_compatible(struct super_block *sb,
+					     struct fs_context *fc)
 {
 	const unsigned long flags = SB_SYNCHRONOUS | SB_DIRSYNC | SB_LAZYTIME |
 				    SB_MANDLOCK;
@@ -634,25 +663,26 @@ bool composefs_helper_sb_compatible(struct super_block *sb,
 	       !((sb->s_flags ^ fc->sb_flags) & flags);
 }
 
-bool composefs_helper_fc_is_own_user_ns(const struct fs_context *fc)
+__rust_helper bool rust_helper_fc_is_own_user_ns(const struct fs_context *fc)
 {
 	return fc->user_ns == current_user_ns();
 }
 
 /* What a user namespace's root mounts is not what the administrator trusts. */
-void composefs_helper_sb_set_untrusted(struct super_block *sb)
+__rust_helper void rust_helper_sb_set_untrusted(struct super_block *sb)
 {
 	if (sb->s_user_ns != &init_user_ns)
 		sb->s_iflags |= SB_I_UNTRUSTED_MOUNTER;
 }
 
-enum fs_value_type
-composefs_helper_fs_parameter_type(const struct fs_parameter *param)
+__rust_helper enum fs_value_type
+rust_helper_fs_parameter_type(const struct fs_parameter *param)
 {
 	return param->type;
 }
 
-void composefs_helper_fc_error(struct fs_context *fc, const char *message)
+__rust_helper void rust_helper_fc_error(struct fs_context *fc,
+					const char *message)
 {
 	/*
 	 * Without a log of its own, mount(2), it goes to the kernel's, and may
@@ -664,26 +694,29 @@ void composefs_helper_fc_error(struct fs_context *fc, const char *message)
 		pr_err_ratelimited("%s: %s\n", fc->fs_type->name, message);
 }
 
-void composefs_helper_trace_lookup(const struct inode *dir, const char *name,
-				   u32 len, u64 ino, int error)
+__rust_helper void rust_helper_trace_lookup(const struct inode *dir,
+					    const char *name, u32 len, u64 ino,
+					    int error)
 {
 	trace_composefs_lookup(dir->i_sb->s_dev, dir->i_ino, name, len, ino,
 			       error);
 }
 
-void composefs_helper_trace_object_open(const struct inode *inode, int error)
+__rust_helper void rust_helper_trace_object_open(const struct inode *inode,
+						 int error)
 {
 	trace_composefs_object_open(inode->i_sb->s_dev, inode->i_ino, error);
 }
 
-void composefs_helper_ratelimit_default_init(struct ratelimit_state *state)
+__rust_helper void
+rust_helper_ratelimit_default_init(struct ratelimit_state *state)
 {
 	ratelimit_default_init(state);
 }
 
 /* Without a @state of its own, the message counts with all others that have none. */
-void composefs_helper_warn_and_trace(struct ratelimit_state *state,
-				     const char *message)
+__rust_helper void rust_helper_warn_and_trace(struct ratelimit_state *state,
+					      const char *message)
 {
 	static DEFINE_RATELIMIT_STATE(common, DEFAULT_RATELIMIT_INTERVAL,
 				      DEFAULT_RATELIMIT_BURST);
@@ -693,24 +726,27 @@ void composefs_helper_warn_and_trace(struct ratelimit_state *state,
 		pr_warn("composefs: %s\n", message);
 }
 
-void composefs_helper_seq_show_option(struct seq_file *m, const char *name,
-				      const char *value)
+__rust_helper void rust_helper_seq_show_option(struct seq_file *m,
+					       const char *name,
+					       const char *value)
 {
 	seq_show_option(m, name, value);
 }
 
-void composefs_helper_fserror_report_metadata(struct super_block *sb, int error)
+__rust_helper void rust_helper_fserror_report_metadata(struct super_block *sb,
+						       int error)
 {
 	fserror_report_metadata(sb, error, GFP_KERNEL);
 }
 
-void composefs_helper_fserror_report_file_metadata(struct inode *inode, int error)
+__rust_helper void rust_helper_fserror_report_file_metadata(struct inode *inode,
+							    int error)
 {
 	fserror_report_file_metadata(inode, error, GFP_KERNEL);
 }
 
-void composefs_helper_fserror_report_data_lost(struct inode *inode, loff_t pos,
-					       u64 len)
+__rust_helper void rust_helper_fserror_report_data_lost(struct inode *inode,
+							loff_t pos, u64 len)
 {
 	fserror_report_data_lost(inode, pos, len, GFP_KERNEL);
 }

@@ -78,19 +78,19 @@ pub struct PrivateMapping<R: Reader> {
 /// Each pointer is null or that of a folio to which a reference is owned. Only the C functions for
 /// `recent` change the pointers, atomically. `whole` does not change.
 #[repr(transparent)]
-struct RecentFolios(Opaque<bindings::composefs_recent>);
+struct RecentFolios(Opaque<bindings::rust_recent_folios>);
 
 impl RecentFolios {
     /// Creates an empty set for a mapping whose largest folios have the order `whole`.
     fn new(whole: c_uint) -> Self {
         // INVARIANT: All pointers are null.
-        Self(Opaque::new(bindings::composefs_recent {
+        Self(Opaque::new(bindings::rust_recent_folios {
             whole,
             ..pin_init::zeroed()
         }))
     }
 
-    fn as_ptr(&self) -> *mut bindings::composefs_recent {
+    fn as_ptr(&self) -> *mut bindings::rust_recent_folios {
         self.0.get()
     }
 

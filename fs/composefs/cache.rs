@@ -6,7 +6,10 @@
 //! system alone, and a folio is not filled twice. So the bytes that the parser checks do not change
 //! until it has used them.
 
-use crate::image::Source;
+use crate::image::{
+    Source,
+    BLOCK_SIZE, //
+};
 use crate::vfs::{
     folio::Bytes,
     hash,
@@ -30,7 +33,7 @@ const LISTING: u32 = NUMBER + 1;
 
 /// The bytes of an image.
 pub(crate) struct Cache {
-    mapping: PrivateMapping<KernelFile>,
+    mapping: PrivateMapping<KernelFile, BLOCK_SIZE>,
     /// Number of the current walk, and whether it has listed a directory.
     ///
     /// A program that lists a directory then looks up most of its names. While it does, all of the
@@ -59,7 +62,7 @@ impl Cache {
     }
 
     /// Returns the page cache.
-    pub(crate) fn mapping(&self) -> &PrivateMapping<KernelFile> {
+    pub(crate) fn mapping(&self) -> &PrivateMapping<KernelFile, BLOCK_SIZE> {
         &self.mapping
     }
 

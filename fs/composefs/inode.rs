@@ -240,6 +240,7 @@ fn read(
         uid: inode.uid,
         gid: inode.gid,
         size: inode.size,
+        blocks: inode.blocks(),
         mtime: inode.mtime,
         mtime_nsec: inode.mtime_nsec,
         no_acl: !sbi.has_acl() || !inode.layout.has_xattrs(),

@@ -227,6 +227,7 @@ impl super_block::Operations for Composefs {
             .unwrap_or(superblock.uuid);
         let attributes = Attributes {
             magic: MAGIC,
+            block_bits: image::BLOCK_BITS,
             posix_acl: sb::has_acl(&superblock),
             stack_depth,
             uuid,

@@ -33,6 +33,7 @@ use super::{
     Error,
     Image,
     Source,
+    BLOCK_SIZE,
     NID_SIZE, //
 };
 
@@ -317,6 +318,13 @@ impl DiskInode {
     /// Returns the type of the file, never [`FileType::Unknown`].
     pub fn file_type(&self) -> FileType {
         FileType::of_mode(self.mode)
+    }
+
+    /// Returns the number of units of 512 bytes in the blocks that the content needs.
+    pub fn blocks(&self) -> u64 {
+        const UNITS: u64 = BLOCK_SIZE / 512;
+        // OVERFLOW: Cannot happen: the size is at most `i64::MAX`.
+        self.size.div_ceil(BLOCK_SIZE).saturating_mul(UNITS)
     }
 
     /// Whether the inode is a whiteout: a character device 0:0, with which overlayfs marks a name

@@ -87,8 +87,11 @@ pub use self::xattr::{
     XattrValue, //
 };
 
-/// Size of a block in bytes; the only one composefs images have (`blkszbits` 12).
-pub const BLOCK_SIZE: u64 = 4096;
+/// Binary logarithm of the block size. C name: `blkszbits`
+pub const BLOCK_BITS: u8 = 12;
+
+/// Size of a block in bytes. All composefs images have this one.
+pub const BLOCK_SIZE: u64 = 1 << BLOCK_BITS;
 
 /// Bytes from one inode number to the next.
 ///

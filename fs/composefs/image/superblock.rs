@@ -25,7 +25,8 @@ use super::{
     block_pos,
     Corrupt,
     Error,
-    Source, //
+    Source,
+    BLOCK_BITS, //
 };
 
 /// Position of the EROFS superblock, in bytes.
@@ -45,7 +46,6 @@ const COMPOSEFS_VERSION_MAX: u32 = 2;
 const COMPOSEFS_FLAG_HAS_ACL: u32 = 1 << 0;
 
 const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
-const EROFS_BLOCK_BITS: u8 = 12;
 const EROFS_FEATURE_COMPAT_MTIME: u32 = 0x2;
 const EROFS_FEATURE_COMPAT_XATTR_FILTER: u32 = 0x4;
 const EROFS_FEATURE_INCOMPAT_CHUNKED_FILE: u32 = 0x4;
@@ -212,7 +212,7 @@ impl RawSuperblock {
             1032,
         )?;
         require(
-            self.blkszbits == EROFS_BLOCK_BITS,
+            self.blkszbits == BLOCK_BITS,
             "superblock: blkszbits is not 12",
             1036,
         )?;

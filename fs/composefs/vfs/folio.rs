@@ -91,13 +91,20 @@ impl CachedPage {
         })
     }
 
-    /// Returns the page's bytes from file offset `pos` on, which is in it, to the end of the 4 KiB
-    /// block at `pos`, and `max` at the most.
+    /// Returns the page's bytes from file offset `pos` on, which is in it, to the end of the block
+    /// at `pos`, but at most `max` bytes.
     #[inline]
-    pub(super) fn bytes<'a>(self, pos: u64, max: u64) -> Bytes<'a> {
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
+    pub(super) fn bytes<'a, const BLOCK_SIZE: u64>(self, pos: u64, max: u64) -> Bytes<'a> {
+        const {
+            assert!(BLOCK_SIZE.is_power_of_two() && BLOCK_SIZE <= PAGE_SIZE as u64);
+        }
+
+        // Cannot fail: both are at most the page size.
         let offset = usize::try_from(pos & IN_PAGE).unwrap_or(0);
-        let in_block = BLOCK_SIZE.saturating_sub(offset % BLOCK_SIZE);
+        let rest = BLOCK_SIZE
+            .saturating_sub(pos & BLOCK_SIZE.wrapping_sub(1))
+            .min(max);
+        let len = usize::try_from(rest).unwrap_or(0);
         let me = ManuallyDrop::new(self);
         // INVARIANT: The reference is that of `self`. A page has one block or more, so the rest of
         // the block is in it. By the type invariants of `self` it does not change.
@@ -105,7 +112,7 @@ impl CachedPage {
             folio: me.folio,
             // SAFETY: The offset is less than the size of the page.
             start: unsafe { me.address.add(offset) },
-            len: in_block.min(max),
+            len,
             _mapping: PhantomData,
         }
     }
@@ -134,9 +141,6 @@ pub struct Bytes<'a> {
 
 /// Mask of the offset in a page.
 const IN_PAGE: u64 = PAGE_SIZE as u64 - 1;
-
-/// Unit in which [`Bytes`] are handed out, whatever the size of the folio behind them.
-const BLOCK_SIZE: usize = 4096;
 
 impl Deref for Bytes<'_> {
     type Target = [u8];

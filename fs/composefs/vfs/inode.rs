@@ -257,6 +257,8 @@ pub struct Attributes {
     pub gid: u32,
     /// Size in bytes.
     pub size: u64,
+    /// Number of units of 512 bytes that it occupies: `i_blocks`.
+    pub blocks: u64,
     /// Time of the last change of content, in seconds since 1970. The other times are set to it.
     pub mtime: i64,
     /// Nanoseconds of `mtime`.
@@ -383,7 +385,7 @@ impl<T: FileSystem> NewInode<T> {
             bindings::i_uid_write(inode, attributes.uid);
             bindings::i_gid_write(inode, attributes.gid);
             bindings::i_size_write(inode, size);
-            (*inode).i_blocks = attributes.size.div_ceil(4096).saturating_mul(8);
+            (*inode).i_blocks = attributes.blocks;
             bindings::inode_set_times(inode, attributes.mtime, attributes.mtime_nsec);
             if attributes.no_acl {
                 bindings::cache_no_acl(inode);

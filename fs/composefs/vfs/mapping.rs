@@ -51,14 +51,15 @@ pub trait Reader: Send + Sync + 'static {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result;
 }
 
-/// A page cache over the bytes of a [`Reader`].
+/// A page cache over the bytes of a [`Reader`], which are borrowed in blocks of `BLOCK_SIZE` bytes: a
+/// power of two that is at most the page size.
 ///
 /// # Invariants
 ///
 /// Owns a reference to `inode`, which is not hashed. Its mapping holds only folios that
 /// [`Self::read`] has added. Other references are those of walks of all inodes, such as
 /// drop_caches, which only drop folios.
-pub struct PrivateMapping<R: Reader> {
+pub struct PrivateMapping<R: Reader, const BLOCK_SIZE: u64> {
     inode: NonNull<bindings::inode>,
     reader: R,
     size: u64,
@@ -117,12 +118,12 @@ impl RecentFolios {
 }
 
 // SAFETY: The page cache may be used and dropped by any thread. `R` is `Send` and `Sync`.
-unsafe impl<R: Reader> Send for PrivateMapping<R> {}
+unsafe impl<R: Reader, const BLOCK_SIZE: u64> Send for PrivateMapping<R, BLOCK_SIZE> {}
 
 // SAFETY: As above.
-unsafe impl<R: Reader> Sync for PrivateMapping<R> {}
+unsafe impl<R: Reader, const BLOCK_SIZE: u64> Sync for PrivateMapping<R, BLOCK_SIZE> {}
 
-impl<R: Reader> PrivateMapping<R> {
+impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Creates an empty page cache over `size` bytes of `reader`.
     ///
     /// # Errors
@@ -212,7 +213,7 @@ impl<R: Reader> PrivateMapping<R> {
             Some(page) => page,
             None => self.read(index)?,
         };
-        Ok(page.bytes(pos, max))
+        Ok(page.bytes::<BLOCK_SIZE>(pos, max))
     }
 
     fn mapping(&self) -> *mut bindings::address_space {
@@ -431,7 +432,7 @@ impl Drop for FillingFolio {
     }
 }
 
-impl<R: Reader> Drop for PrivateMapping<R> {
+impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     fn drop(&mut self) {
         self.forget_recent();
         // SAFETY: By the type invariants the reference is owned. The inode is not hashed, so the

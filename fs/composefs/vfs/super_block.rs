@@ -210,6 +210,8 @@ impl<T: FileSystem> SuperBlock<T> {
 pub struct Attributes {
     /// `s_magic`, which statfs(2) answers as the type.
     pub magic: c_ulong,
+    /// `s_blocksize_bits`: binary logarithm of the block size.
+    pub block_bits: u8,
     /// Whether access control lists count.
     pub posix_acl: bool,
     /// One more than the deepest file system below.
@@ -241,13 +243,14 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         if attributes.stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
             return Err(EINVAL);
         }
+        let block_size = c_ulong::checked_shl(1, attributes.block_bits.into()).ok_or(EINVAL)?;
         let sb = self.sb.as_ptr();
         // SAFETY: The super block is ours alone by the type invariants.
         unsafe {
             bindings::sb_set_untrusted(sb);
             (*sb).s_magic = attributes.magic;
-            (*sb).s_blocksize = 4096;
-            (*sb).s_blocksize_bits = 12;
+            (*sb).s_blocksize = block_size;
+            (*sb).s_blocksize_bits = attributes.block_bits;
             (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
             (*sb).s_time_gran = 1;
             (*sb).s_stack_depth = attributes.stack_depth;

@@ -105,7 +105,7 @@ pub(super) struct Toy;
 /// What a super block of it has.
 pub(super) struct ToyData {
     /// One for each of [`SIZES`].
-    pub(super) mappings: KVec<PrivateMapping<Pattern>>,
+    pub(super) mappings: KVec<PrivateMapping<Pattern, 4096>>,
     credential: ARef<Credential>,
 }
 
@@ -246,6 +246,7 @@ pub(super) fn attributes(mode: u16) -> Attributes {
         uid: 0,
         gid: 0,
         size: 0,
+        blocks: 0,
         mtime: 0,
         mtime_nsec: 0,
         no_acl: true,
@@ -274,6 +275,7 @@ impl super_block::Operations for Toy {
         };
         let attributes_of_sb = super_block::Attributes {
             magic: 0x6b75_6e69,
+            block_bits: 12,
             posix_acl: false,
             stack_depth: 0,
             uuid: [0; 16],

@@ -7,7 +7,10 @@ use crate::vfs::{
         self,
         DirEmitter, //
     },
-    inode::Inode, //
+    inode::{
+        Inode,
+        InodeRef, //
+    }, //
 };
 use crate::{
     inode::{
@@ -19,13 +22,10 @@ use crate::{
     Composefs, //
 };
 use core::ops::ControlFlow;
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 impl dir::Operations for Composefs {
-    fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
+    fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>> {
         let sb = dir.super_block();
         let image = &sb.data().image;
         let mut hint = DirHint::load(dir);

@@ -13,7 +13,10 @@
 
 use crate::vfs::{
     export,
-    inode::Inode,
+    inode::{
+        Inode,
+        InodeRef, //
+    },
     super_block::SuperBlock, //
 };
 use crate::{
@@ -31,10 +34,7 @@ use crate::{
     sb::SbInfo,
     Composefs, //
 };
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 /// Largest number of directories above an inode. A path of `PATH_MAX` bytes has no more components.
 const DEPTH_MAX: usize = 2048;
@@ -45,7 +45,7 @@ impl export::Operations for Composefs {
         ino: u64,
         parent: Option<u64>,
         hint: u32,
-    ) -> Result<ARef<Inode<Self>>> {
+    ) -> Result<InodeRef<'_, Self>> {
         // An inode in memory was reached from the root or by a handle that was accepted.
         if let Some(inode) = sb.cached(ino) {
             return Ok(inode);

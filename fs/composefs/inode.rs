@@ -10,6 +10,7 @@ use crate::vfs::{
         Attributes,
         Iget,
         Inode,
+        InodeRef,
         InodeType,
         NewInode, //
     },
@@ -32,12 +33,9 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     }, //
 };
 
@@ -49,16 +47,6 @@ pub(crate) struct InodeData {
     /// Of a directory, [`LookupHint::ordered`]. Of other inodes, [`Location::block`]. It fills what
     /// would be padding.
     number: Atomic<u32>,
-}
-
-impl Default for InodeData {
-    fn default() -> Self {
-        Self {
-            layout: PackedLayout::default(),
-            xattr_filter: Atomic::new(0),
-            number: Atomic::new(0),
-        }
-    }
 }
 
 /// Where the content of a regular file is. An inode gets it when the file is first opened, and
@@ -206,7 +194,7 @@ pub(crate) fn get(
     sb: &SuperBlock<Composefs>,
     nid: u64,
     location: Location,
-) -> Result<Option<ARef<Inode<Composefs>>>> {
+) -> Result<Option<InodeRef<'_, Composefs>>> {
     match sb.iget(nid)? {
         Iget::Cached(inode) => Ok(Some(inode)),
         Iget::New(new) => match read(sb.data(), new, nid, location) {
@@ -222,18 +210,25 @@ pub(crate) fn get(
 }
 
 /// Reads the inode `nid` from the image.
-fn read(
+fn read<'sb>(
     sbi: &SbInfo,
-    mut new: NewInode<Composefs>,
+    new: NewInode<'sb, Composefs>,
     nid: u64,
     location: Location,
-) -> Result<Option<ARef<Inode<Composefs>>>, image::Error<Error>> {
+) -> Result<Option<InodeRef<'sb, Composefs>>, image::Error<Error>> {
     let inode = sbi.image.inode(nid)?;
     if inode.is_whiteout() {
         return Ok(None);
     }
-    new.data_mut().layout = inode.layout.packed();
     let file_type = inode.file_type();
+    let data = InodeData {
+        layout: inode.layout.packed(),
+        xattr_filter: Atomic::new(0),
+        number: Atomic::new(match file_type {
+            FileType::Directory => 0,
+            _ => location.block,
+        }),
+    };
     let attributes = Attributes {
         mode: inode.mode,
         nlink: inode.nlink,
@@ -251,9 +246,6 @@ fn read(
             _ => usize::try_from(location.directory).unwrap_or(0),
         },
     };
-    if file_type != FileType::Directory {
-        new.data_mut().number = Atomic::new(location.block);
-    }
     let target;
     let kind = match file_type {
         FileType::Directory => InodeType::Directory,
@@ -267,7 +259,7 @@ fn read(
         }
         _ => InodeType::Special(inode.rdev),
     };
-    new.init(&attributes, kind)
+    new.init(&attributes, kind, data)
         .map(Some)
         .map_err(image::Error::Source)
 }

@@ -11,7 +11,7 @@ use crate::vfs::{
     },
     cred,
     efscorrupted,
-    inode::Inode,
+    inode::InodeRef,
     kernel_file::KernelFile,
     log::Limit,
     path::{
@@ -201,7 +201,7 @@ impl super_block::Operations for Composefs {
         fc: &FsContext<'a>,
         context: &mut Context,
         sb: NewSuperBlock<'a, Self>,
-    ) -> Result<ARef<Inode<Self>>> {
+    ) -> Result<InodeRef<'a, Self>> {
         let Context {
             mut options,
             prepared,

@@ -8,7 +8,8 @@ use super::{
     bindings,
     inode::{
         self,
-        Inode, //
+        Inode,
+        InodeRef, //
     },
     trace,
     xattr,
@@ -21,10 +22,7 @@ use core::{
         NonNull, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 /// What a file system does with its directories.
 pub trait Operations: FileSystem {
@@ -33,7 +31,7 @@ pub trait Operations: FileSystem {
     /// # Errors
     ///
     /// Anything that keeps it from being known whether there is one: such an error is not cached.
-    fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<ARef<Inode<Self>>>>;
+    fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>>;
 
     /// Gives the entries of `dir` from the emitter's position on, until they end or the emitter
     /// wants no more.
@@ -199,7 +197,7 @@ pub(super) unsafe extern "C" fn lookup<T: Operations>(
     let inode = match result {
         Ok(None) => ptr::null_mut(),
         Ok(Some(inode)) if !inode.is_of(dir.super_block()) => return EIO.to_ptr(),
-        Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),
+        Ok(Some(inode)) => inode.into_raw(),
         Err(e) => return e.to_ptr(),
     };
     // SAFETY: The dentry is being looked up; the function takes over our reference to the inode,

@@ -9,7 +9,10 @@
 
 use super::{
     bindings,
-    inode::Inode,
+    inode::{
+        Inode,
+        InodeRef, //
+    },
     super_block::SuperBlock,
     FileSystem, //
 };
@@ -17,10 +20,7 @@ use core::{
     marker::PhantomData,
     ptr, //
 };
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 /// What a file system does with handles.
 pub trait Operations: FileSystem {
@@ -36,7 +36,7 @@ pub trait Operations: FileSystem {
         ino: u64,
         parent: Option<u64>,
         hint: u32,
-    ) -> Result<ARef<Inode<Self>>>;
+    ) -> Result<InodeRef<'_, Self>>;
 
     /// Finds the number of the directory that `inode` is in, or of one of them.
     ///
@@ -75,7 +75,7 @@ struct Handle {
 }
 
 /// Finds an inode from what a handle holds.
-type Find<T> = fn(&SuperBlock<T>, Handle) -> Result<ARef<Inode<T>>>;
+type Find<T> = fn(&SuperBlock<T>, Handle) -> Result<InodeRef<'_, T>>;
 
 struct Table<T>(PhantomData<T>);
 
@@ -172,8 +172,8 @@ impl<T: Operations> Table<T> {
         len: c_int,
         kind: c_int,
     ) -> *mut bindings::dentry {
-        let find =
-            |sb: &_, handle: Handle| T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint);
+        let find: Find<T> =
+            |sb, handle| T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint);
         // SAFETY: The caller promises it.
         unsafe { Self::find(sb, fid, len, kind, find) }
     }
@@ -188,7 +188,7 @@ impl<T: Operations> Table<T> {
         kind: c_int,
     ) -> *mut bindings::dentry {
         // The directory is believed only together with what is in it.
-        let find = |sb: &_, handle: Handle| {
+        let find: Find<T> = |sb, handle| {
             T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint)?;
             T::by_handle(sb, handle.parent, None, 0)
         };
@@ -211,12 +211,12 @@ impl<T: Operations> Table<T> {
 /// A dentry for an inode of `sb`, or the error.
 fn alias<T: FileSystem>(
     sb: &SuperBlock<T>,
-    inode: Result<ARef<Inode<T>>>,
+    inode: Result<InodeRef<'_, T>>,
 ) -> *mut bindings::dentry {
     match inode {
         Ok(inode) if !inode.is_of(sb) => ESTALE.to_ptr(),
         // SAFETY: The function takes over our reference to the inode, also where it fails.
-        Ok(inode) => unsafe { bindings::d_obtain_alias(ARef::into_raw(inode).as_ptr().cast()) },
+        Ok(inode) => unsafe { bindings::d_obtain_alias(inode.into_raw()) },
         Err(e) => e.to_ptr(),
     }
 }

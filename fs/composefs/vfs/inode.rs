@@ -20,7 +20,11 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
+    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -29,15 +33,9 @@ use core::{
 use kernel::{
     container_of,
     prelude::*,
-    sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     },
     types::Opaque, //
 };
@@ -48,8 +46,8 @@ pub(super) struct Container<T: FileSystem> {
     inode: bindings::inode,
     /// Dropped by `evict_inode`.
     pinned: Acquired<T::Pinned>,
-    /// Never dropped.
-    data: T::Inode,
+    /// Initialised by [`NewInode::init`]; never dropped.
+    data: MaybeUninit<T::Inode>,
 }
 
 /// An inode of `T` that is ready for use.
@@ -67,16 +65,59 @@ unsafe impl<T: FileSystem> Send for Inode<T> {}
 // SAFETY: As above.
 unsafe impl<T: FileSystem> Sync for Inode<T> {}
 
-// SAFETY: An inode is freed only after its last reference is put.
-unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
-    fn inc_ref(&self) {
-        // SAFETY: Whoever has `&self` holds a reference.
-        unsafe { bindings::ihold(self.0.get()) };
+/// A reference to an inode that we own. It is put when dropped: `iput()`.
+///
+/// It borrows the super block. When a super block is shut down, its data are freed, and the
+/// pointers of inodes that are still in use are overwritten. So no reference may be kept longer.
+///
+/// # Invariants
+///
+/// `inode` is an [`Inode<T>`] of a super block that is borrowed for `'sb`. We own a reference to
+/// it.
+pub struct InodeRef<'sb, T: FileSystem> {
+    inode: NonNull<bindings::inode>,
+    _sb: PhantomData<&'sb SuperBlock<T>>,
+}
+
+// SAFETY: `iput()` may be called by any thread that may sleep; the inode is `Send` and `Sync`.
+unsafe impl<T: FileSystem> Send for InodeRef<'_, T> {}
+
+// SAFETY: A shared reference gives only `&Inode<T>`, which is `Sync`.
+unsafe impl<T: FileSystem> Sync for InodeRef<'_, T> {}
+
+impl<T: FileSystem> InodeRef<'_, T> {
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T` that is set up, of a super block that has its data for the
+    /// lifetime of the result. The caller gives up a reference to it.
+    unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
+        // INVARIANT: This is what the safety requirements say.
+        Self {
+            inode,
+            _sb: PhantomData,
+        }
     }
 
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference.
-        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    /// Gives the reference to a C function that puts it.
+    pub(super) fn into_raw(self) -> *mut bindings::inode {
+        ManuallyDrop::new(self).inode.as_ptr()
+    }
+}
+
+impl<T: FileSystem> Deref for InodeRef<'_, T> {
+    type Target = Inode<T>;
+
+    #[inline]
+    fn deref(&self) -> &Inode<T> {
+        // SAFETY: The inode is set up, and we own a reference to it, by the type invariants.
+        unsafe { Inode::from_raw(self.inode.as_ptr()) }
+    }
+}
+
+impl<T: FileSystem> Drop for InodeRef<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: We own the reference by the type invariants, and do not use it again.
+        unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }
 
@@ -138,9 +179,9 @@ impl<T: FileSystem> Inode<T> {
     /// The file system's own data.
     #[inline]
     pub fn data(&self) -> &T::Inode {
-        // SAFETY: The data were written by `alloc`, and since the inode is set up only shared
-        // references are made to them.
-        unsafe { &(*self.container()).data }
+        // SAFETY: `NewInode::init` has initialised the data, because the inode is set up. Since
+        // then only shared references are made to them.
+        unsafe { (*self.container()).data.assume_init_ref() }
     }
 
     /// What the inode acquired since, or is to acquire.
@@ -282,11 +323,11 @@ pub enum InodeType<'a> {
 }
 
 /// An inode that [`SuperBlock::iget`] found.
-pub enum Iget<T: FileSystem> {
+pub enum Iget<'sb, T: FileSystem> {
     /// It was in memory already.
-    Cached(ARef<Inode<T>>),
+    Cached(InodeRef<'sb, T>),
     /// It is to be set up. Others who look for it wait.
-    New(NewInode<T>),
+    New(NewInode<'sb, T>),
 }
 
 /// An inode that is to be set up. Dropped without that, it is forgotten, and those who wait for
@@ -294,10 +335,11 @@ pub enum Iget<T: FileSystem> {
 ///
 /// # Invariants
 ///
-/// The inode is locked as `I_NEW`, embedded in a [`Container<T>`], and we own a reference to it.
-pub struct NewInode<T: FileSystem> {
+/// The inode is locked as `I_NEW`, embedded in a [`Container<T>`], and of a super block that is
+/// borrowed for `'sb`. We own a reference to it.
+pub struct NewInode<'sb, T: FileSystem> {
     inode: NonNull<bindings::inode>,
-    _type: PhantomData<T>,
+    _sb: PhantomData<&'sb SuperBlock<T>>,
 }
 
 impl<T: FileSystem> SuperBlock<T> {
@@ -306,7 +348,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn iget(&self, ino: u64) -> Result<Iget<T>> {
+    pub fn iget(&self, ino: u64) -> Result<Iget<'_, T>> {
         // SAFETY: The super block is valid; its inodes are allocated by `alloc`.
         let inode = NonNull::new(unsafe { bindings::iget_locked(self.as_ptr(), ino) });
         let inode = inode.ok_or(ENOMEM)?;
@@ -315,42 +357,42 @@ impl<T: FileSystem> SuperBlock<T> {
             // INVARIANT: It is new, and the reference is ours.
             Ok(Iget::New(NewInode {
                 inode,
-                _type: PhantomData,
+                _sb: PhantomData,
             }))
         } else {
             // SAFETY: The reference is ours; an inode of this super block that is not new was
             // set up by `NewInode::init`.
-            Ok(Iget::Cached(unsafe { ARef::from_raw(inode.cast()) }))
+            Ok(Iget::Cached(unsafe { InodeRef::from_raw(inode) }))
         }
     }
 }
 
 impl<T: FileSystem> SuperBlock<T> {
     /// Finds the inode number `ino` if it is in memory.
-    pub fn cached(&self, ino: u64) -> Option<ARef<Inode<T>>> {
+    pub fn cached(&self, ino: u64) -> Option<InodeRef<'_, T>> {
         // SAFETY: The super block is valid.
         let inode = NonNull::new(unsafe { bindings::ilookup(self.as_ptr(), ino) })?;
         // SAFETY: We own a reference. `ilookup` waits until the inode is set up, and gives none
         // that could not be.
-        Some(unsafe { ARef::from_raw(inode.cast()) })
+        Some(unsafe { InodeRef::from_raw(inode) })
     }
 }
 
-impl<T: FileSystem> NewInode<T> {
-    /// The file system's own data, to be set.
-    pub fn data_mut(&mut self) -> &mut T::Inode {
-        // SAFETY: The inode is in a container, and nobody else uses it before it is set up.
-        unsafe { &mut (*container_of!(self.inode.as_ptr(), Container<T>, inode)).data }
-    }
-
-    /// Sets the inode up and lets others have it.
+impl<'sb, T: FileSystem> NewInode<'sb, T> {
+    /// Sets the inode up and lets others have it. `data` are the file system's own.
     ///
     /// # Errors
     ///
     /// `EINVAL` if `kind` is not the type that the mode says, the size is not one that a file can
-    /// have, or a link target has a NUL; `ENOMEM`.
-    pub fn init(self, attributes: &Attributes, kind: InodeType<'_>) -> Result<ARef<Inode<T>>>
+    /// have, or a link target has a NUL; `ENOMEM`; the error of `data`.
+    pub fn init<E>(
+        self,
+        attributes: &Attributes,
+        kind: InodeType<'_>,
+        data: impl PinInit<T::Inode, E>,
+    ) -> Result<InodeRef<'sb, T>>
     where
+        Error: From<E>,
         T: dir::Operations + file::Operations + xattr::Operations,
     {
         let inode = self.inode.as_ptr();
@@ -370,6 +412,12 @@ impl<T: FileSystem> NewInode<T> {
         };
         if !fits {
             return Err(EINVAL);
+        }
+        // SAFETY: The inode is in a container, whose memory does not move. Nobody else looks at
+        // the data before the inode is set up, and they need no drop if that fails.
+        unsafe {
+            let container: *mut Container<T> = container_of!(inode, Container<T>, inode);
+            pin_init::raw_try_init((*container).data.as_mut_ptr(), data)?;
         }
         // `free` goes by this pointer, so it is set only together with the mode.
         let link = match &kind {
@@ -413,11 +461,11 @@ impl<T: FileSystem> NewInode<T> {
         }
         let me = ManuallyDrop::new(self);
         // SAFETY: The inode is set up now, and the reference of `self` becomes the result's.
-        Ok(unsafe { ARef::from_raw(me.inode.cast()) })
+        Ok(unsafe { InodeRef::from_raw(me.inode) })
     }
 }
 
-impl<T: FileSystem> Drop for NewInode<T> {
+impl<T: FileSystem> Drop for NewInode<'_, T> {
     fn drop(&mut self) {
         // SAFETY: The inode is new, and we own a reference, which this puts.
         unsafe { bindings::iget_failed(self.inode.as_ptr()) };
@@ -552,7 +600,6 @@ pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
     // The last user of the memory may have left a link target, which must not be freed again.
     unsafe {
         (&raw mut (*container).pinned).write(Acquired(OnceBox::default()));
-        (&raw mut (*container).data).write(T::Inode::default());
         (*container).inode.i_mode = 0;
         &raw mut (*container).inode
     }

@@ -78,7 +78,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Data of an inode that exist as long as its memory. They must not need dropping: the memory
     /// is freed after an RCU grace period, in a context that cannot sleep.
-    type Inode: Default + Send + Sync;
+    type Inode: Send + Sync;
 
     /// Data that an inode acquires once, after it is known to others, and that are dropped when
     /// it is evicted, where sleeping is allowed.

@@ -16,7 +16,7 @@ use super::{
     file,
     inode::{
         self,
-        Inode, //
+        InodeRef, //
     },
     later::{
         Later,
@@ -35,7 +35,6 @@ use core::{
 use kernel::{
     prelude::*,
     seq_file::SeqFile,
-    sync::aref::ARef,
     types::Opaque, //
 };
 
@@ -79,7 +78,7 @@ pub trait Operations:
         fc: &FsContext<'a>,
         context: &mut Self::Context,
         sb: NewSuperBlock<'a, Self>,
-    ) -> Result<ARef<Inode<Self>>>;
+    ) -> Result<InodeRef<'a, Self>>;
 
     /// Size and free space.
     ///
@@ -342,17 +341,16 @@ pub(super) unsafe fn fill_super<T: Operations>(
         )
     };
     let root = match root {
-        Ok(root) => ARef::into_raw(root),
+        Ok(root) => root.into_raw(),
         Err(e) => return e.to_errno(),
     };
     // SAFETY: We own a reference to the inode, which `d_make_root` takes over, also where it fails.
     unsafe {
-        let inode = (*root.as_ptr()).as_ptr();
-        if (*inode).i_sb != sb {
-            bindings::iput(inode);
+        if (*root).i_sb != sb {
+            bindings::iput(root);
             return EINVAL.to_errno();
         }
-        (*sb).s_root = bindings::d_make_root(inode);
+        (*sb).s_root = bindings::d_make_root(root);
         if (*sb).s_root.is_null() {
             return ENOMEM.to_errno();
         }

@@ -4,16 +4,20 @@
 
 use super::{
     bindings,
-    inode::Inode,
+    inode::{
+        Inode,
+        InodeRef, //
+    },
     FileSystem, //
 };
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 /// `composefs_lookup`: `name` was looked up in `dir`.
-pub fn lookup<T: FileSystem>(dir: &Inode<T>, name: &[u8], result: &Result<Option<ARef<Inode<T>>>>) {
+pub fn lookup<T: FileSystem>(
+    dir: &Inode<T>,
+    name: &[u8],
+    result: &Result<Option<InodeRef<'_, T>>>,
+) {
     let (ino, error) = match result {
         Ok(inode) => (inode.as_ref().map_or(0, |inode| inode.ino()), 0),
         Err(e) => (0, e.to_errno()),

@@ -12,7 +12,7 @@ use super::{
 use crate::vfs::{
     inode::{
         Iget,
-        Inode,
+        InodeRef,
         InodeType, //
     },
     super_block::SuperBlock, //
@@ -20,7 +20,6 @@ use crate::vfs::{
 use kernel::{
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -39,10 +38,10 @@ const FILE: u16 = 0o100644;
 const LINK: u16 = 0o120777;
 
 /// Finds or makes the regular file `ino`.
-fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<ARef<Inode<Toy>>> {
+fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<InodeRef<'_, Toy>> {
     match sb.iget(ino)? {
         Iget::Cached(inode) => Ok(inode),
-        Iget::New(new) => new.init(&attributes(FILE), InodeType::Regular),
+        Iget::New(new) => new.init(&attributes(FILE), InodeType::Regular, 0),
     }
 }
 
@@ -142,7 +141,7 @@ mod tests {
             InodeType::Special(0x0103),
         ] {
             if let Iget::New(new) = mount.sb().iget(7)? {
-                ensure!(new.init(&attributes(FILE), kind).err() == Some(EINVAL));
+                ensure!(new.init(&attributes(FILE), kind, 0).err() == Some(EINVAL));
             }
             ensure!(mount.sb().cached(7).is_none());
         }
@@ -151,7 +150,7 @@ mod tests {
             if let Iget::New(new) = mount.sb().iget(7)? {
                 let mut attributes = attributes(FILE);
                 attributes.size = size;
-                ensure!(new.init(&attributes, InodeType::Regular).err() == Some(EINVAL));
+                ensure!(new.init(&attributes, InodeType::Regular, 0).err() == Some(EINVAL));
             }
         }
         Ok(())
@@ -160,12 +159,11 @@ mod tests {
     #[test]
     fn who_comes_second_waits() -> Result {
         let mount = Mount::new()?;
-        let Iget::New(mut new) = mount.sb().iget(7)? else {
+        let Iget::New(new) = mount.sb().iget(7)? else {
             return Err(EINVAL);
         };
         let asker = Asker::start(mount.sb(), 7)?;
-        *new.data_mut() = 77;
-        let inode = new.init(&attributes(FILE), InodeType::Regular)?;
+        let inode = new.init(&attributes(FILE), InodeType::Regular, 77)?;
         ensure!(asker.answer() == 1);
         ensure!(*inode.data() == 77);
         Ok(())
@@ -213,7 +211,7 @@ mod tests {
             if let Iget::New(new) = mount.sb().iget(ino)? {
                 let mut attributes = attributes(LINK);
                 attributes.size = u64::try_from(target.len())?;
-                new.init(&attributes, InodeType::Symlink(&target))?;
+                new.init(&attributes, InodeType::Symlink(&target), 0)?;
             }
         }
         drop(mount);
@@ -223,7 +221,7 @@ mod tests {
             drop(mount.sb().iget(ino)?);
         }
         if let Iget::New(new) = mount.sb().iget(7)? {
-            let result = new.init(&attributes(LINK), InodeType::Symlink(b"a\0b"));
+            let result = new.init(&attributes(LINK), InodeType::Symlink(b"a\0b"), 0);
             ensure!(result.err() == Some(EINVAL));
         }
         Ok(())

@@ -37,6 +37,7 @@ use super::{
         Attributes,
         Iget,
         Inode,
+        InodeRef,
         InodeType, //
     },
     mapping::{
@@ -151,7 +152,7 @@ impl context::Operations for Toy {
 }
 
 impl dir::Operations for Toy {
-    fn lookup(_: &Inode<Self>, _: &[u8]) -> Result<Option<ARef<Inode<Self>>>> {
+    fn lookup<'a>(_: &'a Inode<Self>, _: &[u8]) -> Result<Option<InodeRef<'a, Self>>> {
         Ok(None)
     }
 
@@ -200,7 +201,7 @@ impl export::Operations for Toy {
         _: u64,
         _: Option<u64>,
         _: u32,
-    ) -> Result<ARef<Inode<Self>>> {
+    ) -> Result<InodeRef<'_, Self>> {
         Err(ESTALE)
     }
 
@@ -263,7 +264,7 @@ impl super_block::Operations for Toy {
         _: &FsContext<'a>,
         (): &mut (),
         sb: NewSuperBlock<'a, Self>,
-    ) -> Result<ARef<Inode<Self>>> {
+    ) -> Result<InodeRef<'a, Self>> {
         let mut mappings = KVec::with_capacity(SIZES.len(), GFP_KERNEL)?;
         for size in SIZES {
             let mapping = PrivateMapping::new(Pattern::new(size), size)?;
@@ -281,7 +282,7 @@ impl super_block::Operations for Toy {
             uuid: [0; 16],
         };
         match sb.init(&attributes_of_sb, data)?.iget(ROOT)? {
-            Iget::New(new) => new.init(&attributes(0o40755), InodeType::Directory),
+            Iget::New(new) => new.init(&attributes(0o40755), InodeType::Directory, 0),
             Iget::Cached(root) => Ok(root),
         }
     }

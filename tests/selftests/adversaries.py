@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Who can write the image, the disk below it or the objects, or choose
-options, and what they can do with it.
+"""Attackers who can write an image or a disk, or choose mount options.
 
-Each test says what it promises. "Verifying" modes are all but noverity.
-adversaries_store.py has who can write the object store, options.py and
-remount.py the options that are refused.
+The docstring of each test says what composefs promises against that attacker.
+"Verifying" modes are all but noverity. adversaries_store.py has the attackers
+who can write an object directory, options.py and remount.py have the options
+that are refused.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ import os
 import stat
 from pathlib import Path
 
-from lib import access, disk, fixtures, ktap, matrix, mounts, objects
-from lib.disk import forget
-from lib.modes import (EIO, GOOD, MODES, OTHER, VERIFYING, mounted, other,
-                       outcome_of, read)
+from lib import (caches, disk, fixtures, ktap, matrix_image, mounts, objects,
+                 read_whole)
+from lib.files import opened
 from lib.objects import Store
 from lib.process import as_user
-from lib.special import opened
+from lib.verity_modes import (EIO, GOOD, MODES, OTHER, VERIFYING, mounted,
+                              other, read_open, read)
 
 suite = ktap.Suite()
 
-FILE = matrix.FILE
+FILE = matrix_image.FILE
 
 
 def forged_digest() -> bytes:
-    """The image, with the digest of other content for a file."""
-    data = matrix.data()
+    """The image, with the digest of FILE replaced by that of other content."""
+    data = matrix_image.data()
     wanted = objects.digest_of(data).rpartition(":")[2]
     instead = objects.digest_of(other(data)).rpartition(":")[2]
-    image = Path(matrix.image().path).read_bytes()
+    image = Path(matrix_image.image().path).read_bytes()
     assert bytes.fromhex(wanted) in image
     return image.replace(bytes.fromhex(wanted), bytes.fromhex(instead))
 
 
 def forged_path(template: str) -> tuple[bytes, str]:
-    """The image, with another path of the object of a file. * in it becomes a
-    name that makes it as long as it was; the name is returned, too."""
-    wanted = "/" + matrix.object_name()
-    image = Path(matrix.image().path).read_bytes()
+    """The image, with another path for the object of FILE. "*" in `template`
+    becomes a name that pads the path to its former length. Returns the image
+    and that name."""
+    wanted = "/" + matrix_image.object_name()
+    image = Path(matrix_image.image().path).read_bytes()
     assert wanted.encode() in image
     name = "n" * (len(wanted) - len(template) + 1)
     return image.replace(wanted.encode(),
@@ -51,22 +52,21 @@ def forged_path(template: str) -> tuple[bytes, str]:
 
 
 def forged_mode() -> bytes:
-    """The image, with a file that is of root and set-user-id."""
-    image = bytearray(Path(matrix.image().path).read_bytes())
-    with mounts.composefs(matrix.image().path, []) as top:
+    """The image, with FILE owned by root and set-user-id."""
+    image = bytearray(Path(matrix_image.image().path).read_bytes())
+    with mounts.composefs(matrix_image.image().path, []) as top:
         at = os.stat(f"{top}/{FILE}").st_ino * 32
     image[at + 4:at + 6] = (stat.S_IFREG | 0o4755).to_bytes(2, "little")
     return bytes(image)
 
 
-@suite.test("the image: one with digest= cannot be written to, nor replaced")
+@suite.test("the image: with digest= it can be neither changed nor replaced")
 def pinned_image(test: ktap.Test) -> None:
-    """Under digest= there is no other image: the file cannot be written to,
-    and whatever has its name is refused by the mount. What is mounted goes
-    on."""
-    image = matrix.image()
+    """The image file is immutable, and digest= refuses another file of that
+    name. A mount that exists is not affected."""
+    image = matrix_image.image()
     with objects.store() as work:
-        matrix.add_to(work)
+        matrix_image.add_to(work)
         path = work.verified("image", Path(image.path).read_bytes())
         with mounted("digest=", work.path, str(path)) as file:
             test.fails(errno.EPERM, "open to write", os.open, path,
@@ -83,19 +83,20 @@ def pinned_image(test: ktap.Test) -> None:
                                mounts.new_mount, "composefs", [
                                    ("source", str(path)),
                                    ("digest", image.digest)])
-            forget()
-            test.equal(read(file), GOOD, "the mount of before")
+            caches.drop_all()
+            test.equal(read(file), GOOD, "the mount that exists")
 
 
-@suite.test("the image: without digest= its writer chooses what is read")
+@suite.test(
+    "the image: without digest= its writer chooses the content of files"
+)
 def forged_digests(test: ktap.Test) -> None:
-    """verity makes objects be what the image says. Without digest= that is
-    worth as much as who can write the image: they choose digests, and so
-    content, in every mode."""
-    data = matrix.data()
+    """verity makes objects match the image. Without digest= the attacker
+    chooses the digests in the image, and so the content, in every mode."""
+    data = matrix_image.data()
     with objects.store() as work:
         path = work.verified("image", forged_digest())
-        work.verified(matrix.object_name(), other(data))
+        work.verified(matrix_image.object_name(), other(data))
         for mode in MODES:
             if mode == "digest=":
                 continue
@@ -105,10 +106,10 @@ def forged_digests(test: ktap.Test) -> None:
 
 @suite.test("the image: without digest= its writer chooses modes and owners")
 def forged_modes(test: ktap.Test) -> None:
-    """Without digest= modes, owners and devices are those of who can write
-    the image; nosuid and nodev are the mounter's answer to that."""
+    """Without digest= the attacker chooses modes, owners and devices. The
+    mounter can use nosuid and nodev against that."""
     with objects.store() as work:
-        matrix.add_to(work)
+        matrix_image.add_to(work)
         path = work.verified("image", forged_mode())
         for mode in MODES:
             if mode == "digest=":
@@ -119,10 +120,12 @@ def forged_modes(test: ktap.Test) -> None:
                            (oct(stat.S_IFREG | 0o4755), 0), mode)
 
 
-@suite.test("the image: its paths lead to nothing outside of the store")
+@suite.test(
+    "the image: its paths lead to nothing outside the object directories"
+)
 def forged_paths(test: ktap.Test) -> None:
-    """Whoever wrote the image, and whatever the mode, only what is in an
-    object directory can be read through it."""
+    """Only files in an object directory can be read through an image, in
+    every mode."""
     unclean = "open: EUCLEAN"
     for template, expected in (("/*/inside", GOOD), ("/*", EIO),
                                ("/*/../../outside", unclean),
@@ -132,9 +135,9 @@ def forged_paths(test: ktap.Test) -> None:
         image, name = forged_path(template)
         with objects.store() as work:
             store = Store(work.top / "store")
-            work.verified("outside", matrix.data())
-            store.verified(f"{name}/inside", matrix.data())
-            work.verified(name, matrix.data())
+            work.verified("outside", matrix_image.data())
+            store.verified(f"{name}/inside", matrix_image.data())
+            work.verified(name, matrix_image.data())
             (store.top / "link").symlink_to("..")
             path = work.plain("image", image)
             for mode in MODES:
@@ -144,17 +147,16 @@ def forged_paths(test: ktap.Test) -> None:
                     test.equal(read(file), expected, f"{mode}: {template}")
 
 
-# Who can write the disk
+# Attackers who can write the disk
 
-@suite.test("the disk: a whole other image in the place of a pinned one")
+@suite.test("the disk: a pinned image is overwritten with another image")
 def disk_of_image(test: ktap.Test) -> None:
-    """Who can write the disk below an image can put another one there, with
-    a Merkle tree to match. Under digest= a mount that is there gives EIO for
-    what was changed, and another mount is refused. Without digest= they
-    choose what is read."""
-    image = matrix.image()
+    """The attacker overwrites an image on the disk, with its Merkle tree.
+    With digest=, a mount that exists returns EIO for the changed blocks, and a
+    new mount is refused. Without digest= the attacker chooses the content."""
+    image = matrix_image.image()
     with objects.store() as store, disk.mounted() as where:
-        store.verified(matrix.object_name(), other(matrix.data()))
+        store.verified(matrix_image.object_name(), other(matrix_image.data()))
         top = Store(where.top)
         path = top.verified("image", Path(image.path).read_bytes())
         forged = top.verified("forged", forged_digest())
@@ -163,57 +165,59 @@ def disk_of_image(test: ktap.Test) -> None:
                               ("digest", image.digest)) as mount:
             test.equal(read(f"{mount}/{FILE}"), EIO, "digest=: before")
             where.overwrite(path, forged)
-            forget()
+            caches.drop_all()
             found = read(f"{mount}/{FILE}")
             test.check(found in (EIO, "open: EIO"), f"digest=: {found}")
-        forget()
-        test.fails(errno.EIO, "digest=: another mount", mounts.new_mount,
+        caches.drop_all()
+        test.fails(errno.EIO, "digest=: a new mount", mounts.new_mount,
                    "composefs", [("source", str(path)),
                                  ("digest", image.digest)])
         with mounted("verity", store.path, str(path)) as file:
             test.equal(read(file), OTHER, "verity")
 
 
-@suite.test("the disk: a whole other object in the place of a good one")
+@suite.test("the disk: an object is overwritten with another object")
 def disk_of_object(test: ktap.Test) -> None:
-    """Who can write the disk below the objects can put another one there,
-    with a Merkle tree to match. In a verifying mode who reads it gets the
-    content or EIO, before and after it was opened. Under noverity they choose
-    the content."""
-    data = matrix.data()
+    """The attacker overwrites an object on the disk, with its Merkle tree. In
+    a verifying mode a read returns the right content or EIO, through old and
+    new open files. Under noverity the attacker chooses the content."""
+    data = matrix_image.data()
     for mode in MODES:
         with disk.mounted() as where:
             top = Store(where.top)
-            path = top.verified(matrix.object_name(), data)
+            path = top.verified(matrix_image.object_name(), data)
             bad = top.verified("bad", other(data))
             where.seal()
             with mounted(mode, str(where.top)) as file:
                 with opened(file) as fd:
-                    test.equal(outcome_of(fd, access.pread, data), GOOD,
+                    test.equal(read_open(fd, read_whole.pread, data), GOOD,
                                f"{mode}: before")
                     where.overwrite(path, bad)
-                    forget()
-                    # The root hash of who has it open is in memory.
-                    test.equal(outcome_of(fd, access.pread, data), EIO,
-                               f"{mode}: who had it open")
-                forget()
+                    caches.drop_all()
+                    # An inode in memory keeps the root hash of its file.
+                    test.equal(read_open(fd, read_whole.pread, data), EIO,
+                               f"{mode}: an old open file")
+                caches.drop_all()
                 test.equal(read(file), OTHER if mode == "noverity" else EIO,
-                           f"{mode}: who opens it")
+                           f"{mode}: a new open file")
 
 
-# Who can choose options
+# Attackers who can choose options
 
-@suite.test("options: a noverity mount of the same image beside a pinned one")
+@suite.test("options: a noverity mount does not weaken a pinned one")
 def beside(test: ktap.Test) -> None:
-    """What is mounted with weaker options, and read there, does not weaken
-    another mount of the same image and objects."""
-    image = matrix.image()
+    """A mount with weaker options does not weaken another mount of the same
+    image and objects, also after a file was read through it."""
+    image = matrix_image.image()
     with objects.store() as store:
-        store.verified(matrix.object_name(), other(matrix.data()))
+        store.verified(matrix_image.object_name(), other(matrix_image.data()))
         with mounted("noverity", store.path) as weak:
             with opened(weak) as fd:
-                test.equal(outcome_of(fd, access.pread, matrix.data()), OTHER,
-                           "noverity")
+                test.equal(
+                    read_open(fd, read_whole.pread, matrix_image.data()),
+                    OTHER,
+                    "noverity",
+                )
                 for mode in VERIFYING:
                     with mounted(mode, store.path) as strong:
                         for _ in range(2):
@@ -222,17 +226,20 @@ def beside(test: ktap.Test) -> None:
                                    != os.stat(weak).st_dev, f"{mode}: shared")
             with mounts.composefs(image.path, [store.path],
                                   ("digest", image.digest)) as top:
-                test.equal(read(f"{top}/{FILE}"), EIO, "after it")
-                test.equal(read(weak), OTHER, "noverity then")
+                test.equal(
+                    read(f"{top}/{FILE}"),
+                    EIO,
+                    "with a noverity mount beside it",
+                )
+                test.equal(read(weak), OTHER, "noverity afterwards")
 
 
-@suite.test("options: a mount is not weakened by changing it")
+@suite.test("options: a remount does not weaken a mount")
 def reconfigured(test: ktap.Test) -> None:
-    """A mount keeps its mode and its object directories: whoever may change
-    it can only mount anew."""
+    """A remount changes neither the mode nor the object directories."""
     with objects.store() as store, objects.store() as elsewhere:
-        store.verified(matrix.object_name(), other(matrix.data()))
-        elsewhere.plain(matrix.object_name(), matrix.data())
+        store.verified(matrix_image.object_name(), other(matrix_image.data()))
+        elsewhere.plain(matrix_image.object_name(), matrix_image.data())
         for mode in VERIFYING:
             with mounted(mode, store.path) as file:
                 top = os.path.dirname(file)
@@ -242,7 +249,7 @@ def reconfigured(test: ktap.Test) -> None:
                     with mounts.Context.pick(top) as context:
                         test.fails(errno.EINVAL, f"{mode}: {key}",
                                    change, context, key, value)
-                test.equal(read(file), EIO, f"{mode}: then")
+                test.equal(read(file), EIO, f"{mode}: afterwards")
 
 
 def change(context: mounts.Context, key: str, value: mounts.Value) -> None:
@@ -250,10 +257,10 @@ def change(context: mounts.Context, key: str, value: mounts.Value) -> None:
     context.reconfigure()
 
 
-@suite.test("options: a user without rights mounts and changes nothing")
+@suite.test("options: an unprivileged user can neither mount nor remount")
 def user(test: ktap.Test) -> None:
-    """Without CAP_SYS_ADMIN there is neither mounting nor changing."""
-    image = matrix.image()
+    """Mounting and remounting need CAP_SYS_ADMIN."""
+    image = matrix_image.image()
     with mounted("digest=", image.objects[0]) as file:
         top = os.path.dirname(file)
         test.fails(errno.EPERM, "fsopen", as_user, 1000,
@@ -265,12 +272,11 @@ def user(test: ktap.Test) -> None:
         test.fails(errno.EPERM, "remount", as_user, 1000,
                    lambda: mounts.mount(None, top, None, mounts.MS_REMOUNT,
                                         "noverity"))
-        test.equal(read(file), GOOD, "then")
+        test.equal(read(file), GOOD, "afterwards")
 
 
 fixtures.require()
 objects.require_verity()
 disk.require_tools()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 suite.run()

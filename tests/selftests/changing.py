@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Images without fs-verity that change under their mount.
+"""Images without fs-verity that change while they are mounted.
 
-What is in memory may go on being seen as it was. What has to be read again is
-right or an error, and when the image is as it was, so is all that is seen: no
-success and no failure outlives what it came from. faults.py has the damage of
+What is in memory may stay visible as it was. What is read again is right or an
+error. When the image is restored, all results are right again: neither a
+result nor an error outlives the bytes that it came from. faults.py damages
 single fields.
 """
 
@@ -15,139 +15,145 @@ import ctypes
 import errno
 import os
 import random
-import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import (dirents, disk, fixtures, ktap, mounts, objects, questions,
-                 special)
-from lib.disk import forget
+from lib import (caches, dirents, disk, fixtures, ktap, loop, mounts, objects,
+                 probes, process, special_image)
+from lib.files import opened
 from lib.mounts import libc
-from lib.questions import Answers
-from lib.special import opened
+from lib.probes import Baseline
 
 suite = ktap.Suite()
 
 BLOCK = disk.BLOCK
 PUNCH_HOLE_KEEP_SIZE = 3
 
-# What asking a changed image may give besides answers.
+# The errors that a changed image may cause.
 ERRORS = {errno.EUCLEAN, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP,
           errno.ENODATA, errno.ESTALE, errno.EISDIR, errno.EACCES,
           errno.ENXIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENAMETOOLONG,
           errno.EOVERFLOW, errno.ERANGE}
 
-# Rounds in which an image is written to while it is walked, and how many names
-# a walk looks at: a changed directory may hold itself.
+# The number of rounds in which an image is written to during a walk, and the
+# most names of a walk: a changed directory may contain itself.
 ROUNDS, MOST_NAMES = 12, 600
 SEED = 20261123
 
 
 def content() -> bytes:
-    return Path(special.image().path).read_bytes()
+    return Path(special_image.image().path).read_bytes()
 
 
 @contextmanager
-def changeable() -> Iterator[tuple[Path, Answers]]:
-    """A copy of the image, mounted, and what it answers."""
+def changeable() -> Iterator[tuple[Path, Baseline]]:
+    """A copy of the image, and its baseline where it is mounted."""
     with objects.store() as work:
         path = work.plain("image", content())
-        with special_of(str(path)) as answers:
-            yield path, answers
+        with mounted_baseline(str(path)) as baseline:
+            yield path, baseline
 
 
 @contextmanager
-def special_of(source: mounts.Value) -> Iterator[Answers]:
-    with mounts.composefs(source, special.image().objects) as top:
-        yield Answers(top, questions.EVERYTHING)
+def mounted_baseline(source: mounts.Value) -> Iterator[Baseline]:
+    with mounts.composefs(source, special_image.image().objects) as top:
+        yield Baseline(top, probes.ALL)
 
 
-def put_back(path: Path) -> None:
-    """In place, so that it stays the same file."""
+def restore(path: Path) -> None:
+    """Restores the content of the image, in the same file."""
     with open(path, "r+b") as file:
         file.write(content())
         file.truncate()
 
 
-def then_right(test: ktap.Test, path: Path, answers: Answers) -> None:
-    put_back(path)
-    forget()
-    answers.check(test, "as it was again", "right")
+def check_restored(test: ktap.Test, path: Path, baseline: Baseline) -> None:
+    restore(path)
+    caches.drop_all()
+    baseline.check(test, "restored", "right")
 
 
-@suite.test("truncated: EIO behind the new end, and back")
+@suite.test("truncated: EIO behind the new end, until it is restored")
 def truncated(test: ktap.Test) -> None:
     size = len(content())
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         for length in (0, 1, BLOCK, size // 2 + 100, size - BLOCK):
             os.truncate(path, length)
-            answers.check(test, f"{length} bytes, in memory", "right", "EIO")
-            forget()
+            baseline.check(test, f"{length} bytes, in memory", "right", "EIO")
+            caches.drop_all()
             for _ in range(2):
-                outcomes = answers.check(
+                outcomes = baseline.check(
                     test, f"{length} bytes", "right", "EIO",
-                    but=questions.OF_MEMORY)
-                test.check("EIO" in outcomes, f"{length} bytes: all is right")
+                    unaffected=probes.CACHED)
+                test.check(
+                    "EIO" in outcomes, f"{length} bytes: no probe failed"
+                )
                 if length < BLOCK:
-                    answers.check(test, f"{length} bytes", "EIO",
-                                  but=questions.OF_MEMORY)
-            then_right(test, path, answers)
+                    baseline.check(
+                        test,
+                        f"{length} bytes",
+                        "EIO",
+                        unaffected=probes.CACHED,
+                    )
+            check_restored(test, path, baseline)
 
 
-@suite.test("truncated and then longer: zeros are damage, and no old answer")
+@suite.test("truncated and extended: zeros are damage")
 def emptied(test: ktap.Test) -> None:
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         size = path.stat().st_size
         os.truncate(path, 0)
         os.truncate(path, size)
-        forget()
-        for name, found in answers.ask_all():
-            if name not in questions.OF_MEMORY:
+        caches.drop_all()
+        for name, found in baseline.run_all():
+            if name not in probes.CACHED:
                 test.check(found in ("EUCLEAN", "EIO", "ENOENT", "ENODATA")
-                           or (name == "a lookup of what is not there"
+                           or (name == "a lookup of an absent name"
                                and found == "right"), f"{name}: {found}")
-        then_right(test, path, answers)
+        check_restored(test, path, baseline)
 
 
-@suite.test("longer than it was: nothing changes")
+@suite.test("extended: nothing changes")
 def longer(test: ktap.Test) -> None:
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         with open(path, "ab") as file:
             file.write(b"\xff" * 100_000)
-        forget()
-        answers.check(test, "longer", "right")
+        caches.drop_all()
+        baseline.check(test, "longer", "right")
 
 
-@suite.test("deleted: the mount goes on")
+@suite.test("deleted: the mount keeps the file")
 def deleted(test: ktap.Test) -> None:
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         path.unlink()
-        forget()
-        answers.check(test, "deleted", "right")
+        caches.drop_all()
+        baseline.check(test, "deleted", "right")
         test.fails(errno.ENOENT, "another mount", mounts.new_mount,
                    "composefs", [("source", str(path))])
 
 
-@suite.test("replaced by another file: the mount goes on with the old one")
+@suite.test("replaced by another file: the mount keeps the old one")
 def replaced(test: ktap.Test) -> None:
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         other = path.with_name("other")
         other.write_bytes(Path(fixtures.named("matrix").path).read_bytes())
         os.rename(other, path)
-        forget()
-        answers.check(test, "replaced", "right")
+        caches.drop_all()
+        baseline.check(test, "replaced", "right")
         with mounts.composefs(str(path), []) as top:
-            test.check("file-00" in os.listdir(top), "a new mount is old")
+            test.check(
+                "file-00" in os.listdir(top), "a new mount shows the old image"
+            )
 
 
-@suite.test("holes punched into it: EUCLEAN or EIO, and back")
+@suite.test("holes punched: EUCLEAN or EIO, until it is restored")
 def punched(test: ktap.Test) -> None:
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long,
                                ctypes.c_long]
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         blocks = path.stat().st_size // BLOCK
         outcomes = set()
         for first in range(1, 8):
@@ -155,21 +161,23 @@ def punched(test: ktap.Test) -> None:
                 for block in range(first, blocks, 7):
                     if libc.fallocate(file.fileno(), PUNCH_HOLE_KEEP_SIZE,
                                       block * BLOCK, BLOCK):
-                        raise ktap.Skipped("no holes here")
-            forget()
-            # A hole may well be a directory that has no such name.
-            for name, found in answers.ask_all():
-                test.check(found != "another answer"
+                        raise ktap.Skipped(
+                            "the file system cannot punch holes"
+                        )
+            caches.drop_all()
+            # A directory of zeros may be valid, and lack a name.
+            for name, found in baseline.run_all():
+                test.check(found != "wrong result"
                            or name not in ("a file in an object",
                                            "a large file"),
                            f"{name}: {found}")
                 outcomes.add(found)
-            then_right(test, path, answers)
+            check_restored(test, path, baseline)
         test.check(outcomes & {"EUCLEAN", "EIO"}, f"outcomes: {outcomes}")
 
 
 def look(directory: int, name: bytes) -> None:
-    """At everything of a name, whatever it is by now."""
+    """Reads everything of a name, whatever its type is by now."""
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     path = os.fsencode(f"/proc/self/fd/{directory}/") + name
     for xattr in os.listxattr(path, follow_symlinks=False)[:20]:
@@ -177,7 +185,7 @@ def look(directory: int, name: bytes) -> None:
     if stat.S_ISLNK(found.st_mode):
         os.readlink(name, dir_fd=directory)
     elif stat.S_ISREG(found.st_mode):
-        # It may be a fifo or a device by now.
+        # It may have become a FIFO or a device.
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW,
                      dir_fd=directory)
         try:
@@ -187,7 +195,7 @@ def look(directory: int, name: bytes) -> None:
 
 
 def attempt(errors: dict[str, int], call: Callable[[], object]) -> object:
-    """What a call returns. Its error is counted."""
+    """Returns what a call returns. Counts its error, and returns None."""
     try:
         return call()
     except OSError as error:
@@ -197,7 +205,7 @@ def attempt(errors: dict[str, int], call: Callable[[], object]) -> object:
 
 
 def walk(top: str, errors: dict[str, int]) -> int:
-    """Looks at some names of a tree that may be none. Gives how many."""
+    """Reads some names of a tree that may be damaged. Returns how many."""
     seen, pending = 0, [os.fsencode(top)]
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_NOFOLLOW
     while pending and seen < MOST_NAMES:
@@ -222,7 +230,7 @@ def walk(top: str, errors: dict[str, int]) -> int:
 
 
 def scribble(path: Path, seed: int) -> None:
-    """Writes to an image without end: bytes, copies of other parts."""
+    """Writes random bytes, and copies of other parts, to an image forever."""
     choose = random.Random(seed)
     size = path.stat().st_size
     with open(path, "r+b", buffering=0) as file:
@@ -235,128 +243,114 @@ def scribble(path: Path, seed: int) -> None:
                        choose.randbytes(choose.choice((1, 2, 4, 8))))
 
 
-@contextmanager
-def scribbling(path: Path, seed: int) -> Iterator[None]:
-    child = os.fork()
-    if child == 0:
-        try:
-            scribble(path, seed)
-        finally:
-            os._exit(1)
-    try:
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-@suite.test("written to all the time: answers or errors, and right when back")
+@suite.test("written to during reads: an error at worst, right when restored")
 def scribbled(test: ktap.Test) -> None:
     test.note(f"seed {SEED}")
     errors: dict[str, int] = {}
     seen = 0
     with objects.store() as work:
         path = work.plain("image", content())
-        # What is a device by now is not to be opened.
-        with mounts.composefs(str(path), special.image().objects) as top:
+        # With nodev, since a file may become a device.
+        with mounts.composefs(str(path), special_image.image().objects) as top:
             mounts.mount(None, top, None, mounts.MS_REMOUNT | mounts.MS_BIND
                          | mounts.MS_RDONLY | mounts.MS_NODEV)
-            answers = Answers(top, questions.EVERYTHING)
+            baseline = Baseline(top, probes.ALL)
             for number in range(ROUNDS):
-                with scribbling(path, SEED + number):
+                with process.running(
+                    lambda n=number: scribble(path, SEED + n)
+                ):
                     for _ in range(2):
-                        forget()
+                        caches.drop_all()
                         seen += walk(top, errors)
-                then_right(test, path, answers)
+                check_restored(test, path, baseline)
     test.note(f"{seen} names, errors: {errors}")
     test.check(seen > ROUNDS, f"{seen} names")
     test.equal(set(errors) - {ktap.errno_name(number) for number in ERRORS},
-               set(), "other errors")
-    test.check(errors, "no error at all")
+               set(), "unexpected errors")
+    test.check(errors, "no probe failed")
 
 
-@suite.test("another image in its place while a directory is read: it ends")
+@suite.test("overwritten by another image during readdir: readdir ends")
 def other_image(test: ktap.Test) -> None:
     other = Path(fixtures.named("matrix").path).read_bytes()
-    with changeable() as (path, answers):
+    with changeable() as (path, baseline):
         size = path.stat().st_size
         for offset in (0, 100, 5000):
-            with opened(f"{answers.top}/{questions.BIG}",
+            with opened(f"{baseline.top}/{probes.BIG}",
                         os.O_RDONLY | os.O_DIRECTORY) as fd:
                 room = dirents.Buffer(4096)
-                test.check(room.read(fd), "no entry before")
+                test.check(room.read(fd), "no entry before the change")
                 os.lseek(fd, offset, os.SEEK_CUR)
                 with open(path, "r+b") as file:
                     file.write(other.ljust(size, b"\0"))
-                forget()
+                caches.drop_all()
                 entries = 0
                 try:
                     while some := room.read(fd):
                         entries += len(some)
-                        test.need(entries < size, "it does not end")
+                        test.need(entries < size, "readdir does not end")
                 except OSError as error:
                     test.check(error.errno in ERRORS, f"{error}")
             errors: dict[str, int] = {}
-            walk(answers.top, errors)
+            walk(baseline.top, errors)
             test.equal(set(errors) - {ktap.errno_name(number)
                                       for number in ERRORS},
-                       set(), "other errors")
-            then_right(test, path, answers)
+                       set(), "unexpected errors")
+            check_restored(test, path, baseline)
 
 
-@suite.test("a memfd that shrinks and grows")
+@suite.test("a memfd that is truncated and restored")
 def in_memory(test: ktap.Test) -> None:
     fd = os.memfd_create("image")
     try:
         os.write(fd, content())
-        with special_of(fd) as answers:
+        with mounted_baseline(fd) as baseline:
             os.truncate(fd, BLOCK)
-            forget()
-            outcomes = answers.check(test, "short", "right", "EIO",
-                                     but=questions.OF_MEMORY)
-            test.check("EIO" in outcomes, "all is right")
+            caches.drop_all()
+            outcomes = baseline.check(
+                test, "short", "right", "EIO", unaffected=probes.CACHED
+            )
+            test.check("EIO" in outcomes, "no probe failed")
             os.pwrite(fd, content(), 0)
-            forget()
-            answers.check(test, "as it was", "right")
+            caches.drop_all()
+            baseline.check(test, "restored", "right")
     finally:
         os.close(fd)
 
 
-@suite.test("a block device that shrinks, and is detached while it is mounted")
+@suite.test("a block device that shrinks, and is detached")
 def device(test: ktap.Test) -> None:
     with objects.store() as work:
         path = work.plain("image", content())
-        loop = subprocess.run(
-            ["losetup", "--find", "--show", path],
-            capture_output=True, text=True, check=True).stdout.strip()
+        found = loop.attach(path)
         try:
-            with special_of(loop) as answers:
+            with mounted_baseline(found) as baseline:
                 os.truncate(path, 2 * BLOCK)
-                subprocess.run(["losetup", "--set-capacity", loop],
+                subprocess.run(["losetup", "--set-capacity", found],
                                check=True)
-                forget()
-                outcomes = answers.check(test, "short", "right", "EIO",
-                                         but=questions.OF_MEMORY)
-                test.check("EIO" in outcomes, "all is right")
-                put_back(path)
-                subprocess.run(["losetup", "--set-capacity", loop],
+                caches.drop_all()
+                outcomes = baseline.check(
+                    test, "short", "right", "EIO", unaffected=probes.CACHED
+                )
+                test.check("EIO" in outcomes, "no probe failed")
+                restore(path)
+                subprocess.run(["losetup", "--set-capacity", found],
                                check=True)
-                forget()
-                answers.check(test, "as it was", "right")
-                # It goes when nobody uses it any more.
-                subprocess.run(["losetup", "--detach", loop], check=True)
-                forget()
-                answers.check(test, "detached", "right")
+                caches.drop_all()
+                baseline.check(test, "restored", "right")
+                # The device is removed when it is no longer in use.
+                loop.detach(found)
+                caches.drop_all()
+                baseline.check(test, "detached", "right")
         finally:
-            subprocess.run(["losetup", "--detach", loop], check=False,
+            subprocess.run(["losetup", "--detach", found], check=False,
                            capture_output=True)
-        test.check(str(path) not in subprocess.run(
-            ["losetup", "--all"], capture_output=True, text=True,
-            check=True).stdout, "the device is in use still")
+        test.check(
+            str(path) not in loop.attached(), "the device is still in use"
+        )
 
 
 fixtures.require()
 objects.require_verity()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 suite.run()

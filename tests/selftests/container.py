@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Containers: an image as the lower layer of an overlayfs that is written to.
+"""Containers: an image as the lower layer of an overlayfs with an upper layer.
 
-A shell of the image runs in it; what it has done has to look as on erofs and
-overlayfs, and the image to be as it was.
+A shell of the image runs in a container and changes files. The result has to
+be that of the same container on erofs + overlayfs, and the image may not
+change.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import (fixtures, ktap, layers, matrix, mounts, objects, reference,
-                 tree)
-from lib.mounts import Options, Value
+from lib import (fixtures, ktap, matrix_image, mounts, objects, overlayfs,
+                 reference, tree)
+from lib.mounts import Options
 from lib.refused import refused
 
 suite = ktap.Suite()
 
-# What runs in the container. Each line is a kind of change.
+# The script that runs in the container. Each line is a kind of change.
 SCRIPT = r"""
 set -e
 test "$(tail -n 1 /etc/debian_version)"
@@ -54,7 +55,7 @@ cat /etc/debian_version /etc/new /etc/profile.old
 echo "done"
 """
 CHANGED = ("etc", "opt")
-# The ways to stack that overlayfs has; it refuses no lower layer for them.
+# Options of overlayfs. None of them may refuse composefs as a lower layer.
 VARIANTS: dict[str, Options] = {
     "defaults": [],
     "redirect_dir": [("redirect_dir", "on")],
@@ -83,7 +84,7 @@ def lower_of(top: str) -> Options:
 
 
 def reference_of(metadata: str) -> Options:
-    """erofs and the objects, by the same overlayfs that is written to."""
+    """erofs and the objects as lower layers of the container's overlayfs."""
     return [("lowerdir+", metadata),
             *(("datadir+", path) for path in image().objects)]
 
@@ -95,7 +96,7 @@ def bubblewrap(top: str) -> list[str]:
 
 
 def bundle(top: str, where: str) -> None:
-    """The configuration of a container, as runtimes read it."""
+    """Writes the OCI configuration of a container."""
     rights = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_MKNOD",
               "CAP_FSETID"]
     Path(where, "config.json").write_text(json.dumps({
@@ -148,7 +149,7 @@ def view(top: str, *parts: str) -> dict[bytes, tuple[object, ...]]:
         for entry in tree.walk(f"{top}/{part}"):
             path = os.fsencode(part) + entry.path
             one = entry.stat
-            # When a directory was changed is not the same twice.
+            # The mtime of a directory differs between two runs.
             when = one.st_mtime_ns if entry.format != stat.S_IFDIR else 0
             content = ""
             if entry.format == stat.S_IFREG:
@@ -163,7 +164,7 @@ def view(top: str, *parts: str) -> dict[bytes, tuple[object, ...]]:
 def without_new_times(found: dict[bytes, tuple[object, ...]],
                       lower: dict[bytes, tuple[object, ...]]) -> dict[
                           bytes, tuple[object, ...]]:
-    """The times of what was written are those of the writes."""
+    """Replaces the mtimes of changed files, which differ between two runs."""
     return {path: (*one[:3], one[3] if path in lower and
                    lower[path][3] == one[3] else "new", *one[4:])
             for path, one in found.items()}
@@ -171,36 +172,36 @@ def without_new_times(found: dict[bytes, tuple[object, ...]],
 
 def container(test: ktap.Test, start: Callable[[str], str],
               more: Options) -> None:
-    """Runs it on our mount and on the reference, and compares."""
+    """Runs a container on composefs and on the reference, and compares."""
     results = []
     with composefs() as ours:
         before = view(ours)
-        with layers.overlay(lower_of(ours), *more) as merged:
+        with overlayfs.writable(lower_of(ours), *more) as merged:
             said = start(merged.top)
             after = without_new_times(view(merged.top), before)
             upper = [path for path in merged.upper.rglob("*")
                      if stat.S_ISCHR(path.lstat().st_mode)]
-        test.check(said.endswith("done\n"), f"the shell said {said}")
+        test.check(said.endswith("done\n"), f"output: {said}")
         test.check(any(path.name == "issue.net" for path in upper),
                    f"whiteouts: {upper}")
-        test.check(view(ours) == before, "the image's mount has changed")
+        test.check(view(ours) == before, "the mount of the image has changed")
         results.append((said, after))
     with mounts.composefs(image().path, image().objects,
                           ("digest", image().digest)) as again:
         test.check(view(again) == before, "the image has changed")
 
-    # The reference needs these two to show files at all.
+    # The reference needs metacopy and redirect_dir, which these exclude.
     given = dict(more)
     if "userxattr" in given or given.get("metacopy") == "off":
         return
-    with reference.erofs(image()) as metadata, layers.overlay(
+    with reference.erofs(image()) as metadata, overlayfs.writable(
             reference_of(metadata), *more, *(
                 (name, "on") for name in ("metacopy", "redirect_dir")
                 if name not in given)) as merged:
         said = start(merged.top)
         results.append((said, without_new_times(view(merged.top), before)))
     test.check(results[0][0] == results[1][0],
-               f"the shells said {results[0][0]} and {results[1][0]}")
+               f"output: {results[0][0]}, reference {results[1][0]}")
     ours_view, theirs_view = results[0][1], results[1][1]
     for path in sorted(ours_view.keys() | theirs_view.keys()):
         test.equal(ours_view.get(path), theirs_view.get(path), repr(path))
@@ -212,7 +213,7 @@ for _name, _more in VARIANTS.items():
 suite.add("crun", lambda test: container(test, in_crun, []))
 
 
-@suite.test("what is written is on the disk after the layers are mounted anew")
+@suite.test("changes are on the disk when the layers are mounted again")
 def persists(test: ktap.Test) -> None:
     with objects.store() as work, composefs() as top:
         options: Options = [("source", "layers"), ("lowerdir+", top),
@@ -225,12 +226,12 @@ def persists(test: ktap.Test) -> None:
             in_bubblewrap(merged)
             written = view(merged)
         with mounts.mounted("overlay", options) as merged:
-            test.check(view(merged) == written, "another view")
+            test.check(view(merged) == written, "the view differs")
 
 
-@suite.test("a file that is written to is copied, and the lower one stays")
+@suite.test("a write copies the file up, and the lower file stays")
 def copy_up(test: ktap.Test) -> None:
-    with composefs() as top, layers.overlay(lower_of(top)) as merged:
+    with composefs() as top, overlayfs.writable(lower_of(top)) as merged:
         path = Path(merged.top, "etc/services")
         before = path.read_bytes()
         with open(path, "ab") as writer:
@@ -240,38 +241,42 @@ def copy_up(test: ktap.Test) -> None:
                    "the lower file has changed")
 
 
-@suite.test("the access time of a file that was copied moves again")
+@suite.test("the access time of a file that was copied up changes")
 def access_time(test: ktap.Test) -> None:
-    """That of composefs's own does not, and says so where an inode of
-    overlayfs does not take it over."""
-    with composefs() as top, layers.overlay(lower_of(top)) as merged:
+    """Inodes of composefs have S_NOATIME, which inodes of overlayfs may not
+    inherit."""
+    with composefs() as top, overlayfs.writable(lower_of(top)) as merged:
         path = Path(merged.top, "etc/services")
         with open(path, "ab") as writer:
             writer.write(b"more")
         before = path.stat().st_atime_ns
         path.read_bytes()
-        test.check(path.stat().st_atime_ns > before, "it stands still")
+        test.check(
+            path.stat().st_atime_ns > before, "the access time has not changed"
+        )
 
 
-@suite.test("two images are two layers")
+@suite.test("two images as two lower layers")
 def two_images(test: ktap.Test) -> None:
-    other = matrix.image()
+    other = matrix_image.image()
     with composefs() as first, mounts.composefs(
-            other.path, other.objects) as second, layers.overlay(
+            other.path, other.objects) as second, overlayfs.writable(
                 [("lowerdir+", second), ("lowerdir+", first)]) as merged:
         test.check(set(os.listdir(merged.top)) ==
                    set(os.listdir(first)) | set(os.listdir(second)), "names")
-        test.check(Path(merged.top, matrix.FILE).read_bytes() ==
-                   matrix.data(), "a file of one")
+        test.check(Path(merged.top, matrix_image.FILE).read_bytes() ==
+                   matrix_image.data(), "a file of the second")
         test.check(Path(merged.top, "etc/services").read_bytes() ==
                    Path(first, "etc/services").read_bytes(),
-                   "a file of the other")
+                   "a file of the first")
 
 
-@suite.test("what an image says to overlayfs counts as on the reference")
+@suite.test(
+    "overlay xattrs of an image have the effect that they have on erofs"
+)
 def marks(test: ktap.Test) -> None:
-    """Opaque directories and more, as in the layer of a container that was
-    made into an image."""
+    """Opaque directories and whiteouts, as in an image that was made from the
+    upper layer of a container."""
     special = fixtures.named("special-v0")
     found = []
     with objects.store() as base:
@@ -281,45 +286,37 @@ def marks(test: ktap.Test) -> None:
         base.plain("whiteouts/gone", b"below")
         base.plain("whiteouts/only/gone", b"below")
         with mounts.composefs(special.path, special.objects) as ours, \
-                reference.erofs(special) as metadata, \
-                mounts.mounted("overlay", [
-                    ("source", "reference"), ("metacopy", "on"),
-                    ("redirect_dir", "on"), ("ro", None),
-                    ("lowerdir+", metadata),
-                    *(("datadir+", path) for path in special.objects)]) \
-                as theirs:
+                reference.mount(special) as theirs:
             for top in (ours, theirs):
-                with layers.overlay([("lowerdir+", top), (
+                with overlayfs.writable([("lowerdir+", top), (
                         "lowerdir+", base.path)]) as merged:
                     found.append(view(merged.top, "whiteouts",
                                       "overlay/opaque", "overlay/plain"))
     for path in sorted(found[0].keys() | found[1].keys()):
         test.equal(found[0].get(path), found[1].get(path), repr(path))
-    test.check(b"overlay/plain/below" in found[0], "the layer below")
+    test.check(
+        b"overlay/plain/below" in found[0],
+        "a plain directory hides the layer below",
+    )
     test.check(b"overlay/opaque/below" not in found[0],
-               "the layer below an opaque directory is seen")
+               "an opaque directory shows the layer below")
 
 
-@suite.test("an image that stands on two file systems already is refused")
+@suite.test("an image below two stacked file systems is refused")
 def too_deep(test: ktap.Test) -> None:
     with objects.store() as lower, objects.store() as second, \
             objects.store() as third:
-        lower.plain("image", Path(matrix.image().path).read_bytes())
-        options: list[tuple[str, Value]] = [("source", "layers")]
-        with mounts.mounted("overlay", [
-                *options, ("lowerdir+", lower.path),
-                ("lowerdir+", second.path)]) as one:
+        lower.plain("image", Path(matrix_image.image().path).read_bytes())
+        with overlayfs.read_only(lower.path, second.path) as one:
             with mounts.composefs(f"{one}/image",
-                                  matrix.image().objects) as top:
-                matrix.is_right(test, top, "on one overlayfs")
+                                  matrix_image.image().objects) as top:
+                matrix_image.check(test, top, "on one overlayfs")
                 test.fails(errno.EINVAL, "overlayfs on it", mounts.new_mount,
-                           "overlay", [*options, ("lowerdir+", top),
-                                       ("lowerdir+", third.path)])
-            with mounts.mounted("overlay", [
-                    *options, ("lowerdir+", one),
-                    ("lowerdir+", third.path)]) as two:
+                           "overlay",
+                           overlayfs.read_only_options(top, third.path))
+            with overlayfs.read_only(one, third.path) as two:
                 refused(test, "on two", errno.EINVAL, mounts.composefs_options(
-                    f"{two}/image", matrix.image().objects),
+                    f"{two}/image", matrix_image.image().objects),
                     "too many file systems")
 
 

@@ -1,79 +1,91 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Objects that go bad on the disk: every part of one, read in every way.
+"""Objects that are damaged on the disk.
 
-The objects are on a file system in a file, which is damaged from outside. A
-damaged block is EIO to read and SIGBUS to a mapping, also where it is read for
-the first time; what was read before stays what it was until it is dropped from
-memory; blocks that are whole can be read; and what is put right works again.
+Each part of an object is damaged, and read in each way. The objects are on an
+ext4 in a file, which the test changes. A damaged block
+is EIO to a read and SIGBUS to a mapping, also at the first access. Pages in
+memory stay valid until they are dropped. Undamaged blocks can be read. A
+repaired block can be read again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import disk, fixtures, ktap, mounts, objects, special
-from lib.blocks import WAYS, outcome, read, refusal
-from lib.disk import BLOCK, Disk, forget
-from lib.special import opened
+from lib import (caches, disk, elf, fixtures, ktap, mounts, objects,
+                 special_image)
+from lib.disk import BLOCK, Disk
+from lib.files import opened
+from lib.read_block import WAYS, outcome, read, expected_error
 
 suite = ktap.Suite()
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where an object is damaged."""
+    """A part of an object that is damaged."""
 
     name: str
     # The file, by its name in the image "special-v0".
     file: str
-    # Damages the object, or puts it right when it is called again.
+    # Damages the object. A second call repairs it.
     damage: Callable[[Disk, Path], None]
-    # A block that cannot be read then, and one that can, if any can.
+    # A block that cannot be read then, and one that still can, if any.
     bad: int
     good: int | None = 0
-    can_be_undone: bool = True
+    can_be_repaired: bool = True
 
 
 def flips(block: int, offset: int = 7) -> Callable[[Disk, Path], None]:
     return lambda where, path: where.flip(path, block, offset)
 
 
-# fs-verity's metadata are behind the content, at a multiple of 64 KiB: a root, a
-# block for the hashes of 128 blocks each, and a descriptor. The sparse file
-# has 16 MiB.
+# fs-verity metadata follow the content at a multiple of 64 KiB: the root
+# block, a block of hashes for each 128 data blocks, and the descriptor. The
+# sparse file has 16 MiB.
 PLACES = (
-    Place("a data block", special.LARGE, flips(100), 100),
-    Place("a hash block of the Merkle tree", special.LARGE, flips(258), 200),
-    Place("the root of the Merkle tree", special.LARGE, flips(256), 0, None),
+    Place("a data block", special_image.LARGE, flips(100), 100),
+    Place(
+        "a hash block of the Merkle tree", special_image.LARGE, flips(258), 200
+    ),
+    Place(
+        "the root of the Merkle tree", special_image.LARGE, flips(256), 0, None
+    ),
     Place("the last block", "sizes/4097", flips(1, 0), 1),
-    Place("the last block, behind the end of the file", "sizes/4097",
-          flips(1, 4000), 1),
-    Place("a hole, by its hashes", special.SPARSE, flips(4098), 200),
-    Place("a hole that has a block now", special.SPARSE,
-          lambda where, path: where.fill_hole(path, 5), 5,
-          can_be_undone=False),
+    Place(
+        "the last block, behind the end of the file",
+        "sizes/4097",
+        flips(1, 4000),
+        1,
+    ),
+    Place("a hole, by its hashes", special_image.SPARSE, flips(4098), 200),
+    Place(
+        "a hole that has a block now",
+        special_image.SPARSE,
+        lambda where, path: where.fill_hole(path, 5),
+        5,
+        can_be_repaired=False,
+    ),
 )
 
 
 @contextmanager
 def disk_with(file: str) -> Iterator[tuple[Disk, Path, bytes]]:
     """A disk, the path of the object of a file on it, and its content."""
-    data = special.data(file)
+    data = special_image.data(file)
     with disk.mounted() as where:
         path = objects.Store(where.top).at(
             objects.object_name(objects.digest_of(data)))
-        # With its holes.
+        # Keep the holes.
         subprocess.run(["cp", "--sparse=always",
-                        Path(special.image().source or "", file), path],
+                        Path(special_image.image().source or "", file), path],
                        check=True)
         objects.enable_verity(path)
         where.seal()
@@ -82,29 +94,31 @@ def disk_with(file: str) -> Iterator[tuple[Disk, Path, bytes]]:
 
 @contextmanager
 def opened_file(where: Disk, file: str) -> Iterator[int]:
-    with special.mounted(basedirs=[str(where.top)]) as top, \
+    with special_image.mounted(basedirs=[str(where.top)]) as top, \
             opened(f"{top}/{file}") as fd:
         yield fd
 
 
 def check_first(test: ktap.Test, where: Disk, place: Place,
                 data: bytes) -> None:
-    """Damaged before it is opened: each way is the first one in turn."""
+    """Damages the object before open(2). Each way is the first access once."""
     for way in WAYS:
-        forget()
+        caches.drop_all()
         with opened_file(where, place.file) as fd:
             what = f"damaged before it is opened, {way.__name__}"
-            test.equal(outcome(way, fd, place.bad, data), refusal(way), what)
-            test.equal(outcome(way, fd, place.bad, data), refusal(way),
+            test.equal(
+                outcome(way, fd, place.bad, data), expected_error(way), what
+            )
+            test.equal(outcome(way, fd, place.bad, data), expected_error(way),
                        f"{what}, again")
             if place.good is not None:
                 test.equal(outcome(way, fd, place.good, data), "the content",
-                           f"{what}: a block that is whole")
+                           f"{what}: an undamaged block")
 
 
 def check_later(test: ktap.Test, where: Disk, place: Place, path: Path,
                 data: bytes) -> None:
-    """Damaged while it is open and in memory."""
+    """Damages the object while it is open and in memory."""
     with opened_file(where, place.file) as fd:
         for block in {place.bad, place.good or 0}:
             test.equal(outcome(read, fd, block, data), "the content",
@@ -114,69 +128,57 @@ def check_later(test: ktap.Test, where: Disk, place: Place, path: Path,
             test.equal(outcome(way, fd, place.bad, data), "the content",
                        f"damaged, but in memory, {way.__name__}")
         for way in WAYS:
-            forget()
-            test.equal(outcome(way, fd, place.bad, data), refusal(way),
+            caches.drop_all()
+            test.equal(outcome(way, fd, place.bad, data), expected_error(way),
                        f"dropped from memory, {way.__name__}")
         place.damage(where, path)
         for way in WAYS:
-            forget()
+            caches.drop_all()
             test.equal(outcome(way, fd, place.bad, data), "the content",
-                       f"put right, {way.__name__}")
+                       f"repaired, {way.__name__}")
 
 
 def check_place(test: ktap.Test, place: Place) -> None:
     with disk_with(place.file) as (where, path, data):
-        if place.can_be_undone:
+        if place.can_be_repaired:
             check_later(test, where, place, path, data)
         place.damage(where, path)
         check_first(test, where, place, data)
 
 
 for a_place in PLACES:
-    suite.add(f"{a_place.name}: EIO or SIGBUS, in every way of reading",
+    suite.add(f"{a_place.name}: EIO or SIGBUS, for each way to read it",
               lambda test, place=a_place: check_place(test, place))
 
 
-@suite.test("the fs-verity descriptor: the object is refused as a whole")
+@suite.test("a damaged fs-verity descriptor: the whole object is EIO")
 def descriptor(test: ktap.Test) -> None:
-    file, block = special.LARGE, 259
+    file, block = special_image.LARGE, 259
     with disk_with(file) as (where, path, data):
-        # In the digest of the root.
+        # In its root hash.
         where.flip(path, block, 20)
-        forget()
+        caches.drop_all()
         for way in WAYS:
             with opened_file(where, file) as fd:
-                # There is nothing to map: mmap(2) itself fails.
+                # mmap(2) itself fails, since the object cannot be opened.
                 try:
                     found = outcome(way, fd, 0, data)
                 except AssertionError:
                     found = "EIO"
                 test.equal(found, "EIO", way.__name__)
         where.flip(path, block, 20)
-        forget()
+        caches.drop_all()
         with opened_file(where, file) as fd:
             for way in WAYS:
                 test.equal(outcome(way, fd, 0, data), "the content",
-                           f"put right, {way.__name__}")
+                           f"repaired, {way.__name__}")
 
 
 PROGRAM = "usr/bin/true"
 
 
-def entry_block(data: bytes) -> int:
-    """In which block of a program its first instruction is."""
-    entry, headers = struct.unpack_from("<QQ", data, 24)
-    count = struct.unpack_from("<H", data, 56)[0]
-    for number in range(count):
-        kind, _, offset, address, _, size = struct.unpack_from(
-            "<IIQQQQ", data, headers + number * 56)
-        if kind == 1 and address <= entry < address + size:
-            return int((entry - address + offset) // BLOCK)
-    raise AssertionError("a program without a first instruction")
-
-
 def run(path: str) -> str:
-    """How a program ends, or why it does not start."""
+    """How a program ends, or the error of execve(2)."""
     try:
         status = subprocess.run([path], check=False).returncode
     except OSError as error:
@@ -184,12 +186,17 @@ def run(path: str) -> str:
     return signal.Signals(-status).name if status < 0 else f"status {status}"
 
 
-@suite.test("a program: EIO to start it, SIGBUS in the middle")
+@suite.test("a damaged program: EIO from execve, SIGBUS while it runs")
 def program(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")
     data = Path("/", PROGRAM).read_bytes()
-    text, tree = entry_block(data), -(-len(data) // (16 * BLOCK)) * 16
-    test.need(text > 0, "header and text are in one block")
+    text, tree = (
+        elf.entry_offset(data) // BLOCK,
+        -(-len(data) // (16 * BLOCK)) * 16,
+    )
+    test.need(
+        text > 0, "the header and the first instruction are in one block"
+    )
     with disk.mounted() as where:
         path = objects.Store(where.top).verified(
             objects.object_name(objects.digest_of(data)), data)
@@ -197,25 +204,25 @@ def program(test: ktap.Test) -> None:
         with mounts.composefs(image.path, [str(where.top)]) as top:
             file = f"{top}/{PROGRAM}"
             for what, block, expected in (
-                    ("its header", 0, ("EIO",)),
-                    ("its first instruction", text, ("SIGBUS",)),
-                    # The loader meets it first, in the kernel or not.
-                    ("the Merkle tree", tree, ("EIO", "SIGBUS", "SIGSEGV"))):
+                ("its header", 0, ("EIO",)),
+                ("its first instruction", text, ("SIGBUS",)),
+                # The kernel or the dynamic loader may be the first to read it.
+                ("the Merkle tree", tree, ("EIO", "SIGBUS", "SIGSEGV")),
+            ):
                 test.equal(run(file), "status 0", f"before: {what}")
                 where.flip(path, block)
                 test.equal(run(file), "status 0", f"in memory: {what}")
                 for _ in range(2):
-                    forget()
+                    caches.drop_all()
                     found = run(file)
                     test.check(found in expected, f"{what}: {found}")
                 where.flip(path, block)
-                forget()
-                test.equal(run(file), "status 0", f"put right: {what}")
+                caches.drop_all()
+                test.equal(run(file), "status 0", f"repaired: {what}")
 
 
 fixtures.require()
 objects.require_verity()
 disk.require_tools()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 suite.run()

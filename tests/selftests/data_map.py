@@ -1,7 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mapping and executing: files are mapped from the object's page cache."""
+"""mmap(2) and execve(2): files are mapped from the page cache of their
+objects.
+
+They are compared with overlayfs, and with the content of the tree.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from lib import fixtures, ktap, mounts, objects, reference, slab, special
+from lib import (caches, fixtures, ktap, mounts, objects, reference,
+                 special_image)
+from lib.files import opened
 from lib.mounts import libc
-from lib.special import opened
 
 suite = ktap.Suite()
 
@@ -30,8 +35,8 @@ libc.mmap.restype = ctypes.c_void_p
 
 
 def address(view: mmap.mmap) -> ctypes.c_void_p:
-    """Where a mapping is, also one that cannot be written to."""
-    # memoryview.buffer_info() is for writable memory alone.
+    """The address of a mapping, also of a read-only one."""
+    # ctypes.c_char.from_buffer() needs writable memory.
     class Buffer(ctypes.Structure):
         _fields_ = [("buf", ctypes.c_void_p), ("obj", ctypes.py_object),
                     ("len", ctypes.c_ssize_t), ("itemsize", ctypes.c_ssize_t),
@@ -50,7 +55,7 @@ def address(view: mmap.mmap) -> ctypes.c_void_p:
 
 
 def resident(fd: int, size: int) -> int:
-    """How many pages of a file are in memory, without reading it."""
+    """The number of pages of a file in the page cache, by mincore(2)."""
     with mmap.mmap(fd, size, SHARED, READ) as view:
         pages = (size + PAGE - 1) // PAGE
         room = ctypes.create_string_buffer(pages)
@@ -59,8 +64,8 @@ def resident(fd: int, size: int) -> int:
         return sum(byte & 1 for byte in room.raw)
 
 
-def ended(function: Callable[[], Any]) -> int:
-    """How a child that runs a function ends: 0 or the negative signal."""
+def exit_status(function: Callable[[], Any]) -> int:
+    """How a child that calls a function ends: 0, or minus the signal."""
     child = os.fork()
     if child == 0:
         try:
@@ -73,12 +78,12 @@ def ended(function: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@suite.test("the end of a file: zeros to the end of the page, then SIGBUS")
+@suite.test("the last page is filled with zeros, the next one is SIGBUS")
 def end(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for size in (1, 64, 65, 4095, 4096, 4097):
             name = f"sizes/{size}"
-            expected = special.data(name)
+            expected = special_image.data(name)
             pages = (size + PAGE - 1) // PAGE
             for kind, protection in ((SHARED, READ), (PRIVATE, READ | WRITE)):
                 with opened(f"{top}/{name}") as fd:
@@ -87,16 +92,22 @@ def end(test: ktap.Test) -> None:
                         ctypes.c_long(0))
                 found = ctypes.string_at(where, pages * PAGE)
                 test.check(found == expected.ljust(pages * PAGE, b"\0"),
-                           f"{name}, {kind}: another content")
-                test.equal(ended(lambda where=where, pages=pages:
-                                 ctypes.string_at(where + pages * PAGE, 1)),
-                           -signal.SIGBUS, f"{name}, {kind}: a page beyond")
+                           f"{name}, {kind}: wrong content")
+                test.equal(
+                    exit_status(
+                        lambda where=where, pages=pages: ctypes.string_at(
+                            where + pages * PAGE, 1
+                        )
+                    ),
+                    -signal.SIGBUS,
+                    f"{name}, {kind}: the next page",
+                )
                 libc.munmap(ctypes.c_void_p(where),
                             ctypes.c_size_t((pages + 1) * PAGE))
 
 
 def protections(path: str) -> dict[str, str]:
-    """Which mappings of a file can be had."""
+    """The outcomes of mmap(2), mprotect(2) and madvise(2) on a file."""
     found = {}
     with opened(path) as fd:
         size = max(os.fstat(fd).st_size, 1)
@@ -117,22 +128,18 @@ def protections(path: str) -> dict[str, str]:
                 for advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE,
                                mmap.MADV_WILLNEED, mmap.MADV_DONTNEED,
                                9, 21):
-                    try:
-                        view.madvise(advice)
-                        result = "success"
-                    except OSError as error:
-                        result = ktap.errno_name(error.errno)
-                    found[f"{what}, advice {advice}"] = result
+                    found[f"{what}, advice {advice}"] = ktap.outcome(
+                        view.madvise, advice)
                 view.close()
     return found
 
 
-@suite.test("which protections can be had, as on overlayfs")
+@suite.test("mmap and mprotect allow what they allow on overlayfs")
 def protection(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.mount(special.image()) as their_top:
-        for name in (special.LARGE, "sizes/64"):
+    with special_image.mounted() as top, \
+            reference.mount(special_image.image()) as their_top:
+        for name in (special_image.LARGE, "sizes/64"):
             ours = protections(f"{top}/{name}")
             theirs = protections(f"{their_top}/{name}")
             for what, expected in theirs.items():
@@ -142,74 +149,79 @@ def protection(test: ktap.Test) -> None:
                        f"{name}: shared, made writable")
 
 
-@suite.test("a private mapping is one's own")
+@suite.test("writes to a private mapping are not visible elsewhere")
 def private(test: ktap.Test) -> None:
-    for name in (special.LARGE, "sizes/64"):
-        expected = special.data(name)
-        with special.mounted() as top, opened(f"{top}/{name}") as fd, \
+    for name in (special_image.LARGE, "sizes/64"):
+        expected = special_image.data(name)
+        with special_image.mounted() as top, opened(f"{top}/{name}") as fd, \
                 mmap.mmap(fd, len(expected), PRIVATE, READ | WRITE) as mine, \
                 mmap.mmap(fd, len(expected), SHARED, READ) as other:
             mine[:] = b"x" * len(expected)
-            test.check(other[:] == expected, f"{name}: others see it")
+            test.check(
+                other[:] == expected, f"{name}: visible in another mapping"
+            )
             test.check(os.pread(fd, len(expected), 0) == expected,
-                       f"{name}: readers see it")
-            test.check(mine[:1] == b"x", f"{name}: is not written to")
+                       f"{name}: visible to read(2)")
+            test.check(mine[:1] == b"x", f"{name}: not visible in the mapping")
 
 
-@suite.test("a mapping as the first access, and after another open")
+@suite.test("a mapping as the first access, and by a second open file")
 def first(test: ktap.Test) -> None:
-    expected = special.data(special.LARGE)
-    with special.mounted() as top:
-        path = f"{top}/{special.LARGE}"
-        for what in ("the first open", "another one"):
+    expected = special_image.data(special_image.LARGE)
+    with special_image.mounted() as top:
+        path = f"{top}/{special_image.LARGE}"
+        for what in ("the first open file", "a second one"):
             with opened(path) as fd, mmap.mmap(fd, len(expected), SHARED,
                                                READ) as view:
-                test.check(view[:] == expected, f"{what}: another content")
-        slab.drop_caches()
+                test.check(view[:] == expected, f"{what}: wrong content")
+        caches.drop()
         with opened(path) as fd, mmap.mmap(fd, len(expected), SHARED,
                                            READ) as view:
             test.check(view[:] == expected, "after drop_caches")
 
 
-@suite.test("a mapping outlives its descriptor, the name and the mount")
+@suite.test("a mapping outlives its descriptor and the mount")
 def outlives(test: ktap.Test) -> None:
-    expected = special.data(special.LARGE)
+    expected = special_image.data(special_image.LARGE)
     with mounts.directory() as top:
-        fd = mounts.new_mount("composefs", mounts.composefs_options(
-            special.image().path, special.image().objects))
-        mounts.attach(fd, top)
-        os.close(fd)
+        mounts.mount_at("composefs", mounts.composefs_options(
+            special_image.image().path, special_image.image().objects), top)
         try:
-            with opened(f"{top}/{special.LARGE}") as fd:
+            with opened(f"{top}/{special_image.LARGE}") as fd:
                 view = mmap.mmap(fd, len(expected), SHARED, READ)
             test.fails(errno.EBUSY, "umount of a mapped file", mounts.umount,
                        top)
         finally:
             mounts.umount(top, mounts.MNT_DETACH)
-        slab.drop_caches()
-        test.check(view[:] == expected, "another content")
+        caches.drop()
+        test.check(view[:] == expected, "wrong content")
         view.close()
 
 
-@suite.test("reading a file into a mapping of another, neither touched yet")
+@suite.test(
+    "read(2) into a mapping of a file, both accessed for the first time"
+)
 def into_mapping(test: ktap.Test) -> None:
-    names = (special.LARGE, "sizes/131072", "sizes/64")
+    names = (special_image.LARGE, "sizes/131072", "sizes/64")
     for source in names:
         for target in names:
             what = f"{source} into {target}"
-            with special.mounted() as top, opened(f"{top}/{source}") as fd, \
-                    opened(f"{top}/{target}") as other, \
-                    mmap.mmap(other, 0, PRIVATE, READ | WRITE) as view:
-                expected = special.data(source)[:len(view)]
+            with (
+                special_image.mounted() as top,
+                opened(f"{top}/{source}") as fd,
+                opened(f"{top}/{target}") as other,
+                mmap.mmap(other, 0, PRIVATE, READ | WRITE) as view,
+            ):
+                expected = special_image.data(source)[:len(view)]
                 test.equal(os.preadv(fd, [view], 0), len(expected), what)
                 test.check(view[:len(expected)] == expected,
-                           f"{what}: another content")
+                           f"{what}: wrong content")
 
 
-@suite.test("/proc shows the path below the mount: maps, map_files, fd")
+@suite.test("/proc/self maps, map_files and fd show the path below the mount")
 def proc(test: ktap.Test) -> None:
-    for name in (special.LARGE, "sizes/64"):
-        with special.mounted() as top, opened(f"{top}/{name}") as fd:
+    for name in (special_image.LARGE, "sizes/64"):
+        with special_image.mounted() as top, opened(f"{top}/{name}") as fd:
             path = f"{top}/{name}"
             with mmap.mmap(fd, 0, SHARED, READ) as view:
                 where = address(view).value or 0
@@ -227,23 +239,25 @@ def proc(test: ktap.Test) -> None:
                            path, "map_files")
 
 
-@suite.test("two images have the pages of an object in common")
+@suite.test("two images share the pages of an object")
 def common(test: ktap.Test) -> None:
     other = fixtures.named("special-v1")
-    size = len(special.data(special.LARGE))
+    size = len(special_image.data(special_image.LARGE))
     pages = size // PAGE
-    with special.mounted() as one, \
+    with special_image.mounted() as one, \
             mounts.composefs(other.path, other.objects) as two:
-        paths = {"ours": f"{one}/{special.LARGE}",
-                 "another image": f"{two}/{special.LARGE}",
-                 "the object": special.object_path(special.LARGE)}
+        paths = {"ours": f"{one}/{special_image.LARGE}",
+                 "another image": f"{two}/{special_image.LARGE}",
+                 "the object": special_image.object_path(special_image.LARGE)}
         test.check(os.stat(one).st_dev != os.stat(two).st_dev,
-                   "one super block: nothing is tested")
-        slab.drop_caches()
+                   "the two images share a super block")
+        caches.drop()
         for what, path in paths.items():
             with opened(path) as fd:
                 count = resident(fd, size)
-            test.check(count < pages, f"{what}: resident before any read")
+            test.check(
+                count < pages, f"{what}: all pages are resident before a read"
+            )
         with opened(paths["ours"]) as fd:
             os.pread(fd, size, 0)
         for what, path in paths.items():
@@ -257,7 +271,7 @@ def run(*command: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@suite.test("programs run, in a chroot of the mount, too")
+@suite.test("programs run, also in a chroot")
 def execute(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")
     with mounts.composefs(image.path, image.objects,
@@ -269,7 +283,7 @@ def execute(test: ktap.Test) -> None:
         test.equal(run("chroot", top, "/usr/bin/python3", "-c",
                        "import json, ctypes; print(json.dumps([1]))"),
                    (0, "[1]\n"), "Python with its modules in a chroot")
-        # A script, whose interpreter is found below the mount.
+        # A script: its interpreter is a file of the mount.
         test.equal(run("chroot", top, "/usr/bin/ldd", "/bin/true")[0], 0,
                    "a script in a chroot")
         with opened(f"{top}/usr/bin/true") as fd:
@@ -283,7 +297,7 @@ def execute(test: ktap.Test) -> None:
                        "fexecve(3)")
 
 
-@suite.test("noexec, and files that are no programs")
+@suite.test("noexec, and files without execute permission")
 def no_execute(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")
     with mounts.composefs(image.path, image.objects) as top:

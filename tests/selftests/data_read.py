@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Reading: what each call gives, compared with the tree or with the object.
+"""Reads and other calls on open files: results and errors.
 
-A file is to behave as the object itself does on its file system.
+A file has to behave as its object does on its own file system. Calls that
+overlayfs does not pass on to the object are compared with erofs + overlayfs.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ import mmap
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lib import (access, fixtures, ktap, matrix, mounts, objects, reference,
-                 slab, special)
+from lib import (caches, fixtures, ktap, loop, matrix_image, mounts, objects,
+                 read_whole, reference, special_image)
+from lib.files import opened
 from lib.mounts import libc
-from lib.special import opened
 from lib.uring import Ring
 
 suite = ktap.Suite()
@@ -37,14 +37,6 @@ O_DIRECT = os.O_DIRECT
 Call = Callable[[int], Any]
 
 
-def result(call: Call, fd: int) -> Any:
-    """What a call gives, or the name of its error."""
-    try:
-        return call(fd)
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-
-
 def brief(value: Any) -> Any:
     return f"{len(value)} bytes" if isinstance(value, bytes) and \
         len(value) > 100 else value
@@ -52,37 +44,43 @@ def brief(value: Any) -> Any:
 
 @contextmanager
 def both(name: str, flags: int = os.O_RDONLY) -> Iterator[tuple[int, int]]:
-    """A file below a new mount, not read yet, and its object."""
-    with special.mounted() as top, opened(f"{top}/{name}", flags) as ours, \
-            opened(special.object_path(name), flags) as theirs:
+    """A file of a new mount, not accessed before, and its object."""
+    with (
+        special_image.mounted() as top,
+        opened(f"{top}/{name}", flags) as ours,
+        opened(special_image.object_path(name), flags) as theirs,
+    ):
         yield ours, theirs
 
 
 def same(test: ktap.Test, what: str, fds: tuple[int, int],
          call: Call) -> None:
-    ours, theirs = (result(call, fd) for fd in fds)
+    ours, theirs = (ktap.result(call, fd) for fd in fds)
     test.check(ours == theirs, f"{what}: {brief(ours)!r}, the object "
                                f"{brief(theirs)!r}")
 
 
-@suite.test("files of all sizes, each way of reading as the first")
+@suite.test("files of all sizes, each way of reading as the first access")
 def sizes(test: ktap.Test) -> None:
-    for name, way in access.WAYS.items():
-        with special.mounted() as top:
-            for size in special.INLINE_SIZES + special.OBJECT_SIZES:
+    for name, way in read_whole.WAYS.items():
+        with special_image.mounted() as top:
+            for size in (
+                special_image.INLINE_SIZES + special_image.OBJECT_SIZES
+            ):
                 if not size and name.startswith("map"):
                     continue
-                expected = special.data(f"sizes/{size}")
+                expected = special_image.data(f"sizes/{size}")
                 with opened(f"{top}/sizes/{size}") as fd:
-                    found = result(lambda fd, size=size, way=way:
-                                   way(fd, size), fd)
+                    found = ktap.result(
+                        lambda fd, size=size, way=way: way(fd, size), fd
+                    )
                 test.check(found == expected,
                            f"{name}, {size} bytes: {brief(found)!r}")
 
 
-@suite.test("pread(2) anywhere gives what it gives on the object")
+@suite.test("pread(2) at all positions, as on the object")
 def positions(test: ktap.Test) -> None:
-    for name in ("sizes/4097", special.LARGE):
+    for name in ("sizes/4097", special_image.LARGE):
         size = int(name.rpartition("/")[2])
         with both(name) as fds:
             for at in (0, 1, 4095, 4096, size - 1, size, size + 1, 1 << 40,
@@ -97,30 +95,32 @@ def positions(test: ktap.Test) -> None:
                  and ctypes.get_errno())
 
 
-@suite.test("preadv2(2): RWF_NOWAIT waits for nothing, other flags")
+@suite.test(
+    "preadv2(2): RWF_NOWAIT does not block, other flags as on the object"
+)
 def nowait(test: ktap.Test) -> None:
     def read(fd: int, flags: int, at: int = 0) -> bytes:
         room = bytearray(5000)
         return bytes(room[:os.preadv(fd, [room], at, flags)])
 
-    expected = special.data(special.LARGE)
-    # The first open of a file opens its object, later ones do not.
-    with special.mounted() as top, \
-            opened(f"{top}/{special.LARGE}"), \
-            opened(f"{top}/{special.LARGE}") as fd, \
-            opened(special.object_path(special.LARGE)) as theirs:
-        test.fails(errno.EAGAIN, "while the object is not open", read, fd,
+    expected = special_image.data(special_image.LARGE)
+    # The first open(2) of a file opens its object, later ones do not.
+    with special_image.mounted() as top, \
+            opened(f"{top}/{special_image.LARGE}"), \
+            opened(f"{top}/{special_image.LARGE}") as fd, \
+            opened(special_image.object_path(special_image.LARGE)) as theirs:
+        test.fails(errno.EAGAIN, "before the object is open", read, fd,
                    os.RWF_NOWAIT)
         test.equal(read(fd, 0) == expected[:5000], True, "without flags")
-        test.equal(result(lambda fd: read(fd, os.RWF_NOWAIT), fd)
-                   == expected[:5000], True, "what is in memory")
-        slab.drop_caches()
-        # A quick disk may have read it before anybody has to wait.
-        test.check(result(lambda fd: read(fd, os.RWF_NOWAIT, 400000), fd)
+        test.equal(ktap.result(lambda fd: read(fd, os.RWF_NOWAIT), fd)
+                   == expected[:5000], True, "cached")
+        caches.drop()
+        # A fast disk may have read it by now.
+        test.check(ktap.result(lambda fd: read(fd, os.RWF_NOWAIT, 400000), fd)
                    in ("EAGAIN", expected[400000:405000]),
-                   "what is not in memory: neither EAGAIN nor its bytes")
-        # RWF_DONTCACHE is for the object's file system to offer, and not
-        # known before it is open. overlayfs refuses it, too.
+                   "not cached: neither EAGAIN nor its bytes")
+        # The object's file system may support RWF_DONTCACHE, but it is unknown
+        # before the object is open. overlayfs refuses it, too.
         test.fails(errno.EOPNOTSUPP, "RWF_DONTCACHE", read, fd, 0x80)
         for flag in (os.RWF_HIPRI, os.RWF_DSYNC, os.RWF_SYNC, os.RWF_APPEND,
                      0x1000, 1 << 30):
@@ -128,48 +128,53 @@ def nowait(test: ktap.Test) -> None:
                  lambda fd, flag=flag: read(fd, flag))
 
 
-@suite.test("io_uring: several reads at once, the first of a file, too")
+@suite.test("io_uring: several reads at once, also as the first access")
 def uring(test: ktap.Test) -> None:
-    expected = special.data(special.LARGE)
+    expected = special_image.data(special_image.LARGE)
     pieces = [(0, 4096), (500000, 100000), (len(expected) - 10, 100),
               (len(expected), 10), (7, 1)]
     ring = Ring()
     try:
-        with special.mounted() as top:
+        with special_image.mounted() as top:
             for round_ in ("not open yet", "open", "open again"):
-                with opened(f"{top}/{special.LARGE}") as fd:
+                with opened(f"{top}/{special_image.LARGE}") as fd:
                     found = ring.read(fd, pieces)
                     for (at, size), data in zip(pieces, found):
                         test.check(data == expected[at:at + size],
                                    f"{round_}: {size} at {at}: "
                                    f"{brief(data)!r}")
             with opened(f"{top}/sizes/64") as fd:
-                test.equal(ring.read(fd, [(0, 100)]),
-                           [special.data("sizes/64")], "a file in the image")
+                test.equal(
+                    ring.read(fd, [(0, 100)]),
+                    [special_image.data("sizes/64")], "an inline file",
+                )
     finally:
         ring.close()
 
 
 @suite.test("sendfile(2) to a file and to a socket")
 def sendfile(test: ktap.Test) -> None:
-    for name in (special.LARGE, "sizes/64", "sizes/4097"):
-        expected = special.data(name)
-        with special.mounted() as top, opened(f"{top}/{name}") as fd:
+    for name in (special_image.LARGE, "sizes/64", "sizes/4097"):
+        expected = special_image.data(name)
+        with special_image.mounted() as top, opened(f"{top}/{name}") as fd:
             left, right = socket.socketpair()
             with left, right:
-                # More would wait for a reader.
+                # More would block until it is read.
                 count = os.sendfile(left.fileno(), fd, 0, 30000)
                 test.equal(right.recv(count, socket.MSG_WAITALL),
                            expected[:30000], f"{name} to a socket")
-            test.equal(access.sendfile(fd, len(expected)) == expected, True,
-                       f"{name} to a file")
+            test.equal(
+                read_whole.sendfile(fd, len(expected)) == expected,
+                True,
+                f"{name} to a file",
+            )
 
 
 @suite.test("splice(2) and tee(2)")
 def splice(test: ktap.Test) -> None:
-    for name in (special.LARGE, "sizes/64", "sizes/4097"):
-        expected = special.data(name)
-        with special.mounted() as top, opened(f"{top}/{name}") as fd:
+    for name in (special_image.LARGE, "sizes/64", "sizes/4097"):
+        expected = special_image.data(name)
+        with special_image.mounted() as top, opened(f"{top}/{name}") as fd:
             one, two = os.pipe(), os.pipe()
             try:
                 for at in (0, 1, 4095, 300000, len(expected) - 1,
@@ -177,7 +182,7 @@ def splice(test: ktap.Test) -> None:
                     count = os.splice(fd, one[1], 20000, offset_src=at)
                     wanted = expected[at:at + count]
                     test.check(count or at >= len(expected),
-                               f"{name}: nothing at {at}")
+                               f"{name}: no bytes at {at}")
                     if not count:
                         continue
                     teed = libc.tee(one[0], two[1], ctypes.c_size_t(count), 0)
@@ -185,7 +190,7 @@ def splice(test: ktap.Test) -> None:
                                f"{name}: tee at {at}")
                     test.equal(os.read(one[0], count), wanted,
                                f"{name}: splice at {at}")
-                # From the file's own position, which moves.
+                # From the file's own position.
                 count = os.splice(fd, one[1], 40)
                 test.equal(os.lseek(fd, 0, os.SEEK_CUR), count, "position")
             finally:
@@ -196,7 +201,7 @@ def splice(test: ktap.Test) -> None:
 @suite.test("copy_file_range(2), readahead(2) and others, as on overlayfs")
 def as_reference(test: ktap.Test) -> None:
     reference.require_support()
-    image = special.image()
+    image = special_image.image()
     calls: dict[str, Call] = {
         "readahead": lambda fd: libc.syscall(
             SYS_READAHEAD, fd, ctypes.c_long(0), 100000) or "success",
@@ -207,44 +212,52 @@ def as_reference(test: ktap.Test) -> None:
         "FIONREAD": lambda fd: fcntl.ioctl(fd, 0x541b, b"\0" * 8),
         "FIBMAP": lambda fd: fcntl.ioctl(fd, 1, b"\0" * 8),
     }
-    with special.mounted() as top, reference.mount(image) as their_top:
-        for name in (special.LARGE, "sizes/64", "sizes"):
+    with special_image.mounted() as top, reference.mount(image) as their_top:
+        for name in (special_image.LARGE, "sizes/64", "sizes"):
             with opened(f"{top}/{name}") as fd, \
                     opened(f"{their_top}/{name}") as theirs:
                 for what, call in calls.items():
-                    ours, other = result(call, fd), result(call, theirs)
+                    ours, other = ktap.result(call, fd), ktap.result(
+                        call, theirs
+                    )
                     test.equal(ours, other, f"{what} of {name}")
-        for name in (special.LARGE, "sizes/64"):
+        for name in (special_image.LARGE, "sizes/64"):
             with opened(f"{top}/{name}") as fd, \
                     opened(f"{their_top}/{name}") as theirs, \
                     objects.store() as work:
                 found = []
                 for source in (fd, theirs):
                     with open(work.top / "out", "wb+") as out:
-                        count = result(lambda fd, out=out: os.copy_file_range(
-                            fd, out.fileno(), 5000, 0), source)
+                        count = ktap.result(
+                            lambda fd, out=out: os.copy_file_range(
+                                fd, out.fileno(), 5000, 0
+                            ),
+                            source,
+                        )
                         out.seek(0)
                         found.append((count, out.read()))
                 test.equal(found[0], found[1], f"copy_file_range of {name}")
 
 
-@suite.test("posix_fadvise(2): each advice as on the object, as the first")
+@suite.test(
+    "posix_fadvise(2): each advice as on the object, as the first access"
+)
 def fadvise(test: ktap.Test) -> None:
-    expected = special.data(special.LARGE)
+    expected = special_image.data(special_image.LARGE)
     for advice in range(8):
-        with both(special.LARGE) as fds:
+        with both(special_image.LARGE) as fds:
             for at, count in ((0, 0), (100, 50000), (0, -1), (1 << 40, 1)):
                 same(test, f"{advice} at {at}, {count}", fds,
                      lambda fd, at=at, count=count, advice=advice:
                      os.posix_fadvise(fd, at, count, advice))
             test.check(os.pread(fds[0], 1 << 20, 0) == expected,
-                       f"{advice}: then another content")
+                       f"{advice}: wrong content afterwards")
 
 
-@suite.test("SEEK_HOLE and SEEK_DATA as on the object; other seeks")
+@suite.test("lseek(2) as on the object, with SEEK_HOLE and SEEK_DATA")
 def seek(test: ktap.Test) -> None:
-    size = len(special.data(special.SPARSE))
-    for name in (special.SPARSE, special.LARGE):
+    size = len(special_image.data(special_image.SPARSE))
+    for name in (special_image.SPARSE, special_image.LARGE):
         with both(name) as fds:
             for whence in (os.SEEK_DATA, os.SEEK_HOLE, os.SEEK_SET,
                            os.SEEK_END, os.SEEK_CUR, 5, 99, -1):
@@ -261,19 +274,19 @@ def seek(test: ktap.Test) -> None:
                                f"{name}: position after {at} from {whence}")
 
 
-@suite.test("SEEK_HOLE and SEEK_DATA of a file in the image")
+@suite.test("SEEK_HOLE and SEEK_DATA of an inline file")
 def seek_inline(test: ktap.Test) -> None:
-    with special.mounted() as top, opened(f"{top}/sizes/64") as fd:
+    with special_image.mounted() as top, opened(f"{top}/sizes/64") as fd:
         for whence, at, expected in ((os.SEEK_DATA, 5, 5),
                                      (os.SEEK_HOLE, 5, 64),
                                      (os.SEEK_DATA, 64, "ENXIO"),
                                      (os.SEEK_HOLE, 64, "ENXIO")):
-            test.equal(result(lambda fd, at=at, whence=whence: os.lseek(
+            test.equal(ktap.result(lambda fd, at=at, whence=whence: os.lseek(
                 fd, at, whence), fd), expected, f"{whence}, {at}")
 
 
 def fiemap(fd: int) -> tuple[int, bytes]:
-    """How many extents there are, and all of them."""
+    """The number of extents, and the extents."""
     room = bytearray(struct.pack("=QQIIII", 0, (1 << 64) - 1, 1, 0, 100, 0)
                      + bytes(56 * 100))
     fcntl.ioctl(fd, FS_IOC_FIEMAP, room)
@@ -281,12 +294,12 @@ def fiemap(fd: int) -> tuple[int, bytes]:
     return count, bytes(room[32:32 + 56 * count])
 
 
-@suite.test("FIEMAP tells the object's extents")
+@suite.test("FIEMAP returns the object's extents")
 def extents(test: ktap.Test) -> None:
-    for name in (special.SPARSE, special.LARGE):
+    for name in (special_image.SPARSE, special_image.LARGE):
         with both(name) as fds:
             same(test, name, fds, fiemap)
-            test.check(fiemap(fds[1])[0] > 0, f"{name}: no extents at all")
+            test.check(fiemap(fds[1])[0] > 0, f"{name}: no extents")
 
 
 def verity_metadata(kind: int) -> Call:
@@ -306,70 +319,67 @@ def verity(test: ktap.Test) -> None:
         fcntl.ioctl(fd, objects.FS_IOC_MEASURE_VERITY, room)
         return bytes(room)
 
-    # As the first thing done with a file, too.
+    # Each is the first access to a file.
     calls = {"the digest": measure, "the Merkle tree": verity_metadata(1),
              "the descriptor": verity_metadata(2),
              "the signature": verity_metadata(3),
-             "something unknown": verity_metadata(9)}
+             "an unknown type": verity_metadata(9)}
     for what, call in calls.items():
-        with both(special.LARGE) as fds:
+        with both(special_image.LARGE) as fds:
             same(test, what, fds, call)
-    with both(special.LARGE) as fds:
-        test.check(len(result(verity_metadata(1), fds[0])) > 4096,
+    with both(special_image.LARGE) as fds:
+        test.check(len(ktap.result(verity_metadata(1), fds[0])) > 4096,
                    "the Merkle tree is too small")
-    with special.mounted() as top, opened(f"{top}/sizes/64") as fd:
+    with special_image.mounted() as top, opened(f"{top}/sizes/64") as fd:
         for what, call in calls.items():
-            test.equal(result(call, fd), "ENOTTY",
-                       f"{what} of a file in the image")
+            test.equal(ktap.result(call, fd), "ENOTTY",
+                       f"{what} of an inline file")
 
 
 def read_direct(fd: int) -> bytes:
-    """Reads to memory that is aligned for it."""
+    """Reads into aligned memory."""
     with mmap.mmap(-1, 65536) as room:
         count = os.preadv(fd, [room], 4096)
         return room[:count]
 
 
-@suite.test("O_DIRECT, where the object's file system has it")
+@suite.test("O_DIRECT, on an object with and without fs-verity")
 def direct(test: ktap.Test) -> None:
-    expected = special.data(special.LARGE)[4096:4096 + 65536]
-    with both(special.LARGE, os.O_RDONLY | O_DIRECT) as fds:
-        same(test, "from the object, which has fs-verity", fds, read_direct)
-        test.check(result(read_direct, fds[0]) == expected, "another content")
+    expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
+    with both(special_image.LARGE, os.O_RDONLY | O_DIRECT) as fds:
+        same(test, "an object with fs-verity", fds, read_direct)
+        test.check(
+            ktap.result(read_direct, fds[0]) == expected, "wrong content"
+        )
         test.check(fcntl.fcntl(fds[0], fcntl.F_GETFL) & O_DIRECT,
                    "O_DIRECT is not set")
     with objects.store() as store:
-        name = objects.object_name(objects.digest_of(special.data(
-            special.LARGE)))
-        path = store.plain(name, special.data(special.LARGE))
+        name = objects.object_name(objects.digest_of(special_image.data(
+            special_image.LARGE)))
+        path = store.plain(name, special_image.data(special_image.LARGE))
         os.sync()
-        with special.mounted(("noverity", None),
-                             basedirs=[store.path]) as top, \
-                opened(f"{top}/{special.LARGE}", O_DIRECT) as fd, \
-                opened(str(path), O_DIRECT) as theirs:
-            same(test, "from an object without", (fd, theirs), read_direct)
-            # Nothing goes through the page cache, so alignment counts.
+        with (
+            special_image.mounted(
+                ("noverity", None), basedirs=[store.path]
+            ) as top,
+            opened(f"{top}/{special_image.LARGE}", O_DIRECT) as fd,
+            opened(str(path), O_DIRECT) as theirs,
+        ):
+            same(
+                test, "an object without fs-verity", (fd, theirs), read_direct
+            )
+            # It does not go through the page cache, so alignment matters.
             same(test, "not aligned", (fd, theirs),
                  lambda fd: os.preadv(fd, [bytearray(100)], 7))
 
 
-@contextmanager
-def loop_device(path: str) -> Iterator[str]:
-    device = subprocess.run(
-        ["losetup", "--find", "--show", "--read-only", path],
-        capture_output=True, text=True, check=True).stdout.strip()
-    try:
-        yield device
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
-
-
-def buffered_all_ways(test: ktap.Test, path: str, expected: bytes) -> None:
-    """A file that has no object: O_DIRECT is accepted, and changes nothing."""
+def check_direct_ignored(test: ktap.Test, path: str, expected: bytes) -> None:
+    """Reads a file without an object: O_DIRECT is accepted, and has no
+    effect."""
     for what, flags, later in (("O_DIRECT", O_DIRECT, 0),
                                ("O_DIRECT from fcntl(2)", 0, O_DIRECT),
                                ("without it from fcntl(2)", O_DIRECT, 0)):
-        for name, way in access.WAYS.items():
+        for name, way in read_whole.WAYS.items():
             if not expected and name.startswith("map"):
                 continue
             try:
@@ -385,7 +395,7 @@ def buffered_all_ways(test: ktap.Test, path: str, expected: bytes) -> None:
             test.check(found == expected,
                        f"{path}, {what}, {name}: {brief(found)!r}")
     with opened(path, os.O_RDONLY | O_DIRECT) as fd:
-        # Neither place nor memory has to be aligned.
+        # Neither offset nor memory has to be aligned.
         room = bytearray(100)
         count = os.preadv(fd, [memoryview(room)[1:]], 1)
         test.equal(bytes(room[1:1 + count]), expected[1:100],
@@ -394,28 +404,33 @@ def buffered_all_ways(test: ktap.Test, path: str, expected: bytes) -> None:
                    f"{path}: at the end")
 
 
-@suite.test("O_DIRECT of what has no object: through the page cache")
+@suite.test("O_DIRECT has no effect on files without an object")
 def direct_without_object(test: ktap.Test) -> None:
-    names = [f"sizes/{size}" for size in special.INLINE_SIZES]
-    with special.mounted() as top:
+    names = [f"sizes/{size}" for size in special_image.INLINE_SIZES]
+    with special_image.mounted() as top:
         for name in names:
-            buffered_all_ways(test, f"{top}/{name}", special.data(name))
-    with matrix.without_content() as image, \
+            check_direct_ignored(
+                test, f"{top}/{name}", special_image.data(name)
+            )
+    with matrix_image.without_content() as image, \
             mounts.composefs(image.path, []) as top:
-        buffered_all_ways(test, f"{top}/{matrix.FILE}",
-                          bytes(len(matrix.data())))
-    # What users see today, from a device.
-    with loop_device(special.image().path) as device, mounts.mounted(
-            "erofs", [("source", device), ("ro", None)]) as top:
+        check_direct_ignored(
+            test, f"{top}/{matrix_image.FILE}", bytes(len(matrix_image.data()))
+        )
+    # erofs on a device does the same.
+    with (
+        loop.device(special_image.image().path, "--read-only") as device,
+        mounts.mounted("erofs", [("source", device), ("ro", None)]) as top,
+    ):
         for name in names:
             with opened(f"{top}/{name}", os.O_RDONLY | O_DIRECT) as fd, \
                     mmap.mmap(-1, 65536) as room:
                 count = os.preadv(fd, [room], 0)
-                test.equal(room[:count], special.data(name),
+                test.equal(room[:count], special_image.data(name),
                            f"{name}: erofs on a loop device")
 
 
-@suite.test("fcntl(2) F_SETFL: O_DIRECT and O_NONBLOCK on and off")
+@suite.test("fcntl(2) F_SETFL: flags on and off, as on the object")
 def set_flags(test: ktap.Test) -> None:
     def change(flag: int, on: bool) -> Call:
         def run(fd: int) -> bool:
@@ -425,10 +440,10 @@ def set_flags(test: ktap.Test) -> None:
             return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & flag)
         return run
 
-    expected = special.data(special.LARGE)[4096:4096 + 65536]
+    expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
     for first in (0, O_DIRECT, os.O_NONBLOCK):
         for read_before in (False, True):
-            with both(special.LARGE, os.O_RDONLY | first) as fds:
+            with both(special_image.LARGE, os.O_RDONLY | first) as fds:
                 if read_before:
                     read_direct(fds[0])
                 for flag, name in ((O_DIRECT, "O_DIRECT"),
@@ -439,8 +454,10 @@ def set_flags(test: ktap.Test) -> None:
                         what = f"opened with {first:#o}, read " \
                                f"{read_before}, {name} {on}"
                         same(test, what, fds, change(flag, on))
-                        test.check(result(read_direct, fds[0]) == expected,
-                                   f"{what}: then another content")
+                        test.check(
+                            ktap.result(read_direct, fds[0]) == expected,
+                            f"{what}: wrong content",
+                        )
 
 
 fixtures.require()

@@ -1,23 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""What differs from erofs and overlayfs, and is meant to: a table.
+"""A table of the intended differences from erofs + overlayfs.
 
-Each row is done on both mounts. A row fails when either side has come to do
-something else, so that the table is what there is.
+Each row is tried on both. A row fails if either side behaves otherwise, so
+that the table stays true.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib import (fixtures, ktap, matrix, mounts, objects, reference, slab,
-                 special)
-from lib.special import opened
+from lib import (caches, fixtures, ktap, matrix_image, mounts, objects,
+                 reference, slab, special_image)
+from lib.files import opened
+from lib.mounts import Value
 
 suite = ktap.Suite()
 
@@ -29,15 +30,13 @@ class Row(NamedTuple):
     ours: str
     theirs: str
     why: str
-    # Given our mount and the reference, what each does. As text.
-    look: Callable[[], tuple[Any, Any]]
+    # Tries it on both, and returns what each does, as text.
+    attempt: Callable[[], tuple[Any, Any]]
 
 
 def outcome(function: Callable[[], Any]) -> str:
-    try:
-        result = function()
-    except OSError as error:
-        return ktap.errno_name(error.errno)
+    """The result as text, "success" for None, or the name of the error."""
+    result = ktap.result(function)
     return "success" if result is None else str(result)
 
 
@@ -56,20 +55,18 @@ def on_both(image: fixtures.Image, look: Callable[[str], Any]) -> tuple[
 
 
 @contextmanager
-def without_objects() -> Iterator[tuple[str, str]]:
-    """Both mounts of an image whose objects are missing."""
-    image = matrix.image()
-    with objects.store() as store, reference.erofs(image) as metadata, \
-            mounts.composefs(image.path, [store.path]) as ours, \
-            mounts.mounted("overlay", [
-                ("source", "x"), ("metacopy", "on"), ("redirect_dir", "on"),
-                ("ro", None), ("lowerdir+", metadata),
-                ("datadir+", store.path)]) as theirs:
+def both_on(store: objects.Store, *options: tuple[str, Value],
+            verity: bool = False) -> Iterator[tuple[str, str]]:
+    """The image "matrix" with other objects, on composefs and on the
+    reference."""
+    image = dataclasses.replace(matrix_image.image(), objects=[store.path])
+    with mounts.composefs(image.path, image.objects, *options) as ours, \
+            reference.mount(image, verity) as theirs:
         yield ours, theirs
 
 
 def open_and_read(path: str) -> str:
-    """At which call it fails."""
+    """The call that fails, and its error."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError as error:
@@ -84,49 +81,41 @@ def open_and_read(path: str) -> str:
 
 
 def missing() -> tuple[str, str]:
-    with without_objects() as tops:
-        ours, theirs = (open_and_read(f"{top}/{matrix.FILE}") for top in tops)
+    with objects.store() as store, both_on(store) as tops:
+        ours, theirs = (open_and_read(f"{top}/{matrix_image.FILE}")
+                        for top in tops)
     return ours, theirs
 
 
 def appears_later() -> tuple[str, str]:
-    """A file that was opened before its object was there."""
+    """A file that is opened before its object exists."""
+    def use(top: str, store: objects.Store) -> None:
+        with opened(f"{top}/{matrix_image.FILE}") as fd:
+            matrix_image.add_to(store)
+            os.read(fd, 1)
+
     found = []
-    image = matrix.image()
-    for kind in ("composefs", "reference"):
-        with objects.store() as store, reference.erofs(image) as metadata:
-            options: mounts.Options = mounts.composefs_options(
-                image.path, [store.path])
-            if kind == "reference":
-                options = [("source", "x"), ("metacopy", "on"),
-                           ("redirect_dir", "on"), ("ro", None),
-                           ("lowerdir+", metadata), ("datadir+", store.path)]
-            with mounts.mounted("composefs" if kind == "composefs"
-                                else "overlay", options) as top:
-                def use(path: str = f"{top}/{matrix.FILE}",
-                        where: objects.Store = store) -> None:
-                    with opened(path) as fd:
-                        matrix.add_to(where)
-                        os.read(fd, 1)
-                found.append(outcome(use))
+    for number in range(2):
+        with objects.store() as store, both_on(store) as tops:
+            found.append(outcome(lambda: use(tops[number], store)))
     return found[0], found[1]
 
 
 def blocks() -> tuple[str, str]:
-    """What st_blocks of a file is about. An object has more than its content:
-    what fs-verity adds to it."""
-    path = special.object_path(special.LARGE)
+    """Whether st_blocks is computed from the size, or is that of the object,
+    whose fs-verity metadata take blocks, too."""
+    path = special_image.object_path(special_image.LARGE)
 
     def look(top: str) -> str:
         kinds = {os.stat(path).st_size // 512: "of the size",
                  os.stat(path).st_blocks: "of the object"}
-        found = [os.stat(f"{top}/{special.LARGE}").st_blocks]
-        with opened(f"{top}/{special.LARGE}") as fd:
+        found = [os.stat(f"{top}/{special_image.LARGE}").st_blocks]
+        with opened(f"{top}/{special_image.LARGE}") as fd:
             os.read(fd, 1)
             found.append(os.fstat(fd).st_blocks)
         return ", then ".join(kinds.get(number, str(number))
                               for number in found)
-    return on_both(special.image(), look)
+    return on_both(special_image.image(), look)
 
 
 def listed_whiteout() -> tuple[str, str]:
@@ -139,23 +128,22 @@ def listed_whiteout() -> tuple[str, str]:
 
 
 def inodes_in_memory() -> tuple[str, str]:
-    """How many inodes a file has, all file systems counted."""
+    """The number of inodes in memory per file, in all file systems."""
     def look(top: str) -> str:
-        slab.drop_caches()
+        caches.drop()
         before = slab.all_inodes()
         names = os.listdir(f"{top}/directories/big")
         for name in names[:2000]:
             os.lstat(f"{top}/directories/big/{name}")
         return str(round((slab.all_inodes() - before) / 2000))
-    return on_both(special.image(), look)
+    return on_both(special_image.image(), look)
 
 
 def mounts_needed() -> tuple[str, str]:
     def count() -> int:
-        return len(Path("/proc/self/mountinfo").read_text(
-            encoding="utf-8").splitlines())
+        return len(mounts.mountinfo())
     before = count()
-    image = special.image()
+    image = special_image.image()
     with mounts.composefs(image.path, image.objects):
         ours = count() - before
     with reference.mount(image):
@@ -165,48 +153,29 @@ def mounts_needed() -> tuple[str, str]:
 
 def digest_of_file() -> tuple[str, str]:
     def look(top: str) -> None:
-        objects.measure_verity(f"{top}/{matrix.FILE}")
-    return on_both(matrix.image(), look)
+        objects.measure_verity(f"{top}/{matrix_image.FILE}")
+    return on_both(matrix_image.image(), look)
 
 
-def wrong_object() -> tuple[str, str]:
-    """An object of another digest, without options about digests."""
-    image = matrix.image()
-    found = []
+def wrong_object(*options: tuple[str, Value],
+                 verity: bool = False) -> tuple[str, str]:
+    """An object with a wrong digest."""
     with objects.store() as store:
-        store.verified(matrix.object_name(), matrix.data()[::-1])
-        with reference.erofs(image) as metadata, mounts.composefs(
-                image.path, [store.path]) as ours, mounts.mounted(
-                    "overlay", [("source", "x"), ("metacopy", "on"),
-                                ("redirect_dir", "on"), ("ro", None),
-                                ("lowerdir+", metadata),
-                                ("datadir+", store.path)]) as theirs:
-            for top in (ours, theirs):
-                found.append(open_and_read(f"{top}/{matrix.FILE}"))
-    return found[0], found[1]
+        store.verified(matrix_image.object_name(), matrix_image.data()[::-1])
+        with both_on(store, *options, verity=verity) as tops:
+            ours, theirs = (open_and_read(f"{top}/{matrix_image.FILE}")
+                            for top in tops)
+    return ours, theirs
 
 
-def when_verified() -> tuple[str, str]:
-    """The same with digests required: at which call."""
-    image = matrix.image()
-    found = []
-    with objects.store() as store:
-        store.verified(matrix.object_name(), matrix.data()[::-1])
-        with reference.erofs(image) as metadata, mounts.composefs(
-                image.path, [store.path], ("verity", None)) as ours, \
-                mounts.mounted("overlay", [
-                    ("source", "x"), ("metacopy", "on"),
-                    ("redirect_dir", "on"), ("verity", "require"),
-                    ("ro", None), ("lowerdir+", metadata),
-                    ("datadir+", store.path)]) as theirs:
-            for top in (ours, theirs):
-                found.append(open_and_read(f"{top}/{matrix.FILE}"))
-    return found[0], found[1]
+def wrong_object_verity() -> tuple[str, str]:
+    """The same, with digests required."""
+    return wrong_object(("verity", None), verity=True)
 
 
 def free_space() -> tuple[str, str]:
-    """Whose size statfs(2) tells."""
-    image = special.image()
+    """Which file system statfs(2) describes."""
+    image = special_image.image()
     store = os.statvfs(image.objects[0])
 
     def look(top: str) -> str:
@@ -217,32 +186,81 @@ def free_space() -> tuple[str, str]:
 
 
 ROWS = (
-    Row("a file whose object is missing", "read: EIO", "open: ENOENT",
-        "opening a file opens nothing; the name is there", missing),
-    Row("its object appears after open(2)", "success", "ENOENT",
-        "a read looks again", appears_later),
-    Row("st_blocks, before and after a read", "of the size, then of the size",
-        "of the size, then of the object", "it does not change", blocks),
-    Row("a whiteout (0:0) below the root", "not listed, ENOENT",
-        "listed, ENOENT", "what cannot be found is not listed",
-        listed_whiteout),
-    Row("an object of another digest, no options", "read: EIO", "success",
-        "what the image names is checked by default", wrong_object),
-    Row("the same, digests required", "read: EIO", "open: EIO",
-        "verified when first used", when_verified),
-    Row("FS_IOC_MEASURE_VERITY of a file", "success", "ENOTTY",
-        "it is the object's", digest_of_file),
-    Row("statfs(2)", "of the objects", "of the image",
-        "what fills up is the store", free_space),
-    Row("mounts in the namespace", "1", "2",
-        "there is nothing below that has to stay mounted", mounts_needed),
-    Row("inodes in memory for a file", "1", "2",
-        "there is one file system", inodes_in_memory),
+    Row(
+        "a file whose object is missing",
+        "read: EIO",
+        "open: ENOENT",
+        "the file exists; open(2) does not open the object",
+        missing,
+    ),
+    Row(
+        "the object appears after open(2)",
+        "success",
+        "ENOENT",
+        "a read looks the object up again",
+        appears_later,
+    ),
+    Row(
+        "st_blocks, before and after a read",
+        "of the size, then of the size",
+        "of the size, then of the object",
+        "st_blocks of a file is constant",
+        blocks,
+    ),
+    Row(
+        "a whiteout (0:0) below the root",
+        "not listed, ENOENT",
+        "listed, ENOENT",
+        "a name that lookup does not find is not listed",
+        listed_whiteout,
+    ),
+    Row(
+        "an object with a wrong digest, no options",
+        "read: EIO",
+        "success",
+        "digests in the image are checked by default",
+        wrong_object,
+    ),
+    Row(
+        "an object with a wrong digest, digests required",
+        "read: EIO",
+        "open: EIO",
+        "an object is verified at the first access",
+        wrong_object_verity,
+    ),
+    Row(
+        "FS_IOC_MEASURE_VERITY of a file",
+        "success",
+        "ENOTTY",
+        "the object's digest is returned",
+        digest_of_file,
+    ),
+    Row(
+        "statfs(2)",
+        "of the objects",
+        "of the image",
+        "the objects use the space",
+        free_space,
+    ),
+    Row(
+        "mounts in the namespace",
+        "1",
+        "2",
+        "composefs needs no erofs below it",
+        mounts_needed,
+    ),
+    Row(
+        "inodes in memory for a file",
+        "1",
+        "2",
+        "composefs is one file system, not two",
+        inodes_in_memory,
+    ),
 )
 
 
 def row_holds(test: ktap.Test, row: Row) -> None:
-    ours, theirs = row.look()
+    ours, theirs = row.attempt()
     test.note(f"{row.what} | {ours} | {theirs} | {row.why}")
     test.equal(ours, row.ours, "composefs")
     test.equal(theirs, row.theirs, "erofs + overlayfs")

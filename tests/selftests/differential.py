@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Our view of an image against that of erofs + overlayfs, entry by entry.
+"""The view of an image, entry by entry, against that of erofs + overlayfs.
 
-Every image is walked twice, whole. What is to be different is in WANTED.
+Every image of the fixtures is walked on both, with all attributes, xattrs and
+contents. INTENDED has the differences that are meant to be.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import os
 import stat
 
 from lib import fixtures, ktap, mounts, reference
-from lib.compare import (Differences, Wanted, attributes, errno_of_lookup,
+from lib.compare import (Differences, Intended, attributes, errno_of_lookup,
                          same_content)
 from lib.dirents import DT_OF_MODE
 from lib.fixtures import Image
 from lib.tree import Entry, link_groups, walk
 
-# What same_content says of an object that is nowhere.
+# What same_content() returns for a file whose object is missing.
 MISSING = "EIO, reference ENOENT"
 
 STUBS = [b"%02x" % number for number in range(256)]
@@ -27,38 +28,44 @@ STUBS = [b"%02x" % number for number in range(256)]
 suite = ktap.Suite()
 
 
-
 def lacks_only_whiteouts(ours: Entry | None, theirs: Entry | None) -> bool:
-    """Whether the reference lists more, all of it names that it cannot find."""
+    """Whether the reference lists more names, and cannot look up any of
+    those."""
     if not ours or not theirs or ours.entries is None or \
             theirs.entries is None:
         return False
     names = {dirent.name for dirent in ours.entries}
     their_names = {dirent.name for dirent in theirs.entries}
     return names < their_names and all(
-        theirs.unfound.get(name) == errno.ENOENT
+        theirs.failed_lookups.get(name) == errno.ENOENT
         for name in their_names - names)
 
 
-WANTED = (
-    Wanted("names in a directory", lacks_only_whiteouts,
-           "overlayfs lists whiteouts outside the root and cannot find them; "
-           "we do neither"),
-    Wanted("error of a missing object", lambda ours, theirs: True,
-           "the file is there: ENOENT from open(2) would say that it is not; "
-           "we give EIO when it is read"),
+INTENDED = (
+    Intended(
+        "names in a directory",
+        lacks_only_whiteouts,
+        "overlayfs lists whiteouts below the root but does not find them; "
+           "composefs does not list them",
+    ),
+    Intended(
+        "error of a missing object",
+        lambda ours, theirs: True,
+        "the file exists: composefs returns EIO from read(2), not ENOENT "
+           "from open(2)",
+    ),
 )
 
 
 def compare_entries(differences: Differences, ours: dict[bytes, Entry],
                     theirs: dict[bytes, Entry]) -> None:
-    """Compares what is known without opening a file."""
+    """Compares all but contents."""
     for path in theirs.keys() | ours.keys():
         differences.compared += 1
         our, their = ours.get(path), theirs.get(path)
         if our is None or their is None:
-            differences.add("presence", path, our and "is there",
-                            their and "is there", our, their)
+            differences.add("presence", path, our and "exists",
+                            their and "exists", our, their)
             continue
         expected = attributes(their)
         for kind, value in attributes(our).items():
@@ -76,10 +83,10 @@ def compare_entries(differences: Differences, ours: dict[bytes, Entry],
             if our.dirent.type != their.dirent.type:
                 differences.add("d_type", path, our.dirent.type,
                                 their.dirent.type, our, their)
-        for name, error in our.unfound.items():
-            differences.compare("listed and not found", path + b"/" + name,
+        for name, error in our.failed_lookups.items():
+            differences.compare("listed but not found", path + b"/" + name,
                                 ktap.errno_name(error), ktap.errno_name(
-                                    their.unfound.get(name)))
+                                    their.failed_lookups.get(name)))
         names = [dirent.name for dirent in our.entries or ()]
         their_names = [dirent.name for dirent in their.entries or ()]
         if sorted(names) != sorted(their_names):
@@ -93,7 +100,7 @@ def compare_entries(differences: Differences, ours: dict[bytes, Entry],
 
 def check_numbers(differences: Differences,
                   ours: dict[bytes, Entry]) -> None:
-    """What has to fit together within our tree."""
+    """Checks that inode numbers and types are consistent in our tree."""
     root = ours[b""].stat
     for path, entry in ours.items():
         number = entry.stat.st_ino
@@ -118,7 +125,7 @@ def check_numbers(differences: Differences,
 
 def check_absent(differences: Differences, top: str,
                  ours: dict[bytes, Entry]) -> None:
-    """Names near those that are there, and are not there themselves."""
+    """Looks up absent names that are similar to names of a directory."""
     base = os.fsencode(top)
     for path, entry in ours.items():
         if entry.entries is None:
@@ -132,7 +139,7 @@ def check_absent(differences: Differences, top: str,
         for name in near - names - {b"", b"."}:
             if len(name) <= 255:
                 differences.compare(
-                    "name that is not there", path + b"/" + name,
+                    "lookup of an absent name", path + b"/" + name,
                     ktap.errno_name(errno_of_lookup(
                         b"%s%s/%s" % (base, path, name))), "ENOENT")
         differences.compare(
@@ -144,7 +151,7 @@ def check_absent(differences: Differences, top: str,
 def compare_contents(differences: Differences, image: Image, our_top: str,
                      their_top: str, ours: dict[bytes, Entry],
                      theirs: dict[bytes, Entry]) -> None:
-    """Reads every file in both trees, once an inode."""
+    """Compares the content of each inode."""
     seen = set()
     for path, entry in ours.items():
         if entry.format != stat.S_IFREG or entry.stat.st_ino in seen or \
@@ -161,15 +168,17 @@ def compare_contents(differences: Differences, image: Image, our_top: str,
 
 
 def compare_image(test: ktap.Test, image: Image) -> None:
-    differences = Differences(WANTED)
-    # Where all objects are there, the reference verifies them too.
+    differences = Differences(INTENDED)
+    # Where all objects exist, the reference verifies digests, too.
     verify = image.has_objects and "no-digests" not in image.name
     with mounts.composefs(image.path, image.objects) as our_top, \
             reference.mount(image, verity=verify) as their_top:
         ours = {entry.path: entry for entry in walk(our_top)}
         theirs = {entry.path: entry for entry in walk(their_top)}
-        test.need(len(theirs) > 2, f"the reference has {len(theirs)} "
-                                    "entries: too few to compare with")
+        test.need(
+            len(theirs) > 2,
+            f"the reference has only {len(theirs)} entries",
+        )
         compare_entries(differences, ours, theirs)
         check_numbers(differences, ours)
         check_absent(differences, our_top, ours)
@@ -179,8 +188,8 @@ def compare_image(test: ktap.Test, image: Image) -> None:
         compare_contents(differences, image, our_top, their_top, ours, theirs)
         test.note(f"{len(ours)} entries, version {image.version}")
         for path, entry in ours.items():
-            for name, error in entry.unfound.items():
-                test.note(f"neither can look up {path + b'/' + name!r}: "
+            for name, error in entry.failed_lookups.items():
+                test.note(f"lookup fails on both: {path + b'/' + name!r}: "
                           f"{ktap.errno_name(error)}")
     differences.report(test)
 
@@ -189,10 +198,13 @@ def add_images() -> None:
     for image in fixtures.load():
         suite.add(f"{image.name} equals erofs + overlayfs",
                   lambda test, image=image: compare_image(test, image))
-    for name in fixtures.bare_names():
-        suite.add(f"{name}, without objects, equals erofs + overlayfs",
-                  lambda test, name=name: compare_image(test,
-                                                        fixtures.bare(name)))
+    for name in fixtures.names_without_objects():
+        suite.add(
+            f"{name}, without objects, equals erofs + overlayfs",
+            lambda test, name=name: compare_image(
+                test, fixtures.without_objects(name)
+            ),
+        )
 
 
 reference.require_support()

@@ -1,35 +1,32 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Who listens to the objects sees what it would see below overlayfs."""
+"""Listeners on the objects see the same events as with overlayfs."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
-import signal
-import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from lib import (disk, fixtures, handles, kernel_log, ktap, mounts, notify,
-                 objects, reference, special)
+from lib import (caches, fixtures, handles, kernel_log, ktap, mounts, notify,
+                 objects, permission_listener, reference, special_image)
+from lib.files import opened
 from lib.notify import Inotify
-from lib.special import opened
+from lib.permission_listener import FAN_DENY, Requests
 
 suite = ktap.Suite()
 
-SMALL, LARGE = "sizes/4097", special.LARGE
+SMALL, LARGE = "sizes/4097", special_image.LARGE
 TIMES = 5
 OPEN, ACCESS, CLOSE = (notify.IN_OPEN, notify.IN_ACCESS,
                        notify.IN_CLOSE_NOWRITE)
 PROGRAM = "usr/bin/true"
-FAN_ALLOW, FAN_DENY = 1, 2
 
 Use = Callable[[str], None]
 
@@ -59,28 +56,30 @@ USES: tuple[Use, ...] = (read, send, view, only_open)
 
 
 def of_object(path: str, name: str, use: Use) -> list[list[tuple[int, bytes]]]:
-    """The events of each use, by a watch on the object, and then by one on the
-    directory that it is in; at last what there is when all is forgotten."""
+    """The events of each use of a file, and of drop_caches afterwards: first
+    with a watch on the object, then with one on its directory."""
     found = []
-    target = special.object_path(name)
+    target = special_image.object_path(name)
     for where in (target, str(Path(target).parent)):
-        disk.forget()
+        caches.drop_all()
         watch = Inotify()
         watch.watch(where, OPEN | ACCESS | CLOSE)
         for _ in range(TIMES):
             use(path)
             found.append(watch.events())
-        disk.forget()
+        caches.drop_all()
         found.append(watch.events())
         os.close(watch.fd)
     return found
 
 
-@suite.test("inotify on an object, and on its directory: the same events")
+@suite.test(
+    "inotify on an object and on its directory: the same events as overlayfs"
+)
 def same(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.mount(special.image()) as their_top:
+    with special_image.mounted() as top, \
+            reference.mount(special_image.image()) as their_top:
         for use in USES:
             for name in (SMALL, LARGE):
                 test.equal(of_object(f"{top}/{name}", name, use),
@@ -89,21 +88,21 @@ def same(test: ktap.Test) -> None:
 
 
 def counted(path: str, name: str) -> list[int]:
-    """How many opens, reads and closes of an object a listener to the whole
-    file system sees."""
-    disk.forget()
+    """The number of opens, accesses and closes of an object that a listener on
+    its file system sees."""
+    caches.drop_all()
     counts = [0, 0, 0]
-    ours = handles.of(special.object_path(name))
-    with notify.fanotify(special.image().objects[0],
+    ours = handles.of(special_image.object_path(name))
+    with notify.fanotify(special_image.image().objects[0],
                          notify.FAN_OPEN | notify.FAN_ACCESS
                          | notify.FAN_CLOSE_NOWRITE) as fd:
         for times in range(TIMES + 1):
             if times < TIMES:
                 read(path)
             else:
-                disk.forget()
+                caches.drop_all()
             for event in notify.events(fd):
-                # erofs reads the image as others read a file.
+                # erofs reads the image, which is on the same file system.
                 if event.file != ours:
                     continue
                 for at, bit in enumerate((OPEN, ACCESS, CLOSE)):
@@ -111,20 +110,22 @@ def counted(path: str, name: str) -> list[int]:
     return counts
 
 
-@suite.test("fanotify on the file system: an open, a read and a close each")
+@suite.test(
+    "fanotify on the file system: an open, an access and a close per read"
+)
 def file_system(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.mount(special.image()) as their_top:
+    with special_image.mounted() as top, \
+            reference.mount(special_image.image()) as their_top:
         for name in (SMALL, LARGE):
             theirs = counted(f"{their_top}/{name}", name)
             test.equal(theirs, [TIMES] * 3, f"{name}, overlayfs")
             test.equal(counted(f"{top}/{name}", name), theirs, name)
 
 
-@suite.test("who begins to listen later is told of what comes then")
+@suite.test("a watch that is added while a file is open sees later events")
 def later(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in (SMALL, LARGE):
             path = f"{top}/{name}"
             for _ in range(3):
@@ -132,34 +133,36 @@ def later(test: ktap.Test) -> None:
             watch = Inotify()
             with opened(path) as fd:
                 os.pread(fd, 10, 0)
-                watch.watch(special.object_path(name), OPEN | ACCESS | CLOSE)
+                watch.watch(
+                    special_image.object_path(name), OPEN | ACCESS | CLOSE
+                )
                 os.pread(fd, 10, 0)
                 test.check(ACCESS in [mask for mask, _ in watch.events()],
-                           f"{name}: no access by who had it open")
+                           f"{name}: no access event of the open file")
             watch.events()
             read(path)
             test.equal([mask for mask, _ in watch.events()],
-                       [OPEN, ACCESS, CLOSE], f"{name}: an open later")
+                       [OPEN, ACCESS, CLOSE], f"{name}: a later open file")
             os.close(watch.fd)
-            disk.forget()
+            caches.drop_all()
 
 
-@suite.test("what is read after who listened has gone is nobody's business")
+@suite.test("after a watch is removed, reads cause no events")
 def gone(test: ktap.Test) -> None:
-    path = special.object_path(SMALL)
-    with special.mounted() as top:
+    path = special_image.object_path(SMALL)
+    with special_image.mounted() as top:
         for _ in range(3):
             read(f"{top}/{SMALL}")
         other, watch = Inotify(), Inotify()
-        # Other listeners keep the file system watched.
-        other.watch(special.object_path(LARGE), OPEN)
+        # Another watch on the file system stays.
+        other.watch(special_image.object_path(LARGE), OPEN)
         watch.watch(str(Path(path).parent), OPEN)
         read(f"{top}/{SMALL}")
-        test.equal(len(watch.events()), 1, "opens that are seen")
+        test.equal(len(watch.events()), 1, "open events")
         os.close(watch.fd)
         for _ in range(3):
             test.fails(None, "read", read, f"{top}/{SMALL}")
-        test.equal(other.events(), [], "of another object")
+        test.equal(other.events(), [], "events of another object")
         os.close(other.fd)
 
 
@@ -176,12 +179,12 @@ def run(path: str) -> str:
         return ktap.errno_name(error.errno)
 
 
-@suite.test("who watches an object or its directory keeps nobody from mmap(2)")
+@suite.test("a watch on an object or its directory does not prevent mmap(2)")
 def watch_after_open(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in (SMALL, LARGE):
-            target = special.object_path(name)
-            # The first open of a file opens its object, later ones do not.
+            target = special_image.object_path(name)
+            # The first open(2) of a file opens its object, later ones do not.
             read(f"{top}/{name}")
             for where in (target, str(Path(target).parent)):
                 with opened(f"{top}/{name}") as fd:
@@ -190,13 +193,16 @@ def watch_after_open(test: ktap.Test) -> None:
                     try:
                         with mmap.mmap(fd, 0, mmap.MAP_SHARED,
                                        mmap.PROT_READ) as memory:
-                            test.equal(memory[:1], special.data(name)[:1],
-                                       f"{name}, a watch of {where}")
+                            test.equal(
+                                memory[:1],
+                                special_image.data(name)[:1],
+                                f"{name}, a watch of {where}",
+                            )
                     finally:
                         os.close(watch.fd)
 
 
-@suite.test("execve(2): FAN_OPEN_EXEC of the object")
+@suite.test("execve(2): FAN_OPEN_EXEC on the object")
 def executed(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")
     with mounts.composefs(image.path, image.objects) as top:
@@ -211,61 +217,11 @@ def executed(test: ktap.Test) -> None:
                            f"{times}: no event")
 
 
-class Guard:
-    """A process that answers what it is asked, and notes what that was."""
-
-    def __init__(self, path: str, mask: int, answers: dict[int, int]) -> None:
-        # Executing means mapping, too: only what is asked is answered.
-        self.fd = notify.libc.fanotify_init(
-            notify.FAN_CLASS_CONTENT | notify.FAN_CLOEXEC, os.O_RDONLY)
-        if notify.libc.fanotify_mark(
-                self.fd, notify.FAN_MARK_ADD, ctypes.c_ulong(mask),
-                mounts.AT_FDCWD, os.fsencode(path)):
-            os.close(self.fd)
-            raise ktap.Skipped("the kernel has no permission events")
-        self.notes, notes = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                while True:
-                    self.answer(answers, notes)
-            finally:
-                os._exit(1)
-        os.close(notes)
-
-    def answer(self, answers: dict[int, int], notes: int) -> None:
-        data, at = os.read(self.fd, 4096), 0
-        while at < len(data):
-            length, _, _, _, mask, file, _ = struct.unpack_from(
-                "=IBBHQii", data, at)
-            at += length
-            os.write(notes, struct.pack("=Q", mask))
-            os.write(self.fd, struct.pack("=iI", file,
-                                          answers.get(mask, FAN_ALLOW)))
-            os.close(file)
-
-    def end(self) -> list[int]:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        with open(self.notes, "rb") as file:
-            data = file.read()
-        return [mask for mask, in struct.iter_unpack("=Q", data)]
+def denying(path: str, mask: int) -> AbstractContextManager[Requests]:
+    return permission_listener.listening(path, mask, {mask: FAN_DENY}, mark=0)
 
 
-@contextmanager
-def guarded(path: str, mask: int,
-            answers: dict[int, int]) -> Iterator[list[int]]:
-    """What somebody is asked meanwhile, when the context has ended."""
-    guard = Guard(path, mask, answers)
-    asked: list[int] = []
-    try:
-        yield asked
-    finally:
-        asked += guard.end()
-
-
-@suite.test("execve(2): who is asked for permission can refuse")
+@suite.test("execve(2): a permission listener on the object can deny it")
 def execution_refused(test: ktap.Test) -> None:
     reference.require_support()
     image = fixtures.named("debian-v0")
@@ -276,74 +232,74 @@ def execution_refused(test: ktap.Test) -> None:
         for what, where in (("composefs", top), ("overlayfs", their_top)):
             for warm in (False, True):
                 if not warm:
-                    disk.forget()
+                    caches.drop_all()
                 program = f"{where}/{PROGRAM}"
                 said = f"{what}, {'warm' if warm else 'cold'}"
-                with guarded(target, notify.FAN_OPEN_EXEC_PERM,
-                             {notify.FAN_OPEN_EXEC_PERM: FAN_DENY}) as asked:
-                    test.equal(run(program), "EPERM", f"{said}: refused")
+                with denying(target, notify.FAN_OPEN_EXEC_PERM) as requests:
+                    test.equal(run(program), "EPERM", f"{said}: denied")
                     test.fails(None, f"{said}: read", read, program)
-                test.equal(asked, [notify.FAN_OPEN_EXEC_PERM],
-                           f"{said}: what was asked")
-                with guarded(target, both, {}) as asked:
+                test.equal(requests.masks(), [notify.FAN_OPEN_EXEC_PERM],
+                           f"{said}: requests")
+                with permission_listener.listening(
+                        target, both, mark=0) as requests:
                     test.equal(run(program), "status 0", f"{said}: allowed")
-                test.equal(asked[:2], [notify.FAN_OPEN_EXEC_PERM,
-                                       notify.FAN_OPEN_PERM],
-                           f"{said}: both were asked")
+                test.equal(requests.masks()[:2],
+                           [notify.FAN_OPEN_EXEC_PERM, notify.FAN_OPEN_PERM],
+                           f"{said}: requests")
 
 
-@suite.test("open(2) that is refused: its error, no fault of the object")
+@suite.test("open(2) that a listener denies: EPERM, and no log line")
 def refused(test: ktap.Test) -> None:
-    kernel_log.forget_limits()
-    with special.mounted() as top:
+    kernel_log.reset_ratelimit()
+    with special_image.mounted() as top:
         for name in (SMALL, LARGE):
             for warm in (False, True):
                 if not warm:
-                    disk.forget()
+                    caches.drop_all()
                 what = f"{name}, {'warm' if warm else 'cold'}"
                 with kernel_log.watch() as lines:
-                    with guarded(special.object_path(name),
-                                 notify.FAN_OPEN_PERM,
-                                 {notify.FAN_OPEN_PERM: FAN_DENY}) as asked:
+                    with denying(special_image.object_path(name),
+                                 notify.FAN_OPEN_PERM) as requests:
                         test.fails(errno.EPERM, what, only_open,
                                    f"{top}/{name}")
-                    test.equal(len(asked), 1, f"{what}: questions")
+                    test.equal(requests.count(), 1, f"{what}: requests")
                     for _ in range(3):
-                        test.fails(None, f"{what}: then", read,
+                        test.fails(None, f"{what}: allowed", read,
                                    f"{top}/{name}")
                 test.equal([line for line in lines if "composefs" in line],
                            [], f"{what}: the log")
 
 
-@suite.test("read(2) that is refused")
+@suite.test("read(2) that a listener denies: EPERM")
 def read_refused(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in (SMALL, LARGE):
             for _ in range(3):
                 read(f"{top}/{name}")
-            with guarded(special.object_path(name), notify.FAN_ACCESS_PERM,
-                         {notify.FAN_ACCESS_PERM: FAN_DENY}):
+            with denying(special_image.object_path(name),
+                         notify.FAN_ACCESS_PERM):
                 with opened(f"{top}/{name}") as fd:
                     test.fails(errno.EPERM, name, os.read, fd, 10)
-            test.fails(None, f"{name}: then", read, f"{top}/{name}")
+            test.fails(None, f"{name}: allowed", read, f"{top}/{name}")
 
 
-@suite.test("an image is opened and closed by its mount")
+@suite.test("an image is opened by the mount, and closed by umount")
 def of_image(test: ktap.Test) -> None:
     with tempfile.TemporaryDirectory(dir=fixtures.SCRATCH) as work:
         image = Path(work, "image")
-        image.write_bytes(Path(special.image().path).read_bytes())
+        image.write_bytes(Path(special_image.image().path).read_bytes())
         watch = Inotify()
         watch.watch(str(image), OPEN | CLOSE)
-        with mounts.composefs(str(image), special.image().objects) as top:
+        with mounts.composefs(
+            str(image), special_image.image().objects
+        ) as top:
             os.listdir(top)
             test.equal([mask for mask, _ in watch.events()], [OPEN], "mounted")
-        disk.forget()
+        caches.drop_all()
         test.equal([mask for mask, _ in watch.events()], [CLOSE], "unmounted")
         os.close(watch.fd)
 
 
 fixtures.require()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 suite.run()

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Every allocation fails once, of mounting and of loading the module.
+"""Fault injection: each allocation of mounting, and of loading the module,
+fails once.
 
-For each step the first allocation fails, then the second, until there is none
-left. Each time the step is done or an error, and another mount succeeds.
-fail_nth.py has what is asked of a mounted image.
+Each time the call succeeds or returns an error, and another mount succeeds.
+fail_nth.py has system calls on a mounted image.
 """
 
 from __future__ import annotations
@@ -18,35 +18,27 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from lib import aftermath, fail_nth, fixtures, ktap, matrix, mounts
-from lib.aftermath import slab_caches, unload
+from lib import fail_nth, fixtures, ktap, leaks, matrix_image, module, mounts
 from lib.fail_nth import Injector, Tally, injector
+from lib.files import opened
 from lib.mounts import Context, Options, libc
-from lib.special import opened
 
 suite = ktap.Suite()
 
 ENOMEM, EINVAL = errno.ENOMEM, errno.EINVAL
-# The kernel's clone_private_mount() gives EINVAL for want of memory, too.
+# clone_private_mount() returns EINVAL if it cannot allocate memory, too.
 OF_MOUNT = (None, ENOMEM, EINVAL)
 SYS_FINIT_MODULE, SYS_DELETE_MODULE = 313, 176
 
 
-def standard() -> Options:
-    image = matrix.image()
-    return mounts.composefs_options(image.path, image.objects,
-                                    ("digest", image.digest))
+def pinned() -> Options:
+    return matrix_image.options(("digest", matrix_image.image().digest))
 
 
-def is_mounted(test: ktap.Test, fd: int, what: str) -> None:
-    """Attaches a mount, looks at it, and gives it up."""
-    with mounts.directory() as top:
-        mounts.attach(fd, top)
-        os.close(fd)
-        try:
-            matrix.is_right(test, top, what)
-        finally:
-            mounts.umount(top)
+def check_detached(test: ktap.Test, fd: int, what: str) -> None:
+    """Attaches a detached mount, reads it, and unmounts it."""
+    with mounts.attached(fd) as top:
+        matrix_image.check(test, top, what)
 
 
 Step = Callable[[Context], Any]
@@ -57,7 +49,7 @@ def steps() -> dict[str, Step]:
     def setting(key: str, value: mounts.Value) -> Step:
         return lambda context: context.set(key, value)
     found: dict[str, Step] = {
-        f"fsconfig {key}": setting(key, value) for key, value in standard()}
+        f"fsconfig {key}": setting(key, value) for key, value in pinned()}
     found["fsconfig verity"] = setting("verity", None)
     found[CREATE] = Context.create
     found["fsmount"] = Context.mount
@@ -65,7 +57,7 @@ def steps() -> dict[str, Step]:
 
 
 def check_step(test: ktap.Test, name: str) -> None:
-    """One step of a mount with faults, the others without."""
+    """Injects faults into one step of a mount."""
     tally = Tally(name)
     all_steps = steps()
     before = [all_steps[key] for key in all_steps
@@ -88,10 +80,13 @@ def check_step(test: ktap.Test, name: str) -> None:
                     OF_MOUNT if name == CREATE else (None, ENOMEM)),
                            f"{name}: {outcome}")
                 if outcome.error is None and name == "fsmount":
-                    is_mounted(test, outcome.result, name)
-            is_mounted(test, mounts.new_mount("composefs", standard()),
-                       f"{name}: another mount then")
-    tally.tell(test)
+                    check_detached(test, outcome.result, name)
+            check_detached(
+                test,
+                mounts.new_mount("composefs", pinned()),
+                f"{name}: another mount",
+            )
+    tally.report(test)
 
 
 for a_name in steps():
@@ -99,7 +94,7 @@ for a_name in steps():
               lambda test, name=a_name: check_step(test, name))
 
 
-@suite.test("mounting: fsopen, and a context that is given up")
+@suite.test("mounting: fsopen, and closing the context")
 def open_context(test: ktap.Test) -> None:
     tally = Tally("fsopen")
     with injector() as inject:
@@ -108,12 +103,12 @@ def open_context(test: ktap.Test) -> None:
             test.check(outcome.error in (None, ENOMEM), f"{outcome}")
             if outcome.error is None:
                 os.close(outcome.result.fd)
-    tally.tell(test)
+    tally.report(test)
 
 
-@suite.test("mounting: by mount(2), and unmounting")
+@suite.test("mounting: mount(2), and umount(2)")
 def by_mount(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     data = f"basedir={image.objects[0]},digest={image.digest}"
     tally = Tally("mount")
     with injector() as inject, mounts.directory() as top:
@@ -123,34 +118,33 @@ def by_mount(test: ktap.Test) -> None:
             test.check(outcome.error in OF_MOUNT, f"mount: {outcome}")
             if outcome.error is None:
                 mounts.umount(top)
-        tally.tell(test)
+        tally.report(test)
         tally = Tally("umount")
 
         def prepare() -> Callable[[], Any]:
             if not os.path.ismount(top):
                 mounts.mount(image.path, top, "composefs", 0, data)
-            matrix.is_right(test, top, "mounted")
+            matrix_image.check(test, top, "mounted")
             return lambda: mounts.umount(top)
         for outcome in inject.each(prepare):
             tally.add(outcome)
             test.check(outcome.error in (None, ENOMEM), f"umount: {outcome}")
-        tally.tell(test)
+        tally.report(test)
         if os.path.ismount(top):
             mounts.umount(top)
 
 
-@suite.test("mounting: changing a mount, and showing its options")
+@suite.test("mounting: remount, and showing the options")
 def changed(test: ktap.Test) -> None:
-    def show() -> str:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            return [line for line in file if f" {top} " in line][0]
+    def show() -> mounts.Info:
+        return mounts.info(top)
 
     def change() -> None:
         with Context.pick(top) as context:
             context.set("ro")
             context.reconfigure()
 
-    with injector() as inject, mounts.mounted("composefs", standard()) as top:
+    with injector() as inject, mounts.mounted("composefs", pinned()) as top:
         shown = show()
         for call in (show, change):
             tally = Tally(call.__name__)
@@ -159,17 +153,21 @@ def changed(test: ktap.Test) -> None:
                 test.check(outcome.error in (None, ENOMEM),
                            f"{call.__name__}: {outcome}")
                 test.equal(show(), shown, "options")
-            tally.tell(test)
-        matrix.is_right(test, top, "then")
+            tally.report(test)
+        matrix_image.check(test, top, "afterwards")
 
 
 def module_path() -> str:
-    """The file that modprobe(8) would load."""
-    said = subprocess.run(["modprobe", "--show-depends", "composefs"],
-                          capture_output=True, text=True, check=False).stdout
-    found = re.findall(r"(/\S+\.ko)\b", said)
+    """The path of the module that modprobe(8) loads."""
+    output = subprocess.run(
+        ["modprobe", "--show-depends", "composefs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    found = re.findall(r"(/\S+\.ko)\b", output)
     if not found:
-        raise ktap.Skipped(f"composefs is no module file: {said!r}")
+        raise ktap.Skipped(f"composefs is not a module: {output!r}")
     return str(found[-1])
 
 
@@ -187,8 +185,8 @@ def remove() -> None:
 def loading(test: ktap.Test) -> None:
     tally = Tally("finit_module")
     with opened(module_path()) as fd:
-        unload()
-        test.equal(slab_caches(), [], "caches when it is unloaded")
+        module.unload()
+        test.equal(module.slab_caches(), [], "slab caches without the module")
         try:
             with injector() as inject:
                 for outcome in inject.each(lambda: lambda: load(fd),
@@ -196,8 +194,12 @@ def loading(test: ktap.Test) -> None:
                     tally.add(outcome)
                     if outcome.error is None:
                         remove()
-                    test.equal(slab_caches(), [], f"caches after {outcome}")
-            tally.tell(test)
+                    test.equal(
+                        module.slab_caches(),
+                        [],
+                        f"slab caches after {outcome}",
+                    )
+            tally.report(test)
             test.equal(set(tally.outcomes) - {"ENOMEM", "success"}, set(),
                        "other errors")
             load(fd)
@@ -208,17 +210,17 @@ def loading(test: ktap.Test) -> None:
                         load(fd)
             remove()
         finally:
-            subprocess.run(["modprobe", "composefs"], check=True)
-    is_mounted(test, mounts.new_mount("composefs", standard()), "then")
+            module.load()
+    check_detached(test, mounts.new_mount("composefs", pinned()), "afterwards")
 
 
-# Of the loader's allocations, which are not ours, so many are tried.
+# The number of allocations of the module loader that are tried, too.
 LOADER = 20
 
 
 def first_of_module(inject: Injector, fd: int) -> int:
-    """From which allocation on the module's own are among those of loading
-    it: they are the last ones."""
+    """The number of the first allocation to try: loading ends with those of
+    the module itself."""
     low, high = 1, fail_nth.MOST
     while low < high:
         middle = (low + high) // 2
@@ -229,18 +231,17 @@ def first_of_module(inject: Injector, fd: int) -> int:
             low = middle + 1
         else:
             high = middle
-    # Registering takes some forty.
+    # Registration makes some 40 allocations.
     return max(low - 60 - LOADER, 1)
 
 
-@suite.test("in the end nothing is mounted, and the slab is empty")
+@suite.test("at the end no mount and no inode is left")
 def in_the_end(test: ktap.Test) -> None:
-    aftermath.nothing_is_left(test)
+    leaks.check_none(test)
     test.note(f"figure: faults injected, mounting = {fail_nth.total}")
 
 
 fixtures.require()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 fail_nth.require()
 suite.run()

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""File handles: those of all files work, others are ESTALE.
+"""File handles: name_to_handle_at(2) and open_by_handle_at(2).
 
-A handle holds the number of the inode and that of its directory, which are
-places in the image. A forged one must never make an inode of other bytes.
+A handle holds the inode numbers of the file and of its directory, which are
+positions in the image. A forged handle is ESTALE: it must not lead to an inode
+made of other bytes of the image.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, handles, ktap, mounts, objects, process, slab, special
+from lib import (caches, fixtures, handles, ktap, mounts, objects, process,
+                 special_image)
 from lib.dirents import DT_OF_MODE
+from lib.files import opened
 from lib.handles import Handle
 from lib.tree import names
 
 suite = ktap.Suite()
 
-# FILEID_INO64_GEN_PARENT: inode, a hint, parent, 0.
+# FILEID_INO64_GEN_PARENT: inode, a hint as generation, parent, 0.
 KIND = 0x82
 INO_SIZE = 32
 INLINE_FILE = "sizes/64"
 DIRECTORY = DT_OF_MODE[stat.S_IFDIR]
 BIG = b"/directories/big/"
-# Symbolic links that images of version 2 have not got right: they do not fit
-# into the block that they are said to be in.
+# Symbolic links that are damaged in images of version 2: their data cross a
+# block.
 DAMAGED = (b"/links/4094", b"/links/4095")
 
 
@@ -42,18 +43,9 @@ def made(ino: int, parent: int, hint: int = 0) -> Handle:
 
 
 def parts(handle: Handle) -> tuple[int, int, int]:
-    """The inode, its directory, and the hint where in that it is."""
+    """The inode, its directory, and the hint: a block of the directory."""
     words = struct.unpack("=IIIIII", handle.data)
     return words[0] << 32 | words[1], words[3] << 32 | words[4], words[2]
-
-
-@contextmanager
-def mount_fd(top: str) -> Iterator[int]:
-    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def identity(found: os.stat_result) -> tuple[int, ...]:
@@ -63,18 +55,17 @@ def identity(found: os.stat_result) -> tuple[int, ...]:
 
 
 def open_stat(mount: int, handle: Handle) -> os.stat_result | str:
-    try:
-        fd = handles.open_by(mount, handle)
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
+    """fstat(2) of the file of a handle, or the name of the error."""
+    def opened_stat() -> os.stat_result:
+        with handles.opened(mount, handle) as fd:
+            return os.fstat(fd)
+
+    found: os.stat_result | str = ktap.result(opened_stat)
+    return found
 
 
-def some(top: str) -> list[bytes]:
-    """All paths, but some only of those in the big directory."""
+def some_paths(top: str) -> list[bytes]:
+    """All paths but most of those in the big directory."""
     found = [b""]
     for number, (path, _, _) in enumerate(names(top)):
         if path not in DAMAGED and (not path.startswith(BIG)
@@ -84,18 +75,18 @@ def some(top: str) -> list[bytes]:
 
 
 def check_tree(test: ktap.Test, image: fixtures.Image) -> None:
-    """The files of a tree, known and forgotten."""
+    """Opens the files of a tree by their handles, with and without caches."""
     with mounts.composefs(image.path, image.objects) as top, \
-            mount_fd(top) as mount:
+            opened(top) as mount:
         known: dict[bytes, tuple[Handle, os.stat_result]] = {}
-        for path in some(top):
+        for path in some_paths(top):
             full = os.fsencode(top) + path
             known[path] = (handles.of(full), os.lstat(full))
-        for round_ in ("known", "forgotten"):
-            # Whoever looks for one of them first finds nothing in memory.
+        for round_ in ("cached", "dropped"):
+            # The last ones first: their directories were not looked up before.
             for number, path in enumerate(reversed(known)):
-                if round_ == "forgotten" and number % 64 == 0:
-                    slab.drop_caches()
+                if round_ == "dropped" and number % 64 == 0:
+                    caches.drop()
                 handle, expected = known[path]
                 found = open_stat(mount, handle)
                 test.check(not isinstance(found, str) and
@@ -105,33 +96,33 @@ def check_tree(test: ktap.Test, image: fixtures.Image) -> None:
 
 
 for a_name in ("special-v1", "special-v2"):
-    suite.add(f"{a_name}: a handle of each file opens it, also when forgotten",
-              lambda test, name=a_name: check_tree(test,
-                                                   fixtures.named(name)))
+    suite.add(
+        f"{a_name}: the handle of each file opens it, with and without caches",
+        lambda test, name=a_name: check_tree(test, fixtures.named(name)),
+    )
 
 
-@suite.test("what was opened by its handle works: path, content, entries")
+@suite.test(
+    "a file that is opened by its handle works: path, content, entries"
+)
 def works(test: ktap.Test) -> None:
-    with special.mounted() as top, mount_fd(top) as mount:
+    with special_image.mounted() as top, opened(top) as mount:
         for path in ("sizes/4097", "sizes/64", "hardlinks/b/file",
                      "deep/" + "/".join(f"level-{n}" for n in range(60))
                      + "/bottom"):
             handle = handles.of(f"{top}/{path}")
-            slab.drop_caches()
-            fd = handles.open_by(mount, handle, os.O_RDONLY)
-            try:
-                test.check(os.pread(fd, 100000, 0) == special.data(path),
-                           f"{path}: another content")
+            caches.drop()
+            with handles.opened(mount, handle, os.O_RDONLY) as fd:
+                test.check(os.pread(fd, 100000, 0) == special_image.data(path),
+                           f"{path}: wrong content")
                 test.fails(errno.EROFS, f"{path}: for writing",
                            handles.open_by, mount, handle, os.O_RDWR)
-            finally:
-                os.close(fd)
         for path in ("directories/big", "types", "deep/level-0/level-1"):
             handle = handles.of(f"{top}/{path}")
-            slab.drop_caches()
-            fd = handles.open_by(mount, handle, os.O_RDONLY)
-            try:
-                # A directory is connected to the root, so that it has a path.
+            caches.drop()
+            with handles.opened(mount, handle, os.O_RDONLY) as fd:
+                # The dentry of a directory is connected to the root, so it has
+                # a path.
                 test.equal(os.readlink(f"/proc/self/fd/{fd}"),
                            f"{top}/{path}", "path")
                 test.equal(sorted(os.listdir(fd)),
@@ -139,60 +130,52 @@ def works(test: ktap.Test) -> None:
                 parent = os.stat("..", dir_fd=fd)
                 test.equal(parent.st_ino, os.stat(
                     os.path.dirname(f"{top}/{path}")).st_ino, f"{path}/..")
-            finally:
-                os.close(fd)
 
 
-@suite.test("what was opened by its handle has that handle")
+@suite.test("a file that is opened by its handle has the same handle")
 def again(test: ktap.Test) -> None:
-    with special.mounted() as top, mount_fd(top) as mount:
+    with special_image.mounted() as top, opened(top) as mount:
         for path in ("sizes/4097", "sizes/64", "hardlinks/b/file",
                      "links/dangling", "types/fifo", "directories/big", "."):
             handle = handles.of(f"{top}/{path}")
-            slab.drop_caches()
-            fd = handles.open_by(mount, handle)
-            try:
+            caches.drop()
+            with handles.opened(mount, handle) as fd:
                 test.equal(handles.of_open(fd), handle, path)
-                # Another open of what is in memory, but was never looked up.
-                second = handles.open_by(mount, handle)
-                try:
+                # A second open of an inode that was never looked up by name.
+                with handles.opened(mount, handle) as second:
                     test.equal(handles.of_open(second), handle, path)
-                finally:
-                    os.close(second)
-            finally:
-                os.close(fd)
 
 
-@suite.test("a handle of another mount of the image opens the same file")
+@suite.test("a handle from another mount of the image opens the same file")
 def remounted(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         handle = handles.of(f"{top}/sizes/4097")
         number = os.stat(f"{top}/sizes/4097").st_ino
-    with special.mounted(("noverity", None)) as top, mount_fd(top) as mount:
+    with (
+        special_image.mounted(("noverity", None)) as top,
+        opened(top) as mount,
+    ):
         found = open_stat(mount, handle)
         test.check(not isinstance(found, str) and found.st_ino == number,
                    f"{found}")
 
 
-@suite.test("handles for connecting, and for identifying only")
+@suite.test("AT_HANDLE_CONNECTABLE and AT_HANDLE_FID")
 def flags(test: ktap.Test) -> None:
-    with special.mounted() as top, mount_fd(top) as mount:
+    with special_image.mounted() as top, opened(top) as mount:
         path = f"{top}/hardlinks/b/file"
         handle = handles.of(path, handles.AT_HANDLE_CONNECTABLE)
-        slab.drop_caches()
-        fd = handles.open_by(mount, handle, os.O_RDONLY)
-        try:
+        caches.drop()
+        with handles.opened(mount, handle, os.O_RDONLY) as fd:
             test.equal(os.readlink(f"/proc/self/fd/{fd}"), path,
-                       "path of one that is connectable")
-        finally:
-            os.close(fd)
+                       "path of a connectable handle")
         test.check(handles.of(path, handles.AT_HANDLE_FID).data, "FID: empty")
 
 
-@suite.test("a hint that is wrong makes no difference")
+@suite.test("a handle with a wrong hint opens the same file")
 def hints(test: ktap.Test) -> None:
-    image = special.image()
-    with special.mounted() as top, mount_fd(top) as mount:
+    image = special_image.image()
+    with special_image.mounted() as top, opened(top) as mount:
         big = f"{top}/directories/big"
         names_there = sorted(os.listdir(big))
         blocks = os.stat(big).st_size // 4096
@@ -208,30 +191,27 @@ def hints(test: ktap.Test) -> None:
             ino, parent, hint = parts(handle)
             for wrong in (0, 1, 2, hint, hint + 1, blocks, blocks + 1,
                           blocks + 2, 1 << 20, 1 << 31, 0xffffffff):
-                slab.drop_caches()
+                caches.drop()
                 found = open_stat(mount, made(ino, parent, wrong))
                 test.check(not isinstance(found, str) and
                            identity(found) == identity(expected),
                            f"{path}, hint {wrong} for {hint}: {found}")
-            # The right one in a directory that does not have it.
-            slab.drop_caches()
+            # The right hint, with a directory that does not hold the inode.
+            caches.drop()
             if parent != other:
                 test.equal(open_stat(mount, made(ino, other, hint)),
                            "ESTALE", f"{path}, in another directory")
-        # One that is known only by a handle without a hint has it again.
+        # A file that was opened by a handle without a hint.
         handle = known[paths[2]][0]
-        slab.drop_caches()
-        fd = handles.open_by(mount, made(*parts(handle)[:2]))
-        try:
+        caches.drop()
+        with handles.opened(mount, made(*parts(handle)[:2])) as fd:
             test.equal(handles.of_open(fd), handle, "the handle")
-        finally:
-            os.close(fd)
     test.note(f"{image.name}: {blocks} blocks")
 
 
 @suite.test("malformed handles are ESTALE")
 def malformed(test: ktap.Test) -> None:
-    with special.mounted() as top, mount_fd(top) as mount:
+    with special_image.mounted() as top, opened(top) as mount:
         good = handles.of(f"{top}/sizes/4097")
         test.equal(good.kind, KIND, "the kind of a handle")
         for kind in (0, 1, 2, 0x51, 0x71, 0x81, 0x97, 0xfe):
@@ -247,10 +227,10 @@ def malformed(test: ktap.Test) -> None:
 
 def every_handle(test: ktap.Test, image: fixtures.Image,
                  step: int = 1) -> None:
-    """Each place in the image, with parents that are directories and not.
+    """Opens handles of all positions in an image, with parents that are
+    directories and others.
 
-    They are tried on a new mount, so that nothing is believed because it is
-    in memory already.
+    The mount is new, so that no inode is found in the inode cache.
     """
     size = os.path.getsize(image.path)
     paths: dict[int, bytes] = {}
@@ -265,9 +245,9 @@ def every_handle(test: ktap.Test, image: fixtures.Image,
             if dirent.type == DIRECTORY:
                 directories.append(dirent.ino)
     with mounts.composefs(image.path, image.objects) as top, \
-            mount_fd(top) as mount:
+            opened(top) as mount:
         parents = {*directories[:2], directories[-1], 0, size // INO_SIZE}
-        opened = 0
+        count = 0
         for number in range(0, size // INO_SIZE + 64, step):
             for parent in (*parents, number):
                 found = open_stat(mount, made(number, parent))
@@ -275,27 +255,29 @@ def every_handle(test: ktap.Test, image: fixtures.Image,
                     test.check(found == "ESTALE",
                                f"{number} in {parent}: {found}")
                     continue
-                opened += 1
+                count += 1
                 if test.check(number in paths,
-                              f"{number} in {parent}: bytes that are no "
-                              f"inode were opened: {found}"):
+                              f"{number} in {parent}: is not an inode, but "
+                              f"was opened: {found}"):
                     expected = os.lstat(os.fsencode(top) + paths[number])
                     test.check(identity(found) == identity(expected),
                                f"{number} in {parent}: {found}")
-        test.note(f"{opened} handles of {size // INO_SIZE // step} places "
+        test.note(f"{count} handles of {size // INO_SIZE // step} positions "
                   "were opened")
         for number, parent in good[:50]:
             found = open_stat(mount, made(number, parent))
             test.check(not isinstance(found, str),
-                       f"a good one, {number} in {parent}: {found}")
+                       f"a right handle, {number} in {parent}: {found}")
 
 
-@suite.test("each place in an image, with wrong parents")
+@suite.test("handles of all positions in an image, with wrong parents")
 def places(test: ktap.Test) -> None:
     every_handle(test, fixtures.named("matrix"))
 
 
-@suite.test("each place in an image of version 2, with wrong parents")
+@suite.test(
+    "handles of positions in an image of version 2, with wrong parents"
+)
 def places_v2(test: ktap.Test) -> None:
     every_handle(test, fixtures.named("special-v2"), step=7)
 
@@ -307,15 +289,16 @@ def extended(mode: int, layout: int = 0, size: int = 0,
                        0, 1, 0, 0, 0, 0, nlink)
 
 
-@suite.test("the content of a small file that looks like an inode")
+@suite.test("an inline file whose content looks like an inode")
 def crafted(test: ktap.Test) -> None:
-    """With its own place as inode, and every directory as parent."""
-    image = special.image()
+    """A handle of that content, with each directory as its parent, is
+    ESTALE."""
+    image = special_image.image()
     data = Path(image.path).read_bytes()
-    content = special.data(INLINE_FILE)
+    content = special_image.data(INLINE_FILE)
     at = data.find(content)
     test.need(at > 0 and data.find(content, at + 1) < 0,
-              "the file's content is not once in the image")
+              "the content is not in the image exactly once")
     for what, fake in {
         "a program for root": extended(stat.S_IFREG | 0o6755),
         "a directory": extended(stat.S_IFDIR | 0o777, size=4096, nlink=2),
@@ -327,14 +310,14 @@ def crafted(test: ktap.Test) -> None:
             path = work.plain("image", data[:at] + fake
                               + data[at + len(fake):])
             with mounts.composefs(str(path), image.objects) as top, \
-                    mount_fd(top) as mount:
-                # The real thing reads as the fake, wherever it is.
+                    opened(top) as mount:
+                # The file itself can be read.
                 test.equal(Path(top, INLINE_FILE).read_bytes(), fake, what)
                 tree = list(names(top))
                 parents = {parent for _, _, parent in tree}
                 known = {dirent.ino for _, dirent, _ in tree}
                 owner = os.stat(f"{top}/{INLINE_FILE}").st_ino
-                slab.drop_caches()
+                caches.drop()
                 for place in range((at - 63) // INO_SIZE,
                                    (at + 64) // INO_SIZE + 1):
                     if place == owner:
@@ -345,9 +328,9 @@ def crafted(test: ktap.Test) -> None:
                                    f"{what}: {place} in {parent}: {found}")
 
 
-@suite.test("a user may not open by a handle")
+@suite.test("open_by_handle_at(2) by an unprivileged user is EPERM")
 def user(test: ktap.Test) -> None:
-    with special.mounted() as top, mount_fd(top) as mount:
+    with special_image.mounted() as top, opened(top) as mount:
         handle = handles.of(f"{top}/sizes/64")
         test.fails(errno.EPERM, "a user", process.as_user, 1000,
                    lambda: handles.open_by(mount, handle))

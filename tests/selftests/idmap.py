@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mounts with attributes of their own: idmapped, nosuid, nodev, noexec, bind.
+"""Mounts with other attributes: idmapped, nosuid, nodev, noexec, bind.
 
-What they give is compared with erofs and overlayfs. overlayfs cannot be
-idmapped; its lower layer can, and shows owners that are mapped then.
+They are compared with erofs + overlayfs. overlayfs cannot be idmapped, but its
+lower layer can. Then overlayfs shows mapped owners.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import os
 import stat
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lib import fixtures, handles, idmap, ktap, mounts, objects, reference
+from lib.files import opened
 from lib.process import as_user
-from lib.special import opened
 from lib.userns import Range
 
 suite = ktap.Suite()
 
 OVERFLOW = 65534
 ACL = "system.posix_acl_access"
-# Ids of the file system on the left, what they are in the mount on the right.
+# An id of the file system, the id in the mount, and the count.
 MAP = (Range(0, 10000, 500), Range(1000, 11000, 500),
        Range(100000, 210000, 10))
 FILES = ("of-root", "of-1000", "of-1001", "of-100000", "of-nobody-known")
@@ -49,9 +49,9 @@ def mounted(which: fixtures.Image | None = None) -> Iterator[str]:
         yield top
 
 
-def there(number: int) -> int:
-    """What an id of the file system is in the mount."""
-    for one in MAP:
+def mapped_id(number: int, ranges: tuple[Range, ...] = MAP) -> int:
+    """The id in an idmapped mount of an id of the file system."""
+    for one in ranges:
         if one.inside <= number < one.inside + one.count:
             return number - one.inside + one.outside
     return OVERFLOW
@@ -62,36 +62,33 @@ def owner(path: str) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def outcome(function: Callable[[], object]) -> str:
-    try:
-        function()
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-    return "success"
-
-
 def read_as(uid: int, path: str) -> str:
-    return str(as_user(uid, lambda: outcome(Path(path).read_bytes)))
+    return str(as_user(uid, lambda: ktap.outcome(Path(path).read_bytes)))
 
 
-@suite.test("owners are those of the map, and without one nobody's")
+@suite.test("owners are mapped, and an unmapped one is the overflow id")
 def owners(test: ktap.Test) -> None:
     with mounted() as top, idmap.mapped(top, MAP) as other:
         for name in FILES:
             uid, gid = owner(f"{top}/{name}")
-            test.equal(owner(f"{other}/{name}"), (there(uid), there(gid)),
-                       name)
+            test.equal(
+                owner(f"{other}/{name}"),
+                (mapped_id(uid), mapped_id(gid)),
+                name,
+            )
             with opened(f"{other}/{name}", os.O_PATH) as fd:
-                test.equal(os.fstat(fd).st_uid, there(uid), f"{name}, fstat")
+                test.equal(
+                    os.fstat(fd).st_uid, mapped_id(uid), f"{name}, fstat"
+                )
             test.equal(os.stat(f"{other}/{name}").st_ino,
                        os.stat(f"{top}/{name}").st_ino, f"{name}, inode")
         test.equal(owner(f"{other}/of-nobody-known"), (OVERFLOW, OVERFLOW),
-                   "an id that is not in the map")
+                   "an unmapped id")
         test.equal(owner(f"{top}/of-1000"), (1000, 1000),
-                   "the mount that it was made from")
+                   "the original mount")
 
 
-@suite.test("all owners of a large tree, and as erofs shows them")
+@suite.test("all owners of a large tree are those that erofs shows")
 def as_erofs(test: ktap.Test) -> None:
     with mounted(special()) as ours, reference.erofs(special()) as theirs:
         with idmap.mapped(ours, MAP) as one, idmap.mapped(theirs,
@@ -103,7 +100,7 @@ def as_erofs(test: ktap.Test) -> None:
                            name)
 
 
-@suite.test("who has an id by the map may do what the owner may")
+@suite.test("a user with the mapped id of the owner has the owner's access")
 def access(test: ktap.Test) -> None:
     with mounted() as top, reference.erofs(image()) as metadata, \
             idmap.mapped(top, MAP) as other, \
@@ -117,7 +114,7 @@ def access(test: ktap.Test) -> None:
                 ("of-1001", 11001, "success"), ("of-1001", 1001, "EACCES"),
                 ("of-nobody-known", OVERFLOW, "EACCES"),
                 ("of-nobody-known", 4000000, "EACCES"),
-                # Not even root has a file that nobody has.
+                # CAP_DAC_OVERRIDE does not apply to a file with unmapped ids.
                 ("of-nobody-known", 0, "EACCES"),
                 ("plain", 12345, "success")):
             for kind in ("", "-small") if name.startswith("of-") else ("",):
@@ -127,16 +124,16 @@ def access(test: ktap.Test) -> None:
                 test.equal(read_as(uid, f"{theirs}/{name}-small"), expected,
                            f"erofs: {name}-small by {uid}")
         test.equal(read_as(1000, f"{top}/of-1000"), "success",
-                   "the mount that it was made from")
+                   "the original mount")
 
 
 def entries(path: str) -> list[tuple[int, int, int]]:
-    """Tag, permissions and id of each entry of an access control list."""
+    """Tag, permissions and id of each entry of an ACL."""
     data = os.getxattr(path, ACL)
     return list(struct.iter_unpack("<HHI", data[4:]))
 
 
-@suite.test("access control lists are mapped, as erofs does")
+@suite.test("ids in ACLs are mapped, as on erofs")
 def acls(test: ktap.Test) -> None:
     ranges = (Range(0, 0, 1000), Range(1000, 31000, 100),
               Range(70000, 80000, 1))
@@ -156,30 +153,27 @@ def acls(test: ktap.Test) -> None:
             test.equal(read_as(denied, f"{where}/acls/one"), "EACCES",
                        f"{where}: {denied}")
         test.equal(read_as(31001, f"{other}/acls/one"), "EACCES",
-                   "who has an entry without rights")
+                   "a user whose entry grants nothing")
 
 
-@suite.test("a setuid program has the id of the map")
+@suite.test("a setuid program runs with the mapped id")
 def setuid(test: ktap.Test) -> None:
     with mounted() as top, idmap.mapped(top, MAP) as other:
         for name, expected in (("setuid", "10000"), ("setuid-1000", "11000")):
             test.equal(effective(other, name, 12345)[1], expected, name)
 
 
-@suite.test("handles of an idmapped mount are those of the file system")
+@suite.test("handles are the same on an idmapped mount")
 def by_handle(test: ktap.Test) -> None:
     with mounted() as top, idmap.mapped(top, MAP) as other:
         handle = handles.of(f"{other}/of-1000")
         test.equal(handle, handles.of(f"{top}/of-1000"), "handles")
         with opened(other) as mount:
-            fd = handles.open_by(mount, handle, os.O_RDONLY)
-            try:
+            with handles.opened(mount, handle, os.O_RDONLY) as fd:
                 test.equal(os.fstat(fd).st_uid, 11000, "owner")
-            finally:
-                os.close(fd)
 
 
-@suite.test("overlayfs over an idmapped mount, as over erofs")
+@suite.test("overlayfs on an idmapped mount, as on erofs")
 def layers_below(test: ktap.Test) -> None:
     found = []
     with mounted() as top, reference.erofs(image()) as metadata, \
@@ -198,7 +192,9 @@ def layers_below(test: ktap.Test) -> None:
     test.equal(found[0]["of-1000"], ((11000, 11000), "success"), "of-1000")
 
 
-@suite.test("objects on an idmapped mount: read with the mounter's rights")
+@suite.test(
+    "objects on an idmapped mount are read with the mounter's credentials"
+)
 def basedir(test: ktap.Test) -> None:
     content = Path(image().source or "", "of-root").read_bytes()
     with objects.store() as store:
@@ -208,20 +204,21 @@ def basedir(test: ktap.Test) -> None:
         os.chmod(path, 0o400)
         os.chmod(store.path, 0o755)
         for ranges, expected in (
-                # Root has what somebody has, and not what nobody has.
+                # Root has CAP_DAC_OVERRIDE over mapped ids, not over unmapped
+                # ones.
                 ((Range(0, 0, 1), Range(1000, 5000, 1)), "success"),
                 ((Range(0, 0, 1),), "EIO")):
             with idmap.mapped(store.path, ranges) as basedir_path:
                 test.equal(owner(f"{basedir_path}/" + str(
                     path.relative_to(store.top)))[0],
-                    there_in(ranges, 1000), "owner of the object")
+                    mapped_id(1000, ranges), "owner of the object")
                 for value in (basedir_path, os.open(basedir_path,
                                                     os.O_PATH)):
                     try:
                         with mounts.mounted("composefs", [
                                 ("source", image().path),
                                 ("basedir", value)]) as top:
-                            test.equal(outcome(
+                            test.equal(ktap.outcome(
                                 Path(top, "of-root").read_bytes), expected,
                                 f"{ranges} given as {type(value).__name__}")
                     finally:
@@ -229,14 +226,7 @@ def basedir(test: ktap.Test) -> None:
                             os.close(value)
 
 
-def there_in(ranges: tuple[Range, ...], number: int) -> int:
-    for one in ranges:
-        if one.inside <= number < one.inside + one.count:
-            return number - one.inside + one.outside
-    return OVERFLOW
-
-
-@suite.test("the image on an idmapped mount")
+@suite.test("an image on an idmapped mount")
 def image_mapped(test: ktap.Test) -> None:
     with objects.store() as work:
         copy = work.plain("image", Path(image().path).read_bytes())
@@ -249,7 +239,7 @@ def image_mapped(test: ktap.Test) -> None:
                 test.equal(owner(f"{ours}/of-1000"), (1000, 1000), "owner")
 
 
-@suite.test("an idmapped mount that is mapped again is refused")
+@suite.test("mapping an idmapped mount again is EPERM")
 def twice(test: ktap.Test) -> None:
     for kind in ("composefs", "erofs"):
         with mounted() if kind == "composefs" else reference.erofs(
@@ -261,7 +251,7 @@ def twice(test: ktap.Test) -> None:
 
 
 def effective(top: str, name: str, uid: int) -> tuple[str, str, str]:
-    """Effective uid, gid and capabilities of a program that a user runs."""
+    """Effective uid, gid and capabilities of a program run by a user."""
     def run() -> tuple[str, str, str]:
         said = subprocess.run([f"{top}/{name}", "/proc/self/status"],
                               capture_output=True, text=True,
@@ -273,20 +263,23 @@ def effective(top: str, name: str, uid: int) -> tuple[str, str, str]:
     return found[0], found[1], found[2]
 
 
-def attributes(top: str) -> dict[str, str]:
-    """What a mount's attributes decide."""
+def outcomes(top: str) -> dict[str, str]:
+    """The outcomes that depend on the attributes of a mount."""
     found = {f"{name} runs as": " ".join(effective(top, name, 1234)[1:])
              for name in ("plain", "setuid", "setgid", "capable")} \
-        if outcome(lambda: subprocess.run(
+        if ktap.outcome(lambda: subprocess.run(
             [f"{top}/plain", "/dev/null"], check=True)) == "success" else {
                 "plain": "EACCES"}
-    found["null"] = outcome(lambda: os.close(os.open(f"{top}/null",
-                                                     os.O_RDWR)))
-    found["write"] = outcome(lambda: Path(top, "new").write_bytes(b""))
+    found["null"] = ktap.outcome(
+        lambda: os.close(os.open(f"{top}/null", os.O_RDWR))
+    )
+    found["write"] = ktap.outcome(lambda: Path(top, "new").write_bytes(b""))
     return found
 
 
-@suite.test("nosuid, nodev, noexec and bind count, as on the reference")
+@suite.test(
+    "nosuid, nodev, noexec and ro have the effect that they have on overlayfs"
+)
 def honoured(test: ktap.Test) -> None:
     reference.require_support()
     choices = {"none": 0, "nosuid": idmap.MOUNT_ATTR_NOSUID,
@@ -300,14 +293,14 @@ def honoured(test: ktap.Test) -> None:
         for what, bits in choices.items():
             with idmap.clone(ours, bits) as one, idmap.clone(theirs,
                                                              bits) as two:
-                found[what] = attributes(one)
-                test.equal(found[what], attributes(two), what)
-        test.equal(attributes(ours), found["none"], "the first mount")
+                found[what] = outcomes(one)
+                test.equal(found[what], outcomes(two), what)
+        test.equal(outcomes(ours), found["none"], "the first mount")
     none = found["none"]
     test.check(none["setuid runs as"].startswith("0 ") and
                none["setgid runs as"] != none["plain runs as"] and
                none["capable runs as"] != none["plain runs as"] and
-               none["null"] == "success", f"without any: {none}")
+               none["null"] == "success", f"without attributes: {none}")
     nosuid = found["nosuid"]
     for name in ("setuid", "setgid", "capable"):
         test.equal(nosuid[f"{name} runs as"], nosuid["plain runs as"],
@@ -318,7 +311,7 @@ def honoured(test: ktap.Test) -> None:
     test.equal({one["write"] for one in found.values()}, {"EROFS"}, "writes")
 
 
-@suite.test("a library of a noexec mount cannot be mapped to run")
+@suite.test("a file of a noexec mount cannot be mapped with PROT_EXEC")
 def noexec_map(test: ktap.Test) -> None:
     with mounted() as top, idmap.clone(
             top, idmap.MOUNT_ATTR_NOEXEC) as other:
@@ -330,28 +323,22 @@ def noexec_map(test: ktap.Test) -> None:
                                mmap.PROT_READ | mmap.PROT_EXEC)
 
 
-@suite.test("a bind mount of a file and of a directory below")
+@suite.test("bind mounts of a file and of a directory")
 def below(test: ktap.Test) -> None:
-    with mounted(special()) as top, mounts.directory() as place:
-        mounts.mount(f"{top}/sizes", place, None, mounts.MS_BIND)
-        try:
-            test.equal(sorted(os.listdir(place)),
+    with mounted(special()) as top:
+        with mounts.directory() as target, \
+                mounts.bound(f"{top}/sizes", target):
+            test.equal(sorted(os.listdir(target)),
                        sorted(os.listdir(f"{top}/sizes")), "names")
-            test.equal(Path(place, "4097").read_bytes(),
+            test.equal(Path(target, "4097").read_bytes(),
                        Path(top, "sizes/4097").read_bytes(), "content")
-            test.equal(os.stat(place).st_dev, os.stat(top).st_dev, "device")
-            test.check(stat.S_ISDIR(os.stat(f"{place}/..").st_mode), "..")
-        finally:
-            mounts.umount(place)
+            test.equal(os.stat(target).st_dev, os.stat(top).st_dev, "device")
+            test.check(stat.S_ISDIR(os.stat(f"{target}/..").st_mode), "..")
         with objects.store() as work:
-            target = work.plain("target", b"")
-            mounts.mount(f"{top}/sizes/4097", str(target), None,
-                         mounts.MS_BIND)
-            try:
-                test.equal(target.read_bytes(),
+            file = work.plain("target", b"")
+            with mounts.bound(f"{top}/sizes/4097", file):
+                test.equal(file.read_bytes(),
                            Path(top, "sizes/4097").read_bytes(), "a file")
-            finally:
-                mounts.umount(str(target))
 
 
 fixtures.require()

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Nothing is leaked, as far as kmemleak sees.
+"""Memory leaks, as kmemleak finds them.
 
-For a kernel that was booted with kmemleak=on. What is found must have been
-found by a control run, too, which does all but use composefs.
+This needs a kernel that was booted with kmemleak=on. A leak counts unless a
+control run without composefs leaks the same.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import re
 import time
 from pathlib import Path
 
-from lib import (fail_nth, fixtures, ktap, matrix, module, mounts, objects,
-                 questions, slab, special)
-from lib.modes import other
+from lib import (caches, fail_nth, fixtures, ktap, matrix_image, module,
+                 mounts, objects, probes, special_image)
+from lib.files import opened
 from lib.mounts import Context, Options
-from lib.questions import Answers
-from lib.special import opened
+from lib.probes import Baseline
+from lib.verity_modes import other
 
 suite = ktap.Suite()
 
 CONTROL = Path("/sys/kernel/debug/kmemleak")
-# It reports what has been there for five seconds, and that has not changed
-# between two scans.
+# kmemleak reports objects that are five seconds old and unchanged between two
+# scans.
 AGE = 6
 SCANS = 2
 
-# fail_nth.py has every allocation; here it is each of so many.
+# Every STEP-th allocation fails. fail_nth.py makes each of them fail.
 STEP = 3
 
-# A leak is known by the functions that allocated it.
+# A leak is identified by the functions of its backtrace.
 Leak = tuple[str, ...]
 
-# What a control run leaks.
-usual: set[Leak] = set()
+# The leaks of the control run.
+control_leaks: set[Leak] = set()
 
 
 def command(word: str) -> None:
@@ -45,8 +45,8 @@ def command(word: str) -> None:
 
 
 def leaks() -> dict[Leak, str]:
-    """What is leaked, each kind with the first report of it."""
-    slab.drop_caches()
+    """The leaks, each with its first report."""
+    caches.drop()
     for _ in range(SCANS):
         time.sleep(AGE)
         command("scan")
@@ -61,39 +61,35 @@ def leaks() -> dict[Leak, str]:
 
 
 def check(test: ktap.Test) -> int:
-    """Tells of each leak that is composefs's; returns how many there are."""
+    """Checks that there are no leaks but the control_leaks ones. Returns their
+    number."""
     found = leaks()
-    ours = found.keys() - usual
+    ours = found.keys() - control_leaks
     for leak, report in found.items():
-        test.check(leak in usual, report)
-    test.note(f"{len(found)} leaks, {len(usual)} without composefs")
+        test.check(leak in control_leaks, report)
+    test.note(f"{len(found)} leaks, {len(control_leaks)} without composefs")
     test.check(True, "")
     return len(ours)
 
 
-def standard(*more: tuple[str, mounts.Value]) -> Options:
-    image = matrix.image()
-    return mounts.composefs_options(image.path, image.objects, *more)
-
-
-@suite.test("the control run: all but composefs")
+@suite.test("the control run, without composefs")
 def control(test: ktap.Test) -> None:
     for _ in range(5):
         with objects.store() as store, mounts.mounted(
                 "tmpfs", [("source", "control")]) as top:
-            matrix.add_to(store)
-            Path(top, "file").write_bytes(matrix.data())
+            matrix_image.add_to(store)
+            Path(top, "file").write_bytes(matrix_image.data())
             for _ in os.scandir(store.top):
                 pass
-    usual.update(leaks())
-    test.note(f"{len(usual)} leaks: {sorted(usual)}")
+    control_leaks.update(leaks())
+    test.note(f"{len(control_leaks)} leaks: {sorted(control_leaks)}")
     command("clear")
     test.check(True, "")
 
 
-@suite.test("mounts that succeed, fail, and are given up")
+@suite.test("mounts that succeed, fail, and are abandoned")
 def mounting(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as work:
         data = Path(image.path).read_bytes()
         bad: list[Options] = [
@@ -102,23 +98,26 @@ def mounting(test: ktap.Test) -> None:
             [("source", str(work.plain("cut", data[:1152])))],
             [("source", str(work.plain(
                 "root", data[:1152] + bytes(len(data) - 1152))))],
-            standard(("basedir", "/missing")),
-            standard(("digest", "0" * 64)),
-            standard(("digest", image.digest), ("noverity", None)),
+            matrix_image.options(("basedir", "/missing")),
+            matrix_image.options(("digest", "0" * 64)),
+            matrix_image.options(("digest", image.digest), ("noverity", None)),
         ]
         for _ in range(5):
             for options in bad:
-                test.check(fails(options), f"{options}: was mounted")
+                test.check(fails(options), f"{options}: the mount succeeded")
                 with Context.open("composefs") as context:
                     for key, value in options:
                         context.set(key, value)
-            for good in (standard(), standard(("digest", image.digest))):
+            for good in (
+                matrix_image.options(),
+                matrix_image.options(("digest", image.digest)),
+            ):
                 os.close(mounts.new_mount("composefs", good))
                 with mounts.mounted("composefs", good) as top, \
                         mounts.mounted("composefs", good) as second, \
                         Context.pick(second) as context:
                     context.reconfigure()
-                    matrix.is_right(test, top, "mounted")
+                    matrix_image.check(test, top, "mounted")
 
 
 def fails(options: Options) -> bool:
@@ -129,39 +128,40 @@ def fails(options: Options) -> bool:
     return False
 
 
-@suite.test("all that can be asked, with empty caches and full ones")
+@suite.test("all probes, with and without caches")
 def asking(test: ktap.Test) -> None:
-    with special.mounted() as top:
-        answers = Answers(top, questions.EVERYTHING)
+    with special_image.mounted() as top:
+        baseline = Baseline(top, probes.ALL)
         for _ in range(3):
-            slab.drop_caches()
-            answers.check(test, "asked again", "right")
-        # Also what is not closed before the mount goes.
-        with opened(f"{top}/{special.LARGE}") as fd:
+            caches.drop()
+            baseline.check(test, "repeated", "right")
+        # Also with a file that stays open when the mount is gone.
+        with opened(f"{top}/{special_image.LARGE}") as fd:
             os.pread(fd, 10, 0)
             mounts.umount(top, mounts.MNT_DETACH)
-        fd = mounts.new_mount("tmpfs", [("source", "instead")])
-        mounts.attach(fd, top)
-        os.close(fd)
+        # Something for the context to unmount.
+        mounts.mount_at("tmpfs", [("source", "instead")], top)
 
 
-@suite.test("objects that are missing, wrong, and put right")
+@suite.test("objects that are missing, wrong, and repaired")
 def bad_objects(test: ktap.Test) -> None:
     with objects.store() as store, mounts.composefs(
-            matrix.image().path, [store.path]) as top:
-        name = matrix.object_name()
+            matrix_image.image().path, [store.path]) as top:
+        name = matrix_image.object_name()
         for make in (lambda: None,
-                     lambda: store.verified(name, other(matrix.data())),
-                     lambda: store.plain(name, matrix.data())):
+                     lambda: store.verified(name, other(matrix_image.data())),
+                     lambda: store.plain(name, matrix_image.data())):
             make()
-            with opened(f"{top}/{matrix.FILE}") as fd:
+            with opened(f"{top}/{matrix_image.FILE}") as fd:
                 test.fails(errno.EIO, "read", os.pread, fd, 10, 0)
-        matrix.add_to(store)
-        test.check(Path(top, matrix.FILE).read_bytes() == matrix.data(),
-                   "put right: another content")
+        matrix_image.add_to(store)
+        test.check(
+            Path(top, matrix_image.FILE).read_bytes() == matrix_image.data(),
+            "repaired: wrong content",
+        )
 
 
-@suite.test("with allocations that fail")
+@suite.test("allocations that fail")
 def failing(test: ktap.Test) -> None:
     if not fail_nth.available():
         raise ktap.Skipped("the kernel has no fail-nth")
@@ -171,8 +171,8 @@ def failing(test: ktap.Test) -> None:
             for number in range(1, fail_nth.MOST, STEP):
                 outcome = injector.fail(number, mount_and_read)
                 test.check(outcome.error is not None
-                           or outcome.result == matrix.data(),
-                           "another content")
+                           or outcome.result == matrix_image.data(),
+                           "wrong content")
                 if not outcome.injected:
                     break
     finally:
@@ -181,10 +181,10 @@ def failing(test: ktap.Test) -> None:
 
 
 def mount_and_read() -> bytes:
-    """From a mount that is nowhere, so that it goes with its descriptor."""
-    mount = mounts.new_mount("composefs", standard())
+    """Reads from a detached mount, which its descriptor keeps."""
+    mount = mounts.new_mount("composefs", matrix_image.options())
     try:
-        fd = os.open(matrix.FILE, os.O_RDONLY, dir_fd=mount)
+        fd = os.open(matrix_image.FILE, os.O_RDONLY, dir_fd=mount)
         try:
             return os.pread(fd, 65536, 0)
         finally:
@@ -193,12 +193,12 @@ def mount_and_read() -> bytes:
         os.close(mount)
 
 
-@suite.test("nothing of it is leaked while the module is there")
+@suite.test("no leak while the module is loaded")
 def none_leaked(test: ktap.Test) -> None:
     check(test)
 
 
-@suite.test("nor when it is gone")
+@suite.test("no leak after the module was reloaded")
 def none_left(test: ktap.Test) -> None:
     with module.loaded_with():
         pass
@@ -207,8 +207,7 @@ def none_left(test: ktap.Test) -> None:
 
 fixtures.require()
 objects.require_verity()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 try:
     command("scan=off")
 except OSError:

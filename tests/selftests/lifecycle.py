@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mounting and unmounting, loading and unloading, often and in bad moments.
+"""Mounting, unmounting, loading and unloading, often and at bad moments.
 
-Nothing may be left: no mount, no inode, no use of the module.
+No mount, no inode and no reference to the module may be left.
 """
 
 from __future__ import annotations
@@ -11,117 +11,90 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import (fixtures, kernel_log, ktap, matrix, mounts, objects, slab,
-                 special)
-from lib.mounts import Context, Options, Value
+from lib import (caches, fixtures, kernel_log, ktap, matrix_image, module,
+                 mounts, objects, slab, special_image)
+from lib.mounts import Context, Options
 from lib.tree import names
 
 suite = ktap.Suite()
 
-MODULE = "composefs"
 MOUNTS, LOADS = 200, 20
 
 
-def standard(*more: tuple[str, Value]) -> Options:
-    image = matrix.image()
-    return mounts.composefs_options(image.path, image.objects, *more)
-
-
-def is_loaded() -> bool:
-    with open("/proc/modules", encoding="ascii") as file:
-        return any(line.split()[0] == MODULE for line in file)
-
-
-def load() -> None:
-    subprocess.run(["modprobe", MODULE], check=True)
-
-
-def unload() -> str:
-    """What is said against it, if it fails."""
-    done = subprocess.run(["modprobe", "--remove", MODULE],
-                          capture_output=True, text=True, check=False)
-    if done.returncode or is_loaded():
-        return done.stderr.strip() or "it is there still"
-    return ""
-
-
-def need_module() -> None:
-    if not is_loaded():
-        raise ktap.Skipped("composefs is no module that is loaded")
-
-
 def count_mounts() -> int:
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        return sum(1 for line in file)
+    return len(mounts.mountinfo())
 
 
 def use_all(top: str) -> None:
-    """Looks at all that a mount of the matrix has."""
+    """Looks up all names of the image, and reads two files."""
     for name in sorted(os.listdir(top)):
         os.lstat(f"{top}/{name}")
-    for name in (matrix.FILE, matrix.INLINE):
+    for name in (matrix_image.FILE, matrix_image.INLINE):
         with open(f"{top}/{name}", "rb") as file:
             file.read()
 
 
 @contextmanager
 def attached(options: Options) -> Iterator[str]:
-    """As mounts.mounted, without unmounting."""
+    """As mounts.mounted(), but does not unmount."""
     with mounts.directory() as top:
-        fd = mounts.new_mount("composefs", options)
-        mounts.attach(fd, top)
-        os.close(fd)
+        mounts.mount_at("composefs", options, top)
         yield top
 
 
 @suite.test(f"mounted and unmounted {MOUNTS} times")
 def mounted_often(test: ktap.Test) -> None:
     with objects.store() as work:
-        # One with a digest of its own, one without: another way through.
-        copy = work.plain("copy", Path(matrix.image().path).read_bytes())
-        ways = (standard(), standard(("digest", matrix.image().digest)),
-                mounts.composefs_options(str(copy), matrix.image().objects,
-                                         ("noverity", None)))
+        # With and without fs-verity: these are shared, and not shared.
+        copy = work.plain("copy", Path(matrix_image.image().path).read_bytes())
+        ways = (
+            matrix_image.options(),
+            matrix_image.options(("digest", matrix_image.image().digest)),
+            mounts.composefs_options(
+                str(copy), matrix_image.image().objects, ("noverity", None)
+            ),
+        )
         before = count_mounts()
         counts = []
         for number in range(MOUNTS):
             with mounts.mounted("composefs", ways[number % 3]) as top:
                 use_all(top)
             if number % 50 == 49:
-                slab.drop_caches()
+                caches.drop()
                 counts.append(slab.inodes())
         test.equal(count_mounts(), before, "mounts")
         test.note(f"inodes after every 50: {counts}")
-        # What a processor has at hand counts as used: a few hundred.
-        test.check(counts[-1] < MOUNTS * matrix.FILES // 8,
-                   f"inodes grow: {counts}")
+        # Per-CPU lists count as used: a few hundred.
+        test.check(counts[-1] < MOUNTS * matrix_image.FILES // 8,
+                   f"the number of inodes grows: {counts}")
 
 
-@suite.test(f"loaded and unloaded {LOADS} times, used between")
+@suite.test(f"loaded, used and unloaded {LOADS} times")
 def loaded_often(test: ktap.Test) -> None:
-    need_module()
+    module.require_loaded()
     for number in range(LOADS):
-        test.equal(unload(), "", f"unload {number}")
-        load()
-        test.check(is_loaded(), f"load {number}")
-        with mounts.mounted("composefs", standard()) as top:
+        test.equal(module.try_unload(), "", f"unload {number}")
+        module.load()
+        test.check(module.is_loaded(), f"load {number}")
+        with mounts.mounted("composefs", matrix_image.options()) as top:
             use_all(top)
-            test.check(unload() != "", "unloaded while mounted")
-            matrix.is_right(test, top, f"round {number}")
+            test.check(
+                module.try_unload() != "", "unloading succeeded while mounted"
+            )
+            matrix_image.check(test, top, f"round {number}")
     with open("/proc/filesystems", encoding="ascii") as file:
         test.equal(file.read().split().count("composefs"), 1,
-                   "file systems of the name")
+                   "lines of /proc/filesystems")
 
 
-@suite.test("failed mounts of all kinds leave nothing behind")
+@suite.test("failed mounts leave nothing behind")
 def failed(test: ktap.Test) -> None:
-    need_module()
-    image = matrix.image()
+    module.require_loaded()
+    image = matrix_image.image()
     with objects.store() as work:
         data = Path(image.path).read_bytes()
         bad: dict[str, Options] = {
@@ -129,13 +102,24 @@ def failed(test: ktap.Test) -> None:
             "a directory": [("source", work.path)],
             "noise": [("source", str(work.plain("noise", bytes(8192))))],
             "cut off": [("source", str(work.plain("cut", data[:1152])))],
-            "no root": [("source", str(work.plain(
-                "root", data[:1152] + bytes(len(data) - 1152))))],
-            "a missing store": standard(("basedir", "/missing")),
-            "a file as store": standard(("basedir", "/etc/passwd")),
-            "a wrong digest": standard(("digest", "0" * 64)),
-            "bad options": standard(("digest", image.digest),
-                                    ("noverity", None)),
+            "no root": [
+                (
+                    "source",
+                    str(
+                        work.plain(
+                            "root", data[:1152] + bytes(len(data) - 1152)
+                        )
+                    ),
+                )
+            ],
+            "a missing store": matrix_image.options(("basedir", "/missing")),
+            "a file as store": matrix_image.options(
+                ("basedir", "/etc/passwd")
+            ),
+            "a wrong digest": matrix_image.options(("digest", "0" * 64)),
+            "bad options": matrix_image.options(
+                ("digest", image.digest), ("noverity", None)
+            ),
             "no image": [("basedir", "/tmp")],
         }
         before = count_mounts()
@@ -143,49 +127,56 @@ def failed(test: ktap.Test) -> None:
             for what, options in bad.items():
                 try:
                     os.close(mounts.new_mount("composefs", options))
-                    test.fail(f"{what}: was mounted")
+                    test.fail(f"{what}: the mount succeeded")
                 except OSError:
                     test.check(True, what)
                 with Context.open("composefs") as context:
-                    # Given up before it was tried.
+                    # A context that is closed before FSCONFIG_CMD_CREATE.
                     for key, value in options:
                         context.set(key, value)
         test.equal(count_mounts(), before, "mounts")
-    test.equal(unload(), "", "unload then")
-    load()
-    with mounts.mounted("composefs", standard()) as top:
-        matrix.is_right(test, top, "then")
+    test.equal(module.try_unload(), "", "unload")
+    module.load()
+    with mounts.mounted("composefs", matrix_image.options()) as top:
+        matrix_image.check(test, top, "afterwards")
 
 
-@suite.test("contexts and mounts that are nowhere are given up")
+@suite.test(
+    "contexts and detached mounts that are closed leave nothing behind"
+)
 def nowhere(test: ktap.Test) -> None:
-    need_module()
+    module.require_loaded()
     for _ in range(20):
         with Context.open("composefs") as context:
-            for key, value in standard():
+            for key, value in matrix_image.options():
                 context.set(key, value)
             context.create()
-        os.close(mounts.new_mount("composefs", standard()))
-    test.equal(unload(), "", "unload then")
-    load()
+        os.close(mounts.new_mount("composefs", matrix_image.options()))
+    test.equal(module.try_unload(), "", "unload")
+    module.load()
 
 
-@suite.test("an open context or mount keeps the module")
+@suite.test("an open context or detached mount keeps the module loaded")
 def held(test: ktap.Test) -> None:
-    need_module()
+    module.require_loaded()
     with Context.open("composefs"):
-        test.check(unload() != "", "unloaded with an open context")
-    fd = mounts.new_mount("composefs", standard())
-    test.check(unload() != "", "unloaded with a mount that is nowhere")
+        test.check(
+            module.try_unload() != "",
+            "unloading succeeded with an open context",
+        )
+    fd = mounts.new_mount("composefs", matrix_image.options())
+    test.check(
+        module.try_unload() != "", "unloading succeeded with a detached mount"
+    )
     os.close(fd)
-    test.equal(unload(), "", "unload then")
-    load()
+    test.equal(module.try_unload(), "", "unload")
+    module.load()
 
 
-@suite.test("open files keep a mount busy: of objects, of the image, mapped")
+@suite.test("open and mapped files keep a mount busy")
 def busy(test: ktap.Test) -> None:
-    with mounts.mounted("composefs", standard()) as top:
-        for name in (matrix.FILE, matrix.INLINE, "."):
+    with mounts.mounted("composefs", matrix_image.options()) as top:
+        for name in (matrix_image.FILE, matrix_image.INLINE, "."):
             fd = os.open(f"{top}/{name}", os.O_RDONLY)
             try:
                 test.fails(errno.EBUSY, f"{name}, open", mounts.umount, top)
@@ -201,82 +192,83 @@ def busy(test: ktap.Test) -> None:
             finally:
                 if fd >= 0:
                     os.close(fd)
-        matrix.is_right(test, top, "then")
+        matrix_image.check(test, top, "afterwards")
 
 
-@suite.test("unmounted lazily: what is open works on, also what was not read")
+@suite.test("MNT_DETACH: open files keep working, also those not read before")
 def lazy(test: ktap.Test) -> None:
-    need_module()
-    with attached(standard()) as top:
+    module.require_loaded()
+    with attached(matrix_image.options()) as top:
         fds = {name: os.open(f"{top}/{name}", os.O_RDONLY)
-               for name in (matrix.FILE, "file-01", matrix.INLINE)}
+               for name in (matrix_image.FILE, "file-01", matrix_image.INLINE)}
         directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
-        os.pread(fds[matrix.FILE], 10, 0)
+        os.pread(fds[matrix_image.FILE], 10, 0)
         mounts.umount(top, mounts.MNT_DETACH)
-        slab.drop_caches()
-        test.equal(os.listdir(top), [], "the place of the mount")
+        caches.drop()
+        test.equal(os.listdir(top), [], "the mount point")
         for name, fd in fds.items():
-            test.check(os.pread(fd, 100000, 0) == matrix.data(name),
-                       f"{name}: another content")
-        test.equal(len(os.listdir(directory)), matrix.FILES + 1, "entries")
+            test.check(os.pread(fd, 100000, 0) == matrix_image.data(name),
+                       f"{name}: wrong content")
+        test.equal(
+            len(os.listdir(directory)), matrix_image.FILES + 1, "entries"
+        )
         fd = os.open("file-02", os.O_RDONLY, dir_fd=directory)
-        test.check(os.pread(fd, 100000, 0) == matrix.data("file-02"),
-                   "a file that is opened then: another content")
-        test.check(unload() != "", "unloaded with open files")
+        test.check(os.pread(fd, 100000, 0) == matrix_image.data("file-02"),
+                   "a file that is opened afterwards: wrong content")
+        test.check(
+            module.try_unload() != "", "unloading succeeded with open files"
+        )
         for number in (fd, directory, *fds.values()):
             os.close(number)
-    test.equal(unload(), "", "unload then")
-    load()
+    test.equal(module.try_unload(), "", "unload")
+    module.load()
 
 
-@suite.test("a mount inside of a mount, and over it")
+@suite.test("a mount inside another mount")
 def nested(test: ktap.Test) -> None:
-    with special.mounted() as outer:
+    with special_image.mounted() as outer:
         inside = f"{outer}/types/directory"
-        fd = mounts.new_mount("composefs", standard())
-        mounts.attach(fd, inside)
-        os.close(fd)
+        mounts.mount_at("composefs", matrix_image.options(), inside)
         try:
-            matrix.is_right(test, inside, "inside")
+            matrix_image.check(test, inside, "inside")
             test.fails(errno.EBUSY, "umount of the outer one", mounts.umount,
                        outer)
         finally:
             mounts.umount(inside)
-        test.equal(os.listdir(inside), [], "then")
+        test.equal(os.listdir(inside), [], "afterwards")
 
 
-@suite.test("walks of a large tree leave no inodes when it is unmounted")
+@suite.test("no inode of a large tree is left after umount")
 def inodes(test: ktap.Test) -> None:
-    need_module()
-    slab.drop_caches()
+    module.require_loaded()
+    caches.drop()
     before = slab.inodes()
     for _ in range(2):
-        with special.mounted() as top:
+        with special_image.mounted() as top:
             for path, _, _ in names(top):
                 os.lstat(os.fsencode(top) + path)
-            with open(f"{top}/{special.LARGE}", "rb") as file:
+            with open(f"{top}/{special_image.LARGE}", "rb") as file:
                 file.read()
             count = slab.inodes() - before
         test.check(count > 10_000, f"{count} inodes after a walk")
-    # Only now all are counted exactly: the cache is destroyed, and the kernel
-    # says if there is something in it.
+    # Unloading destroys the cache, and the kernel logs it if an inode is left.
     with kernel_log.watch() as lines:
-        test.equal(unload(), "", "unload")
+        test.equal(module.try_unload(), "", "unload")
     test.equal([line for line in lines if slab.CACHE in line], [],
-               "lines of the log")
-    load()
+               "log lines")
+    module.load()
 
 
-@suite.test("drop_caches while a tree is walked changes nothing")
+@suite.test("drop_caches during a walk does not change the tree")
 def under_pressure(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         first = sorted(path for path, _, _ in names(top))
         for number, path in enumerate(first[::23]):
             if number % 10 == 0:
-                slab.drop_caches()
+                caches.drop()
             os.lstat(os.fsencode(top) + path)
         test.equal(sorted(path for path, _, _ in names(top)) == first, True,
-                   "another tree")
+                   "the tree differs")
 
 
 fixtures.require()

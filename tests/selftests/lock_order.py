@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Who waits for whom: images and objects on file systems of all kinds.
+"""Deadlocks: an image and its objects on file systems of many kinds.
 
-Programs that fault in the files of a mount while the kernel holds locks of the
-same mount, or the other way round, and somebody who, when asked, looks at the
-memory map of who asks. Nothing may hang; in a kernel with lockdep, which judges
-each order of locks that it has seen once, nothing be said.
+Programs fault in pages of a mount while the kernel holds locks of the same
+mount, and the other way round. The server of a FUSE file system, and a
+listener for permission events, read the memory map of the process that they
+serve. Nothing may hang. A kernel with lockdep, which judges each lock order
+that it has seen once, may not report anything.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from lib import (curious, fixtures, ktap, mounts, objects, patience, places,
-                 slab, special, uring)
+from lib import (caches, file_systems, fixtures, ktap, mounts, objects,
+                 permission_listener, special_image, uring, watchdog)
 from lib.dirents import SYS_GETDENTS64
+from lib.files import opened
 from lib.mounts import libc
-from lib.special import opened
+from lib.permission_listener import Requests, read_memory_map
 
 suite = ktap.Suite()
 
-FILES = (special.LARGE, "sizes/131072", "sizes/4097", "hardlinks/a/file")
+FILES = (special_image.LARGE, "sizes/131072", "sizes/4097", "hardlinks/a/file")
 SHARED, PRIVATE = mmap.MAP_SHARED, mmap.MAP_PRIVATE
 READ, WRITE = mmap.PROT_READ, mmap.PROT_WRITE
 PAGE = mmap.PAGESIZE
@@ -39,13 +41,13 @@ DATA: dict[str, bytes] = {}
 
 
 def load() -> None:
-    """What files hold, before any child."""
+    """Reads the expected contents. This has to be done before a fork."""
     for name in FILES:
-        DATA[name] = special.data(name)
+        DATA[name] = special_image.data(name)
 
 
 def map_and_touch(top: str, seed: int) -> None:
-    """Each first access is one through a mapping."""
+    """Makes the first access to each file one through a mapping."""
     names = list(FILES)
     random.Random(seed).shuffle(names)
     for name in names:
@@ -60,7 +62,7 @@ def map_and_touch(top: str, seed: int) -> None:
 
 
 def together(*functions: Callable[[], object]) -> None:
-    """Runs functions in threads of one memory map."""
+    """Runs functions in threads, which share one memory map."""
     failures: list[BaseException] = []
 
     def run(function: Callable[[], object]) -> None:
@@ -79,33 +81,33 @@ def together(*functions: Callable[[], object]) -> None:
 
 
 def mapped_first(top: str) -> None:
-    """Threads map files, look at the map, and drop the caches."""
+    """Threads map files, read the memory map, and drop the caches."""
     def look() -> None:
         for _ in range(TIMES):
-            curious.look_at(os.getpid())
-            slab.drop_caches()
+            read_memory_map(os.getpid())
+            caches.drop()
     together(look, *(lambda seed=seed: map_and_touch(top, seed)
                      for seed in range(MAPPERS)))
 
 
 def into_mappings(top: str) -> None:
-    """System calls that write to a mapping of a file that nobody touched:
-    the fault comes while they hold their locks."""
+    """System calls that write to a mapping that has no pages yet: they fault
+    while they hold their locks."""
     links = os.readlink(f"{top}/links/4095")
     value = os.getxattr(f"{top}/xattrs/long", "user.long-20000")
 
     def fresh(call: Callable[[int], int], expected: bytes | None) -> None:
-        slab.drop_caches()
-        with opened(f"{top}/{special.LARGE}") as fd, \
+        caches.drop()
+        with opened(f"{top}/{special_image.LARGE}") as fd, \
                 mmap.mmap(fd, 0, PRIVATE, READ | WRITE) as view:
-            # An address of its own, which reads nothing.
+            # Only the address: this does not touch the page.
             room = ctypes.c_char.from_buffer(view, 16 * PAGE)
             count = call(ctypes.addressof(room))
             del room
             assert count > 0, os.strerror(ctypes.get_errno())
             if expected is not None:
                 found = view[16 * PAGE:16 * PAGE + count]
-                assert found == expected[:count], "another answer"
+                assert found == expected[:count], "wrong result"
 
     with opened(f"{top}/directories/big", os.O_RDONLY) as directory, \
             opened(f"{top}/sizes/131072") as other, \
@@ -124,18 +126,18 @@ def into_mappings(top: str) -> None:
         fresh(lambda at: libc.read(inline, ctypes.c_void_p(at),
                                    ctypes.c_size_t(64)), None)
         # Into a mapping of itself.
-        with opened(f"{top}/{special.LARGE}") as same:
+        with opened(f"{top}/{special_image.LARGE}") as same:
             fresh(lambda at: libc.read(same, ctypes.c_void_p(at),
                                        ctypes.c_size_t(300_000)),
-                  DATA[special.LARGE])
+                  DATA[special_image.LARGE])
 
 
 def out_of_mappings(top: str) -> None:
-    """Arguments of system calls that are in a mapping."""
+    """System calls whose arguments are in a mapping."""
     reader, writer = os.pipe()
     try:
         for name in FILES:
-            slab.drop_caches()
+            caches.drop()
             with opened(f"{top}/{name}") as fd, \
                     mmap.mmap(fd, 0, SHARED, READ) as view:
                 os.write(writer, memoryview(view)[:PAGE])
@@ -146,11 +148,11 @@ def out_of_mappings(top: str) -> None:
 
 
 def by_uring(top: str) -> None:
-    """Reads through io_uring(7), the first ones and some at once."""
+    """Reads through io_uring(7): several at once, as the first access."""
     ring = uring.Ring(8)
     try:
         for name in FILES:
-            slab.drop_caches()
+            caches.drop()
             with opened(f"{top}/{name}") as fd:
                 pieces = [(at, 8192) for at in range(
                     0, min(len(DATA[name]), 8 * 8192), 8192)]
@@ -177,24 +179,33 @@ def options(image: str, store: str) -> mounts.Options:
 
 @contextmanager
 def on(image: str, store: str) -> Iterator[tuple[str, str]]:
-    """Image and objects on file systems of two kinds. Gives where the image
-    is mounted, and the objects' file system. The one of a process looks at
-    who wants something."""
-    content = {"image": Path(special.image().path).read_bytes()}
-    with places.of_kind(image, content, curious.look_at) as image_top, \
-            places.of_kind(store, object_files(),
-                           curious.look_at) as store_top, \
-            mounts.mounted("composefs", options(image_top, store_top)) as top:
+    """Mounts an image on a file system of one kind with objects on one of
+    another kind. Gives the path of the mount and of the objects. A FUSE server
+    reads the memory map of its clients."""
+    content = {"image": Path(special_image.image().path).read_bytes()}
+    with (
+        file_systems.mounted(
+            image, content, read_memory_map
+        ) as image_top,
+        file_systems.mounted(
+            store, object_files(), read_memory_map
+        ) as store_top,
+        mounts.mounted("composefs", options(image_top, store_top)) as top,
+    ):
         yield top, store_top
+
+
+def scanner(path: str) -> AbstractContextManager[Requests]:
+    return permission_listener.listening(path, before_answer=read_memory_map)
 
 
 def check(test: ktap.Test, image: str, store: str) -> None:
     with on(image, store) as (top, _):
         for program in PROGRAMS:
-            patience.ends(test, program.__name__, lambda: program(top))
+            watchdog.finishes(test, program.__name__, lambda: program(top))
 
 
-for a_kind in places.KINDS:
+for a_kind in file_systems.KINDS:
     suite.add(f"image and objects on {a_kind}",
               lambda test, kind=a_kind: check(test, kind, kind))
     if a_kind != "ext4":
@@ -204,48 +215,49 @@ for a_kind in places.KINDS:
                   lambda test, kind=a_kind: check(test, "ext4", kind))
 
 
-@suite.test("a listener on the store who looks at the opener's memory map")
-def watched(test: ktap.Test) -> None:
+@suite.test("a listener on the store that reads the opener's memory map")
+def listener_on_store(test: ktap.Test) -> None:
     with on("ext4", "ext4") as (top, store), \
-            curious.listener(store) as asked:
+            scanner(store) as requests:
         for program in PROGRAMS:
-            patience.ends(test, program.__name__, lambda: program(top))
-        test.check(asked() > 0, "nobody was asked")
+            watchdog.finishes(test, program.__name__, lambda: program(top))
+        test.check(requests.count() > 0, "no permission event")
 
 
-@suite.test("a listener who comes between open and mmap: EAGAIN, and no hang")
-def watched_late(test: ktap.Test) -> None:
+@suite.test("a listener that comes between open and mmap: EAGAIN, no hang")
+def listener_after_open(test: ktap.Test) -> None:
     def late() -> None:
         with on("ext4", "ext4") as (top, store):
-            # The first open opens the object, others leave it to who maps.
-            with opened(f"{top}/{special.LARGE}") as first:
-                with opened(f"{top}/{special.LARGE}") as fd:
-                    with curious.listener(store):
+            # The first open(2) of a file opens the object. Later ones leave
+            # that to mmap(2).
+            with opened(f"{top}/{special_image.LARGE}") as first:
+                with opened(f"{top}/{special_image.LARGE}") as fd:
+                    with scanner(store):
                         test.fails(errno.EAGAIN, "mmap", mmap.mmap, fd, 0,
                                    SHARED, READ)
                         test.fails(None, "mmap of the first", mmap.mmap,
                                    first, 0, SHARED, READ)
                         test.equal(os.pread(fd, 10, 0),
-                                   DATA[special.LARGE][:10], "a read")
+                                   DATA[special_image.LARGE][:10], "a read")
                         with mmap.mmap(fd, 0, SHARED, READ) as view:
-                            test.check(view[:] == DATA[special.LARGE],
-                                       "mmap then: another content")
+                            test.check(view[:] == DATA[special_image.LARGE],
+                                       "mmap after a read: wrong content")
             map_and_touch(top, 1)
         if test.failures:
             raise AssertionError("see above")
-    patience.ends(test, "a late listener", late)
+    watchdog.finishes(test, "a listener that comes late", late)
 
 
 @suite.test("a listener on the mount, and one on the image's file system")
-def watched_above(test: ktap.Test) -> None:
-    content = {"image": Path(special.image().path).read_bytes()}
-    with places.of_kind("ext4", content) as image, places.of_kind(
-            "ext4", object_files()) as store, mounts.mounted(
-            "composefs", options(image, store)) as top, \
-            curious.listener(top) as asked, curious.listener(image):
+def listener_on_mount(test: ktap.Test) -> None:
+    content = {"image": Path(special_image.image().path).read_bytes()}
+    with file_systems.mounted("ext4", content) as image, \
+            file_systems.mounted("ext4", object_files()) as store, \
+            mounts.mounted("composefs", options(image, store)) as top, \
+            scanner(top) as requests, scanner(image):
         for program in PROGRAMS:
-            patience.ends(test, program.__name__, lambda: program(top))
-        test.check(asked() > 0, "nobody was asked")
+            watchdog.finishes(test, program.__name__, lambda: program(top))
+        test.check(requests.count() > 0, "no permission event")
 
 
 fixtures.require()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Locks and leases, which belong to the file and not to its object."""
+"""Locks and leases on files of a mount. They do not apply to the objects."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import fcntl
 import os
 import struct
 
-from lib import fixtures, ktap, process, reference, special
-from lib.special import opened
+from lib import fixtures, ktap, process, reference, special_image
+from lib.files import opened
 
 suite = ktap.Suite()
 
-FILES = (special.LARGE, "sizes/64", "sizes")
+FILES = (special_image.LARGE, "sizes/64", "sizes")
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
 # struct flock of 64 bits: type, whence, start, length, process.
 _FLOCK = struct.Struct("=hhxxxxqqixxxx")
@@ -28,7 +28,7 @@ def ofd_lock(fd: int, kind: int, start: int = 0, length: int = 0) -> None:
 
 @suite.test("flock(2): shared and exclusive, on files and directories")
 def flock(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in FILES:
             with opened(f"{top}/{name}") as one, \
                     opened(f"{top}/{name}") as other:
@@ -38,22 +38,32 @@ def flock(test: ktap.Test) -> None:
                 test.fails(errno.EAGAIN, f"{name}: exclusive", fcntl.flock,
                            other, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 fcntl.flock(one, fcntl.LOCK_UN)
-                test.fails(None, f"{name}: exclusive then", fcntl.flock,
-                           other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                test.fails(errno.EAGAIN, f"{name}: shared then", fcntl.flock,
-                           one, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                test.fails(
+                    None,
+                    f"{name}: exclusive after the unlock",
+                    fcntl.flock,
+                    other,
+                    fcntl.LOCK_EX | fcntl.LOCK_NB,
+                )
+                test.fails(
+                    errno.EAGAIN,
+                    f"{name}: shared while exclusive",
+                    fcntl.flock,
+                    one,
+                    fcntl.LOCK_SH | fcntl.LOCK_NB,
+                )
 
 
-@suite.test("locks of ranges, by process and by open file")
+@suite.test("record locks, of processes and of open files")
 def ranges(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in FILES[:2]:
             with opened(f"{top}/{name}") as one, \
                     opened(f"{top}/{name}") as other:
                 ofd_lock(one, fcntl.F_RDLCK, 10, 10)
                 test.fails(None, f"{name}: read twice", ofd_lock, other,
                            fcntl.F_RDLCK, 15, 10)
-                # What is not open for writing cannot be locked for it.
+                # A write lock needs a file that is open for writing.
                 test.fails(errno.EBADF, f"{name}: write", ofd_lock, other,
                            fcntl.F_WRLCK, 0, 5)
                 fcntl.lockf(one, fcntl.LOCK_SH | fcntl.LOCK_NB, 5)
@@ -67,40 +77,37 @@ def ranges(test: ktap.Test) -> None:
                     return int(_FLOCK.unpack(answer)[0])
 
                 test.equal(process.in_child(in_other), fcntl.F_RDLCK,
-                           f"{name}: as another process sees it")
+                           f"{name}: F_OFD_GETLK in another process")
 
 
 def leases(path: str) -> dict[str, str]:
-    """Which leases can be had."""
+    """The outcomes of F_SETLEASE and F_GETLEASE."""
     found = {}
     with opened(path) as fd:
         for kind, name in ((fcntl.F_RDLCK, "read"), (fcntl.F_WRLCK, "write"),
                            (fcntl.F_UNLCK, "none")):
-            try:
-                fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
-                found[name] = "success"
-            except OSError as error:
-                found[name] = ktap.errno_name(error.errno)
+            found[name] = ktap.outcome(fcntl.fcntl, fd, fcntl.F_SETLEASE,
+                                       kind)
             found[f"{name}: has"] = str(fcntl.fcntl(fd, fcntl.F_GETLEASE))
     return found
 
 
-@suite.test("leases: what can be had is what erofs gives")
+@suite.test("leases: granted as on erofs")
 def lease(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.erofs(special.image()) as their_top:
+    with special_image.mounted() as top, \
+            reference.erofs(special_image.image()) as their_top:
         for name in FILES:
             ours, theirs = leases(f"{top}/{name}"), \
                 leases(f"{their_top}/{name}")
             test.equal(ours, theirs, name)
         test.equal(leases(f"{top}/sizes/64")["read"], "success",
-                   "a lease for reading")
+                   "a read lease")
 
 
-@suite.test("a lease for reading is not broken by who reads")
+@suite.test("a read lease is not broken by readers")
 def unbroken(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         for name in FILES[:2]:
             path = f"{top}/{name}"
             with opened(path) as fd:
@@ -110,7 +117,7 @@ def unbroken(test: ktap.Test) -> None:
                 test.fails(errno.EROFS, f"{name}: open for writing", os.open,
                            path, os.O_WRONLY | os.O_NONBLOCK)
                 test.equal(fcntl.fcntl(fd, fcntl.F_GETLEASE), fcntl.F_RDLCK,
-                           f"{name}: the lease then")
+                           f"{name}: the lease afterwards")
 
 
 fixtures.require()

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""The options of a mount, one by one, and what is said of bad ones.
+"""Mount options, one by one, and the messages about wrong ones.
 
-Where objects are looked for is tested in basedir.py, what can be an image in
-source.py.
+basedir.py has basedir=, and source.py has what can be an image.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from __future__ import annotations
 import errno
 import os
 
-from lib import fixtures, kernel_log, ktap, matrix, mounts, objects
-from lib.mounts import Context, Options, Value
+from lib import fixtures, kernel_log, ktap, matrix_image, mounts, objects
+from lib.mounts import Context, Value
 from lib.refused import refused
 
 suite = ktap.Suite()
@@ -21,44 +20,61 @@ suite = ktap.Suite()
 DIGITS = "0123456789abcdef" * 4
 
 
-def good(*more: tuple[str, Value]) -> Options:
-    image = matrix.image()
-    return mounts.composefs_options(image.path, image.objects, *more)
-
-
-def mounts_right(test: ktap.Test, what: str,
-                 *more: tuple[str, Value]) -> None:
+def check_mount(test: ktap.Test, what: str, *more: tuple[str, Value]) -> None:
     try:
-        with mounts.mounted("composefs", good(*more)) as top:
-            matrix.is_right(test, top, what)
+        with mounts.mounted("composefs", matrix_image.options(*more)) as top:
+            matrix_image.check(test, top, what)
     except mounts.MountError as error:
         test.fail(f"{what}: {error}")
 
 
-@suite.test("unknown options are refused, by their names")
+@suite.test("unknown options are EINVAL, with a message that names them")
 def unknown(test: ktap.Test) -> None:
-    for key, value in (("nonsense", None), ("nonsense", "1"), ("upperdir", "/"),
-                       ("lowerdir", "/"), ("Verity", None),
-                       ("basedir ", "/"), ("nonsense", 0)):
-        refused(test, f"{key}={value}", errno.EINVAL, good((key, value)), key)
+    for key, value in (
+        ("nonsense", None),
+        ("nonsense", "1"),
+        ("upperdir", "/"),
+        ("lowerdir", "/"),
+        ("Verity", None),
+        ("basedir ", "/"),
+        ("nonsense", 0),
+    ):
+        refused(
+            test,
+            f"{key}={value}",
+            errno.EINVAL,
+            matrix_image.options((key, value)),
+            key,
+        )
 
 
-@suite.test("options with a value that take none, and without one they need")
+@suite.test("a value for a flag, and a missing value, are EINVAL")
 def values(test: ktap.Test) -> None:
     for key in ("verity", "tryverity", "noverity"):
         for value in ("", "1", "on", 0):
             refused(test, f"{key}={value!r}", errno.EINVAL,
-                    good((key, value)), key, "no value")
+                    matrix_image.options((key, value)), key, "no value")
     for key in ("basedir", "digest"):
-        refused(test, key, errno.EINVAL, good((key, None)), key,
-                "needs a value")
-    refused(test, "digest as a descriptor", errno.EINVAL, good(("digest", 0)),
-            "digest")
+        refused(
+            test,
+            key,
+            errno.EINVAL,
+            matrix_image.options((key, None)),
+            key,
+            "needs a value",
+        )
+    refused(
+        test,
+        "digest as a descriptor",
+        errno.EINVAL,
+        matrix_image.options(("digest", 0)),
+        "digest",
+    )
 
 
-@suite.test("values of the wrong kind: a blob, a path by fsconfig(2)")
+@suite.test("values of a wrong type by fsconfig(2): binary, path")
 def kinds(test: ktap.Test) -> None:
-    for command, name in ((mounts.FSCONFIG_SET_BINARY, "a blob"),
+    for command, name in ((mounts.FSCONFIG_SET_BINARY, "a binary"),
                           (mounts.FSCONFIG_SET_PATH, "a path")):
         for key in ("basedir", "digest", "verity"):
             aux = 4 if command == mounts.FSCONFIG_SET_BINARY else \
@@ -67,10 +83,10 @@ def kinds(test: ktap.Test) -> None:
                 test.fails(errno.EINVAL, f"{key} as {name}", context.config,
                            command, key, b"/tmp", aux)
                 test.check(any(key in line for line in context.messages()),
-                           f"{key} as {name}: no message names it")
+                           f"{key} as {name}: no message names the option")
 
 
-@suite.test("a digest that is none")
+@suite.test("malformed digests are EINVAL")
 def malformed(test: ktap.Test) -> None:
     for text in ("", "x", "sha256:", "sha512:", DIGITS[:-1], DIGITS + "0",
                  DIGITS[:-1] + "g", "g" + DIGITS[1:], "0x" + DIGITS[2:],
@@ -80,11 +96,12 @@ def malformed(test: ktap.Test) -> None:
                  f"sha256::{DIGITS}", f"sha256-{DIGITS}",
                  f"sha256:sha256:{DIGITS}"):
         refused(test, f"digest={text!r}", errno.EINVAL,
-                good(("digest", text)), "digest")
+                matrix_image.options(("digest", text)), "digest")
 
 
 def pinned(test: ktap.Test, name: str) -> None:
-    """The image's digest in all ways of writing it."""
+    """Mounts with the image's digest in all syntaxes, and with wrong
+    digests."""
     image = fixtures.named(name)
     algorithm, _, digits = (image.digest or "").partition(":")
     for text in (digits, f"{algorithm}:{digits}", digits.upper(),
@@ -105,19 +122,19 @@ def pinned(test: ktap.Test, name: str) -> None:
             image.path, f":{text}", f"{algorithm}:{digits}")
 
 
-@suite.test("digest= of a SHA-256 image: right and wrong")
+@suite.test("digest= of a SHA-256 image: right and wrong digests")
 def sha256(test: ktap.Test) -> None:
     pinned(test, "matrix")
 
 
-@suite.test("digest= of a SHA-512 image: right and wrong")
+@suite.test("digest= of a SHA-512 image: right and wrong digests")
 def sha512(test: ktap.Test) -> None:
     pinned(test, "matrix-sha512")
 
 
 @suite.test("digest= of an image without fs-verity is ENODATA")
 def no_verity(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as store:
         with open(image.path, "rb") as file:
             copy = store.plain("copy", file.read())
@@ -125,40 +142,39 @@ def no_verity(test: ktap.Test) -> None:
             str(copy), image.objects, ("digest", image.digest)),
             str(copy), "no fs-verity", "digest")
         with mounts.composefs(str(copy), image.objects) as top:
-            matrix.is_right(test, top, "the copy without digest=")
+            matrix_image.check(test, top, "the copy without digest=")
 
 
 @suite.test("digest= excludes noverity and tryverity, in any order")
 def excludes(test: ktap.Test) -> None:
-    digest: tuple[str, Value] = ("digest", matrix.image().digest)
+    digest: tuple[str, Value] = ("digest", matrix_image.image().digest)
     for word in ("noverity", "tryverity"):
         for more in ((digest, (word, None)), ((word, None), digest)):
-            refused(test, f"{more}", errno.EINVAL, good(*more), "digest",
-                    word)
-    mounts_right(test, "digest= and verity", digest, ("verity", None))
+            refused(
+                test,
+                f"{more}",
+                errno.EINVAL,
+                matrix_image.options(*more),
+                "digest",
+                word,
+            )
+    check_mount(test, "digest= and verity", digest, ("verity", None))
 
 
-@suite.test("of verity, tryverity and noverity the last one counts")
+@suite.test("of verity, tryverity and noverity the last one wins")
 def last(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     words = ("verity", "tryverity", "noverity")
     for first in words:
         for second in words:
             with mounts.composefs(image.path, image.objects, (first, None),
                                   (second, None)) as top:
-                shown = options_of(top)
+                shown = mounts.info(top).options
                 test.equal([word for word in shown if word in words],
                            [second], f"{first}, {second}")
 
 
-def options_of(top: str) -> list[str]:
-    """Options of a file system, as /proc/self/mountinfo has them."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        lines = [line for line in file if line.split()[4] == top]
-    return lines[-1].split()[-1].split(",")
-
-
-@suite.test("no image at all")
+@suite.test("no image")
 def no_source(test: ktap.Test) -> None:
     refused(test, "nothing", errno.EINVAL, [], "no image was given")
     refused(test, "an empty name", errno.EINVAL, [("source", "")],
@@ -169,7 +185,7 @@ def no_source(test: ktap.Test) -> None:
 
 @suite.test("two images")
 def two_sources(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     fd = os.open(image.path, os.O_RDONLY)
     try:
         for second in (image.path, fd):
@@ -180,16 +196,18 @@ def two_sources(test: ktap.Test) -> None:
         os.close(fd)
 
 
-@suite.test("the kernel's own: ro and rw, and it stays read-only")
+@suite.test("ro and rw: the mount is read-only with either")
 def flags(test: ktap.Test) -> None:
     for more in ((("ro", None),), (("rw", None),), ()):
-        with mounts.mounted("composefs", good(*more)) as top:
+        with mounts.mounted("composefs", matrix_image.options(*more)) as top:
             test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
-                       f"{more}: is not read-only")
-            test.check("ro" in options_of(top), f"{more}: is not shown as ro")
+                       f"{more}: not read-only")
+            test.check(
+                "ro" in mounts.info(top).options, f"{more}: not shown as ro"
+            )
 
 
-@suite.test("a refused option leaves the context as it was")
+@suite.test("a refused option does not change the context")
 def goes_on(test: ktap.Test) -> None:
     with Context.open("composefs") as context:
         for key, value in (("nonsense", None), ("digest", "x"),
@@ -197,25 +215,19 @@ def goes_on(test: ktap.Test) -> None:
             test.fails(errno.EINVAL, f"{key}={value}", context.set, key,
                        value)
         test.equal(len(context.messages()), 4, "messages")
-        image = matrix.image()
+        image = matrix_image.image()
         for key, value in mounts.composefs_options(
                 image.path, image.objects, ("digest", image.digest)):
             context.set(key, value)
         context.create()
-        fd = context.mount()
-        with mounts.directory() as path:
-            mounts.attach(fd, path)
-            os.close(fd)
-            try:
-                matrix.is_right(test, path, "after refused options")
-            finally:
-                mounts.umount(path)
+        with mounts.attached(context.mount()) as top:
+            matrix_image.check(test, top, "after refused options")
 
 
-@suite.test("mount(2) says in the kernel log what is wrong")
+@suite.test("errors of mount(2) are in the kernel log")
 def logged(test: ktap.Test) -> None:
-    image = matrix.image()
-    kernel_log.forget_limits()
+    image = matrix_image.image()
+    kernel_log.reset_ratelimit()
     for data, word in (("nonsense", "nonsense"), ("digest=x", "digest"),
                        ("basedir=/nowhere", "/nowhere"),
                        (f"digest={'0' * 64}", image.digest or "")):
@@ -226,25 +238,27 @@ def logged(test: ktap.Test) -> None:
                 pass
             else:
                 mounts.umount(path)
-                test.fail(f"{data}: was mounted")
+                test.fail(f"{data}: the mount succeeded")
         test.check(any(line.startswith("composefs: ") and word in line
                        for line in lines), f"{data}: no line with {word}: "
                                            f"{lines}")
 
 
-@suite.test("fsconfig(2) leaves nothing in the kernel log")
+@suite.test("errors of fsconfig(2) are not in the kernel log")
 def not_logged(test: ktap.Test) -> None:
-    kernel_log.forget_limits()
+    kernel_log.reset_ratelimit()
     with kernel_log.watch() as lines:
         for more in (("nonsense", None), ("digest", "x"),
                      ("digest", DIGITS), ("basedir", "/nowhere")):
             try:
-                os.close(mounts.new_mount("composefs", good(more)))
-                test.fail(f"{more}: was mounted")
+                os.close(
+                    mounts.new_mount("composefs", matrix_image.options(more))
+                )
+                test.fail(f"{more}: the mount succeeded")
             except mounts.MountError as error:
                 test.check(error.messages, f"{more}: no message")
-    test.equal([line for line in lines if "composefs" in line], [],
-               "lines of the log")
+    test.equal(kernel_log.of_composefs(lines), [],
+               "log lines")
 
 
 fixtures.require()

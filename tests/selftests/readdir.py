@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Listing directories: positions, seeking, several readers.
+"""getdents64(2): entries, positions, seeking, several readers.
 
-d_off is a promise: lseek(2) to it goes on behind that entry, in every
-descriptor, also after everything was forgotten.
+lseek(2) to a d_off continues behind that entry, through any descriptor, also
+after drop_caches. Entries and positions are those of erofs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lib import fixtures, ktap, reference, slab, special
+from lib import caches, fixtures, ktap, reference, special_image
 from lib.dirents import Buffer, Dirent
 from lib.dirents import read as read_directory
-from lib.special import opened
+from lib.files import opened
 
 suite = ktap.Suite()
 
-# Directories of one block that is just full, of two, and of many.
+# Small directories, one that just fills a block, one of two blocks.
 DIRECTORIES = ("directories/empty", "directories/one", "directories/40",
                "directories/340", "directories/341", "names", "whiteouts", ".")
 BIG = "directories/big"
@@ -31,18 +31,18 @@ END = (1 << 63) - 1
 
 @contextmanager
 def directory(name: str) -> Iterator[int]:
-    with special.mounted() as top, \
+    with special_image.mounted() as top, \
             opened(f"{top}/{name}", os.O_RDONLY | os.O_DIRECTORY) as fd:
         yield fd
 
 
 def from_position(fd: int, position: int, size: int = 4096) -> list[Dirent]:
-    """One call's entries from a position on."""
+    """The entries of one call from a position on."""
     os.lseek(fd, position, os.SEEK_SET)
     return Buffer(size).read(fd)
 
 
-@suite.test("all entries come once, whatever the size of the buffer")
+@suite.test("each entry is returned once, with buffers of all sizes")
 def sizes(test: ktap.Test) -> None:
     for name in (*DIRECTORIES, BIG):
         with directory(name) as fd:
@@ -57,20 +57,22 @@ def sizes(test: ktap.Test) -> None:
                     continue
                 os.lseek(fd, 0, os.SEEK_SET)
                 test.check(Buffer(size).read_all(fd) == expected,
-                           f"{name}: other entries by {size} bytes")
+                           f"{name}: wrong entries with {size} bytes")
 
 
-@suite.test("a buffer that holds no entry is EINVAL, and nothing is lost")
+@suite.test("a buffer that is too small is EINVAL, and no entry is lost")
 def too_small(test: ktap.Test) -> None:
     with directory("names") as fd:
         expected = Buffer().read_all(fd)
         os.lseek(fd, 0, os.SEEK_SET)
         test.fails(errno.EINVAL, "16 bytes", Buffer(16).read, fd)
-        test.check(Buffer().read_all(fd) == expected, "other entries then")
+        test.check(
+            Buffer().read_all(fd) == expected, "wrong entries afterwards"
+        )
         os.lseek(fd, 0, os.SEEK_SET)
         found: list[Dirent] = []
         while True:
-            # Room for most names, but not for the longest.
+            # It has room for most names, but not for the longest.
             try:
                 some = Buffer(100).read(fd)
             except OSError as error:
@@ -79,10 +81,12 @@ def too_small(test: ktap.Test) -> None:
             if not some:
                 break
             found += some
-        test.check(found == expected, "other entries by turns")
+        test.check(
+            found == expected, "wrong entries with buffers of two sizes"
+        )
 
 
-@suite.test("positions are each entry's own, positive and the last the end")
+@suite.test("positions are unique and ascending, and the last one is the end")
 def positions(test: ktap.Test) -> None:
     for name in (*DIRECTORIES, BIG):
         with directory(name) as fd:
@@ -96,7 +100,7 @@ def positions(test: ktap.Test) -> None:
                        f"{name}: position at the end")
 
 
-@suite.test("lseek(2) to each d_off goes on behind the entry")
+@suite.test("lseek(2) to each d_off continues behind the entry")
 def seek(test: ktap.Test) -> None:
     for name in DIRECTORIES:
         with directory(name) as fd:
@@ -108,11 +112,12 @@ def seek(test: ktap.Test) -> None:
                            f"{name}: after {dirent}")
 
 
-@suite.test("lseek(2) to each d_off of a big directory, forwards and back")
+@suite.test("lseek(2) to each d_off of a big directory, in random order")
 def seek_big(test: ktap.Test) -> None:
     with directory(BIG) as fd:
         entries = Buffer().read_all(fd)
-        # A prime as the step visits all, in no order that reads ahead.
+        # A prime as the step visits all entries, in an order without
+        # readahead.
         for number in range(len(entries)):
             number = number * 7919 % len(entries)
             found = from_position(fd, entries[number].off, 100)
@@ -122,7 +127,7 @@ def seek_big(test: ktap.Test) -> None:
                        f"after {entries[number]}: {found}")
 
 
-@suite.test("rewinding, in the middle and at the end")
+@suite.test("lseek(2) to 0, in the middle and at the end")
 def rewind(test: ktap.Test) -> None:
     with directory(BIG) as fd:
         first = Buffer(1000).read(fd)
@@ -136,7 +141,7 @@ def rewind(test: ktap.Test) -> None:
         test.equal(Buffer(1000).read(fd), first, "after the end")
 
 
-@suite.test("positions that are none: no entry twice, no error, no end missed")
+@suite.test("lseek(2) to any other position continues at some entry")
 def garbage(test: ktap.Test) -> None:
     for name in DIRECTORIES:
         with directory(name) as fd:
@@ -153,7 +158,7 @@ def garbage(test: ktap.Test) -> None:
                 try:
                     os.lseek(fd, position, os.SEEK_SET)
                 except OSError as error:
-                    # Larger than any file can be.
+                    # Beyond s_maxbytes.
                     test.check(error.errno == errno.EINVAL
                                and position > 1 << 61,
                                f"{name}: lseek to {position}: {error}")
@@ -168,9 +173,9 @@ def garbage(test: ktap.Test) -> None:
                            os.lseek, fd, position, os.SEEK_SET)
 
 
-@suite.test("two descriptors, each at its own position")
+@suite.test("two descriptors have positions of their own")
 def two(test: ktap.Test) -> None:
-    with special.mounted() as top, opened(f"{top}/{BIG}") as one, \
+    with special_image.mounted() as top, opened(f"{top}/{BIG}") as one, \
             opened(f"{top}/{BIG}") as other:
         expected = read_directory(f"{top}/{BIG}")
         found: tuple[list[Dirent], list[Dirent]] = ([], [])
@@ -181,33 +186,33 @@ def two(test: ktap.Test) -> None:
                 found[number].extend(some)
                 ended[number] = not some
         test.check(found[0] == expected and found[1] == expected,
-                   "other entries")
+                   "wrong entries")
 
 
-@suite.test("a position survives drop_caches, and another mount")
+@suite.test("a position is valid after drop_caches, and in another mount")
 def survives(test: ktap.Test) -> None:
     with directory(BIG) as fd:
         entries = Buffer().read_all(fd)
         for number in range(0, len(entries), 1500):
-            slab.drop_caches()
+            caches.drop()
             found = from_position(fd, entries[number].off, 500)
             test.check(found and found == entries[number + 1:number + 1
                                                   + len(found)],
                        f"after {entries[number]}: {found}")
-    with special.mounted(("noverity", None)) as top, \
+    with special_image.mounted(("noverity", None)) as top, \
             opened(f"{top}/{BIG}") as fd:
         test.check(Buffer().read_all(fd) == entries,
-                   "another mount: other entries or positions")
+                   "another mount: wrong entries or positions")
 
 
 @suite.test("entries, their order and positions are those of erofs")
 def as_erofs(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.erofs(special.image()) as their_top:
+    with special_image.mounted() as top, \
+            reference.erofs(special_image.image()) as their_top:
         for name in (*DIRECTORIES, BIG):
             if name in (".", "whiteouts"):
-                # Ours does not list the root's stubs and whiteouts.
+                # composefs does not list whiteouts, and stubs of the root.
                 continue
             ours = read_directory(f"{top}/{name}")
             theirs = read_directory(f"{their_top}/{name}")
@@ -226,13 +231,13 @@ def compare(test: ktap.Test, what: str, ours: list[Dirent],
                f"{what}: {found[:4]}..., erofs {expected[:4]}...")
 
 
-@suite.test("the calls of a directory that are errors")
+@suite.test("calls on a directory that fail")
 def errors(test: ktap.Test) -> None:
     with directory(".") as fd:
         test.fails(errno.EISDIR, "read", os.read, fd, 10)
         test.fails(errno.EISDIR, "pread", os.pread, fd, 10, 0)
         test.fails(None, "fsync", os.fsync, fd)
-    with special.mounted() as top, opened(f"{top}/sizes/64") as fd:
+    with special_image.mounted() as top, opened(f"{top}/sizes/64") as fd:
         test.fails(errno.ENOTDIR, "getdents64 of a file", Buffer().read, fd)
     with directory("types/directory") as fd:
         test.equal(sorted(dirent.name for dirent in Buffer().read_all(fd)),

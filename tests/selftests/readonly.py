@@ -16,9 +16,9 @@ import os
 import stat
 from collections.abc import Callable
 
-from lib import fixtures, ktap, objects, process, reference, special
+from lib import fixtures, ktap, objects, process, reference, special_image
 from lib.mounts import libc
-from lib.special_files import KINDS
+from lib.special_image import KINDS
 
 suite = ktap.Suite()
 
@@ -207,9 +207,9 @@ def outcomes(top: str) -> dict[tuple[str, str], str]:
 
 
 def compare(test: ktap.Test, user: int | None, overlay: bool) -> None:
-    image = special.image()
+    image = special_image.image()
     view = reference.mount if overlay else reference.erofs
-    with special.mounted() as top, view(image) as their_top:
+    with special_image.mounted() as top, view(image) as their_top:
         if user is None:
             ours, theirs = outcomes(top), outcomes(their_top)
         else:
@@ -245,7 +245,7 @@ for a_user in (None, USER):
 
 @suite.test("names that are there are EEXIST, not EROFS")
 def exists(test: ktap.Test) -> None:
-    with special.mounted() as top:
+    with special_image.mounted() as top:
         path = f"{top}/types/regular"
         test.fails(errno.EEXIST, "mkdir", os.mkdir, path)
         test.fails(errno.EEXIST, "mknod", os.mknod, path)

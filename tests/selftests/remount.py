@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix, mounts, objects
+from lib import fixtures, ktap, matrix_image, mounts, objects
 from lib.mounts import Context, Options, Value
 from lib.objects import Store
 
@@ -63,7 +63,7 @@ def again(test: ktap.Test, what: str, options: Options) -> None:
         try:
             with by_mount2(source, data) as second:
                 test.equal(shown(second), (source, data), f"{what}: shown")
-                matrix.is_right(test, second, what)
+                matrix_image.check(test, second, what)
                 test.equal(os.stat(second).st_dev, os.stat(top).st_dev,
                            f"{what}: device, with {source!r}, {data!r}")
         except OSError as error:
@@ -72,7 +72,7 @@ def again(test: ktap.Test, what: str, options: Options) -> None:
 
 @suite.test("/proc/mounts shows what mounts the same again")
 def shows(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     digests = (image.digest or "", (image.digest or "").partition(":")[2])
     variants: tuple[tuple[tuple[str, Value], ...], ...] = (
         (), (("verity", None),), (("tryverity", None),), (("noverity", None),),
@@ -94,14 +94,14 @@ def shows(test: ktap.Test) -> None:
 
 @suite.test("/proc/mounts shows it with odd names, too")
 def shows_odd(test: ktap.Test) -> None:
-    data = Path(matrix.image().path).read_bytes()
+    data = Path(matrix_image.image().path).read_bytes()
     with objects.store() as work:
         for name in ("comma,comma", "colon:colon", "back\\slash", "a b",
                      "tab\there", "new\nline", "a=b", "\\,", "\\:", "#",
                      "\\054", "\\\\,", "\udcff\udcfe", "\u00e9"):
             store = Store(work.top / name)
-            for file in (matrix.FILE, matrix.INLINE):
-                matrix.add_to(store, file)
+            for file in (matrix_image.FILE, matrix_image.INLINE):
+                matrix_image.add_to(store, file)
             image = store.verified("image", data)
             again(test, repr(name), mounts.composefs_options(
                 os.fsencode(image), [store.path]))
@@ -109,7 +109,7 @@ def shows_odd(test: ktap.Test) -> None:
 
 @contextmanager
 def remountable(*more: tuple[str, Value]) -> Iterator[str]:
-    image = matrix.image()
+    image = matrix_image.image()
     with mounts.composefs(image.path, image.objects, *more) as top:
         yield top
 
@@ -133,18 +133,18 @@ def writable(test: ktap.Test) -> None:
         test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
                    "fspick(2) and rw: is not read-only")
         test.fails(errno.EROFS, "open for writing", os.open,
-                   f"{top}/{matrix.FILE}", os.O_WRONLY)
+                   f"{top}/{matrix_image.FILE}", os.O_WRONLY)
         mounts.mount(None, top, None, mounts.MS_REMOUNT, None)
         test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
                    "mount(2) without MS_RDONLY: is not read-only")
         test.fails(errno.EROFS, "open for writing", os.open,
-                   f"{top}/{matrix.FILE}", os.O_WRONLY)
-        matrix.is_right(test, top, "then")
+                   f"{top}/{matrix_image.FILE}", os.O_WRONLY)
+        matrix_image.check(test, top, "then")
 
 
 @suite.test("the mount's own options are accepted, by both calls")
 def own(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     for more in ((), (("noverity", None),), (("tryverity", None),),
                  (("verity", None),), (("digest", image.digest),)):
         with remountable(*more) as top:
@@ -162,12 +162,12 @@ def own(test: ktap.Test) -> None:
                            before[0], top, "composefs",
                            mounts.MS_REMOUNT | flags, before[1])
             test.equal(shown(top), before, f"{more}: shown then")
-            matrix.is_right(test, top, f"{more} then")
+            matrix_image.check(test, top, f"{more} then")
 
 
 @suite.test("other options are refused, with a message that names them")
 def other(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     wrong = "0" * 64
     pin: tuple[tuple[str, Value], ...] = (("digest", image.digest),)
     one = mounts.escape(image.objects[0])
@@ -197,12 +197,12 @@ def other(test: ktap.Test) -> None:
             else:
                 test.fail(f"{what}: was accepted")
             test.equal(shown(top), before, f"{what}: shown")
-            matrix.is_right(test, top, what)
+            matrix_image.check(test, top, what)
 
 
 @suite.test("flags of a mount: nosuid, nodev, noexec, bind, by mount(2)")
 def flags(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with by_mount2(image.path, f"basedir={mounts.escape(image.objects[0])}",
                    mounts.MS_NOSUID) as top, mounts.directory() as bound:
         test.check(os.statvfs(top).f_flag & os.ST_NOSUID, "no nosuid")
@@ -210,14 +210,14 @@ def flags(test: ktap.Test) -> None:
         try:
             mounts.mount(None, bound, None, mounts.MS_REMOUNT | mounts.MS_BIND
                          | mounts.MS_RDONLY, None)
-            matrix.is_right(test, bound, "a bind mount")
+            matrix_image.check(test, bound, "a bind mount")
             test.equal(os.stat(bound).st_dev, os.stat(top).st_dev, "device")
             # Without MS_RDONLY: the mount is writable then, what it shows
             # is not.
             mounts.mount(None, bound, None, mounts.MS_REMOUNT
                          | mounts.MS_BIND, None)
             test.fails(errno.EROFS, "open for writing below the bind mount",
-                       os.open, f"{bound}/{matrix.FILE}", os.O_WRONLY)
+                       os.open, f"{bound}/{matrix_image.FILE}", os.O_WRONLY)
         finally:
             mounts.umount(bound)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Whose rights count, where two parties are at work: who mounted, and who uses.
+"""Whose rights count, where two parties are at work: who mounted, and who
+uses.
 
 Objects and the image are looked up and read with the rights of who mounted,
 whoever reads. Whoever reads needs rights to the file of the mount, and only to
@@ -18,7 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix, mounts, objects, process, reference, slab
+from lib import (caches, fixtures, ktap, matrix_image, mounts, objects,
+                 process, reference)
 from lib.objects import Store
 
 suite = ktap.Suite()
@@ -83,7 +85,7 @@ def as_user(use: Callable[[], bytes]) -> bytes | str:
 def closed_store(mode: int = 0o600) -> Iterator[Store]:
     """An object directory that only root may search, with one object."""
     with objects.store() as store:
-        name = matrix.add_to(store)
+        name = matrix_image.add_to(store)
         os.chmod(store.top / name, mode)
         for path in (store.top, (store.top / name).parent):
             os.chmod(path, 0o700)
@@ -93,7 +95,7 @@ def closed_store(mode: int = 0o600) -> Iterator[Store]:
 @contextmanager
 def both(store: Store) -> Iterator[list[tuple[str, str]]]:
     """The image with this store, by composefs and as users have it today."""
-    image = dataclasses.replace(matrix.image(), objects=[store.path])
+    image = dataclasses.replace(matrix_image.image(), objects=[store.path])
     with mounts.composefs(image.path, image.objects) as ours, \
             reference.mount(image, verity=True) as theirs:
         yield [("composefs", ours), ("control", theirs)]
@@ -104,12 +106,12 @@ def searched(test: ktap.Test) -> None:
     for way, use in WAYS.items():
         with closed_store() as store, both(store) as tops:
             # The user can do nothing there without the mount.
-            name = matrix.object_name()
+            name = matrix_image.object_name()
             test.equal(as_user((store.top / name).read_bytes), "EACCES",
                        "the object itself")
             for what, top in tops:
-                path = f"{top}/{matrix.FILE}"
-                expected = matrix.data()
+                path = f"{top}/{matrix_image.FILE}"
+                expected = matrix_image.data()
                 found = as_user(lambda p=path, u=use: opened(p, u))
                 if way == "splice(2)":
                     expected = expected[:4096]
@@ -118,11 +120,11 @@ def searched(test: ktap.Test) -> None:
 
 @suite.test("an object that comes after the open, in such a store")
 def comes_later(test: ktap.Test) -> None:
-    name = matrix.object_name()
+    name = matrix_image.object_name()
     with closed_store() as store:
         away = store.top / "away"
         os.rename(store.top / name, away)
-        with mounts.composefs(matrix.image().path, [store.path]) as top:
+        with mounts.composefs(matrix_image.image().path, [store.path]) as top:
             heard, asks = os.pipe()
             told, tells = os.pipe()
 
@@ -131,7 +133,7 @@ def comes_later(test: ktap.Test) -> None:
                     os.write(asks, b"x")
                     os.read(told, 1)
                     return os.pread(fd, 1 << 20, 0)
-                return opened(f"{top}/{matrix.FILE}", use)
+                return opened(f"{top}/{matrix_image.FILE}", use)
 
             mover = os.fork()
             if mover == 0:
@@ -145,7 +147,7 @@ def comes_later(test: ktap.Test) -> None:
             os.waitpid(mover, 0)
             for fd in (told, tells, heard):
                 os.close(fd)
-            test.check(found == matrix.data(), f"{found!r:.60}")
+            test.check(found == matrix_image.data(), f"{found!r:.60}")
 
 
 def change_fsuid() -> None:
@@ -159,7 +161,7 @@ def not_searched(test: ktap.Test) -> None:
         # As a descriptor: the mounter could not even name what is below.
         basedir = os.open(store.path, os.O_PATH)
         try:
-            options: mounts.Options = [("source", matrix.image().path),
+            options: mounts.Options = [("source", matrix_image.image().path),
                                        ("basedir", basedir)]
             with mounts.directory() as top:
                 def run() -> None:
@@ -167,10 +169,10 @@ def not_searched(test: ktap.Test) -> None:
                     mounts.attach(mounts.new_mount("composefs", options), top)
                 process.in_child(run)
                 try:
-                    found = outcome(Path(top, matrix.FILE).read_bytes)
+                    found = outcome(Path(top, matrix_image.FILE).read_bytes)
                     test.check(found == "EIO", f"root reads {found!r:.60}")
-                    found = outcome(Path(top, matrix.INLINE).read_bytes)
-                    test.check(found == matrix.data(matrix.INLINE),
+                    found = outcome(Path(top, matrix_image.INLINE).read_bytes)
+                    test.check(found == matrix_image.data(matrix_image.INLINE),
                                f"in the image: {found!r:.60}")
                 finally:
                     mounts.umount(top)
@@ -182,23 +184,25 @@ def not_searched(test: ktap.Test) -> None:
 def image_closed(test: ktap.Test) -> None:
     with objects.store() as work, closed_store() as store:
         copy = work.top / "image.cfs"
-        shutil.copyfile(matrix.image().path, copy)
+        shutil.copyfile(matrix_image.image().path, copy)
         os.chmod(copy, 0o600)
-        image = dataclasses.replace(matrix.image(), path=str(copy),
+        image = dataclasses.replace(matrix_image.image(), path=str(copy),
                                     objects=[store.path])
         with mounts.composefs(image.path, image.objects) as ours, \
                 reference.mount(image, verity=True) as theirs:
             for what, top in (("composefs", ours), ("control", theirs)):
-                slab.drop_caches()
+                caches.drop()
                 found = process.as_user(
                     USER, lambda t=top: sorted(os.listdir(t)))
-                test.check(matrix.FILE in found, f"{what}: {found}")
-                found = as_user(Path(top, matrix.INLINE).read_bytes)
-                test.check(found == matrix.data(matrix.INLINE),
+                test.check(matrix_image.FILE in found, f"{what}: {found}")
+                found = as_user(Path(top, matrix_image.INLINE).read_bytes)
+                test.check(found == matrix_image.data(matrix_image.INLINE),
                            f"{what}: {found!r:.60}")
 
 
-@suite.test("a file of the mount that a user may not read, an object that he may")
+@suite.test(
+    "a file of the mount that a user may not read, an object that he may"
+)
 def file_closed(test: ktap.Test) -> None:
     """The object is the same for all images; modes are those of the image."""
     image = fixtures.named("rights")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lib import (fixtures, handles, kernel_log, ktap, module, mounts, objects,
-                 process, reference, selinux, slab)
+from lib import (caches, fixtures, handles, kernel_log, ktap, module, mounts,
+                 objects, process, reference, selinux)
 from lib.mounts import Value
 from lib.selinux import in_domain, label, label_of
 
@@ -175,7 +175,7 @@ def again(test: ktap.Test) -> None:
         before = labels(top)
         held = {name: handles.of(f"{top}/{name}")
                 for name in ("private", "locked", "locked/public")}
-        slab.drop_caches()
+        caches.drop()
         fd = os.open(top, os.O_RDONLY)
         try:
             for name, handle in held.items():
@@ -231,9 +231,13 @@ def transition(test: ktap.Test) -> None:
     with both() as tops, selinux.enforcing():
         for what, top in tops:
             for name, kind in (("entry", CONFINED), ("runs", "kernel_t")):
-                test.equal(run(f"{top}/{name}",
-                               "/proc/thread-self/attr/current").rstrip("\0\n"),
-                           f"system_u:system_r:{kind}:s0", f"{what}: {name}")
+                test.equal(
+                    run(
+                        f"{top}/{name}", "/proc/thread-self/attr/current"
+                    ).rstrip("\0\n"),
+                    f"system_u:system_r:{kind}:s0",
+                    f"{what}: {name}",
+                )
             mounts.mount(None, top, None, mounts.MS_BIND | mounts.MS_REMOUNT
                          | mounts.MS_NOSUID)
             test.equal(run(f"{top}/entry",
@@ -247,8 +251,8 @@ def context(test: ktap.Test) -> None:
         with mounted(("context", label(kind))) as top:
             test.equal(set(labels(top).values()), {label(kind)}, "labels")
             test.check(f"context={label(kind)}" in
-                       reference.mountinfo(top)["options"].split(","),
-                       f"{reference.mountinfo(top)}")
+                       mounts.info(top).options,
+                       f"{mounts.info(top)}")
             with selinux.enforcing():
                 found = in_domain(CONFINED, lambda: uses(top))
             for name in ("public", "private", "private-small", "unknown"):
@@ -307,7 +311,7 @@ def other_contexts(test: ktap.Test) -> None:
                 with mounts.mounted(kind, options) as top:
                     shown_options = {
                         option for option in
-                        reference.mountinfo(top)["options"].split(",")
+                        mounts.info(top).options
                         if "context" in option or option == "seclabel"}
                     found.append((labels(top), shown_options))
             except OSError as error:
@@ -386,7 +390,7 @@ def of_mounter(test: ktap.Test) -> None:
 
 @suite.test("what the mounter may not open nobody reads through the mount")
 def not_of_mounter(test: ktap.Test) -> None:
-    kernel_log.forget_limits()
+    kernel_log.reset_ratelimit()
     with labelled_store("store_t") as store, selinux.enforcing(), \
             mounted_by("mounter_t", [store.path]) as top, \
             selinux.denials() as log:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix, mounts, objects, process, slab
+from lib import (caches, fixtures, ktap, matrix_image, mounts, objects,
+                 process, slab)
 from lib.mounts import Context, Options, Value, libc
 
 suite = ktap.Suite()
@@ -29,7 +30,7 @@ COUNTED = 1500
 
 
 def standard(*more: tuple[str, Value]) -> Options:
-    image = matrix.image()
+    image = matrix_image.image()
     return mounts.composefs_options(image.path, image.objects, *more)
 
 
@@ -59,13 +60,13 @@ def shares(test: ktap.Test, what: str, expected: bool, first: Options,
     with mounts.mounted("composefs", first) as one, \
             mounts.mounted("composefs", second) as two:
         test.equal(device(one) == device(two), expected, f"{what}: shared")
-        matrix.is_right(test, one, f"{what}, the first")
-        matrix.is_right(test, two, f"{what}, the second")
+        matrix_image.check(test, one, f"{what}, the first")
+        matrix_image.check(test, two, f"{what}, the second")
 
 
 @suite.test("the same again is shared, also as a descriptor or a copy")
 def same(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     for more in ((), (("verity", None),), (("noverity", None),),
                  (("tryverity", None),), (("digest", image.digest),)):
         shares(test, f"{more}", True, standard(*more), standard(*more))
@@ -95,7 +96,7 @@ def same(test: ktap.Test) -> None:
 
 @suite.test("other options are not shared")
 def options(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     digest: tuple[str, Value] = ("digest", image.digest)
     words: list[tuple[tuple[str, Value], ...]] = [
         (), (("verity", None),), (("tryverity", None),), (("noverity", None),),
@@ -110,8 +111,8 @@ def options(test: ktap.Test) -> None:
 
 @suite.test("other object directories are not shared")
 def basedirs(test: ktap.Test) -> None:
-    path = matrix.image().objects[0]
-    source: tuple[str, Value] = ("source", matrix.image().path)
+    path = matrix_image.image().objects[0]
+    source: tuple[str, Value] = ("source", matrix_image.image().path)
     one: tuple[str, Value] = ("basedir", mounts.escape(path))
     other: tuple[str, Value] = ("basedir", "/tmp")
     for what, first, second in (
@@ -140,15 +141,15 @@ def basedirs(test: ktap.Test) -> None:
 def images(test: ktap.Test) -> None:
     other = fixtures.named("special-v0")
     with mounts.mounted("composefs", standard()) as one, \
-            mounts.composefs(other.path, matrix.image().objects) as two:
+            mounts.composefs(other.path, matrix_image.image().objects) as two:
         test.check(device(one) != device(two), "two images share")
         test.check("types" in os.listdir(two), "the second is another")
-        matrix.is_right(test, one, "the first")
+        matrix_image.check(test, one, "the first")
 
 
 @suite.test("an image without fs-verity is never shared")
 def no_digest(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as work:
         copy = work.plain("copy", Path(image.path).read_bytes())
         plain = mounts.composefs_options(str(copy), image.objects)
@@ -204,7 +205,7 @@ def rights(test: ktap.Test) -> None:
             test.check(device(top) not in seen,
                        f"{what}: shared with {seen.get(device(top))}")
             seen[device(top)] = what
-            matrix.is_right(test, top, what)
+            matrix_image.check(test, top, what)
             if what == "keyring":
                 continue
             with mounted_by(standard(), change) as again:
@@ -220,15 +221,19 @@ def rights(test: ktap.Test) -> None:
 def reads_with(test: ktap.Test) -> None:
     with objects.store() as store:
         os.chmod(store.path, 0o755)
-        name = matrix.add_to(store)
+        name = matrix_image.add_to(store)
         os.chmod(store.top / name, 0o600)
-        options = mounts.composefs_options(matrix.image().path, [store.path])
+        options = mounts.composefs_options(
+            matrix_image.image().path, [store.path]
+        )
         with mounted_by(options, change_fsuid) as weak, \
                 mounts.mounted("composefs", options) as strong:
             test.check(device(weak) != device(strong), "shared")
-            with open(f"{strong}/{matrix.FILE}", "rb") as file:
-                test.equal(file.read(), matrix.data(), "mounted by root")
-            with open(f"{weak}/{matrix.FILE}", "rb", buffering=0) as file:
+            with open(f"{strong}/{matrix_image.FILE}", "rb") as file:
+                test.equal(file.read(), matrix_image.data(), "mounted by root")
+            with open(
+                f"{weak}/{matrix_image.FILE}", "rb", buffering=0
+            ) as file:
                 test.fails(errno.EIO, "mounted by a user", file.read, 1)
 
 
@@ -240,15 +245,17 @@ def umounts(test: ktap.Test) -> None:
             one = stack.enter_context(ExitStack())
             tops.append((one, one.enter_context(
                 mounts.mounted("composefs", standard()))))
-        with open(f"{tops[0][1]}/{matrix.FILE}", "rb") as held:
+        with open(f"{tops[0][1]}/{matrix_image.FILE}", "rb") as held:
             test.fails(errno.EBUSY, "umount with an open file",
                        mounts.umount, tops[0][1])
-            test.check(held.read(10) == matrix.data()[:10], "a held file")
+            test.check(
+                held.read(10) == matrix_image.data()[:10], "a held file"
+            )
         number = device(tops[0][1])
         for gone, (one, _) in enumerate(tops, 1):
             one.close()
             for _, top in tops[gone:]:
-                matrix.is_right(test, top, f"without the first {gone}")
+                matrix_image.check(test, top, f"without the first {gone}")
                 test.equal(device(top), number, "device")
 
 
@@ -264,7 +271,7 @@ def exclusive(test: ktap.Test) -> None:
     with mounts.mounted("composefs", standard()) as top:
         test.fails(errno.EBUSY, "the same", create, standard())
         test.fails(None, "another", create, standard(("noverity", None)))
-        matrix.is_right(test, top, "then")
+        matrix_image.check(test, top, "then")
 
 
 @suite.test(f"{MANY} mounts have the inodes of one")
@@ -272,7 +279,7 @@ def one_memory(test: ktap.Test) -> None:
     image = fixtures.named("special-v0")
     options_ = mounts.composefs_options(image.path, image.objects,
                                         ("digest", image.digest))
-    slab.drop_caches()
+    caches.drop()
     before = slab.all_inodes()
     with ExitStack() as stack:
         tops = [stack.enter_context(mounts.mounted("composefs", options_))
@@ -302,14 +309,14 @@ def race(test: ktap.Test) -> None:
             mounts.attach(fd, top)
             os.close(fd)
             try:
-                with open(f"{top}/{matrix.INLINE}", "rb") as file:
+                with open(f"{top}/{matrix_image.INLINE}", "rb") as file:
                     if file.read() != inline:
                         raise OSError(errno.EILSEQ, f"round {number}")
             finally:
                 mounts.umount(top)
                 os.rmdir(top)
 
-    inline = matrix.data(matrix.INLINE)
+    inline = matrix_image.data(matrix_image.INLINE)
     with mounts.directory() as place:
         children = []
         for _ in range(4):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import dm, fixtures, ktap, matrix, mounts, objects, slab
+from lib import caches, dm, fixtures, ktap, matrix_image, mounts, objects
 from lib.mounts import Value
 from lib.refused import refused
 
@@ -26,22 +26,29 @@ SUPER_OFFSET, SUPER_SIZE = 1024, 128
 
 
 def content() -> bytes:
-    return Path(matrix.image().path).read_bytes()
+    return Path(matrix_image.image().path).read_bytes()
 
 
 def is_image(test: ktap.Test, what: str, source: Value,
              *more: tuple[str, Value]) -> None:
     try:
-        with mounts.composefs(source, matrix.image().objects, *more) as top:
-            matrix.is_right(test, top, what)
+        with mounts.composefs(
+            source, matrix_image.image().objects, *more
+        ) as top:
+            matrix_image.check(test, top, what)
     except mounts.MountError as error:
         test.fail(f"{what}: {error}")
 
 
 def is_none(test: ktap.Test, what: str, number: int, source: Value,
             *words: str) -> None:
-    refused(test, what, number,
-            mounts.composefs_options(source, matrix.image().objects), *words)
+    refused(
+        test,
+        what,
+        number,
+        mounts.composefs_options(source, matrix_image.image().objects),
+        *words,
+    )
 
 
 @contextmanager
@@ -66,7 +73,7 @@ def memfd() -> Iterator[int]:
 
 @suite.test("a path, also through a symbolic link and relative")
 def path(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     digest = ("digest", image.digest)
     is_image(test, "a path", image.path, digest)
     with objects.store() as work:
@@ -95,7 +102,7 @@ def odd_names(test: ktap.Test) -> None:
 
 @suite.test("a descriptor, also one of O_PATH, and one that is closed then")
 def descriptor(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     digest = ("digest", image.digest)
     with opened(image.path) as fd:
         is_image(test, "a descriptor", fd, digest)
@@ -120,7 +127,7 @@ def unlinked(test: ktap.Test) -> None:
         with opened(copy) as fd:
             copy.unlink()
             is_image(test, "a descriptor", fd,
-                     ("digest", matrix.image().digest))
+                     ("digest", matrix_image.image().digest))
             is_image(test, "/proc/self/fd", f"/proc/self/fd/{fd}")
 
 
@@ -130,7 +137,7 @@ def in_memory(test: ktap.Test) -> None:
         is_image(test, "a descriptor", fd)
         is_image(test, "/proc/self/fd", f"/proc/self/fd/{fd}")
         refused(test, "with digest=", errno.ENODATA,
-                [("source", fd), ("digest", matrix.image().digest)],
+                [("source", fd), ("digest", matrix_image.image().digest)],
                 "no fs-verity")
 
 
@@ -138,13 +145,13 @@ def in_memory(test: ktap.Test) -> None:
 def closed(test: ktap.Test) -> None:
     with memfd() as fd:
         mount = mounts.new_mount("composefs", mounts.composefs_options(
-            fd, matrix.image().objects))
+            fd, matrix_image.image().objects))
     with mounts.directory() as top:
         mounts.attach(mount, top)
         os.close(mount)
         try:
-            slab.drop_caches()
-            matrix.is_right(test, top, "after close(2)")
+            caches.drop()
+            matrix_image.check(test, top, "after close(2)")
         finally:
             mounts.umount(top)
 
@@ -201,7 +208,7 @@ def on_btrfs(test: ktap.Test) -> None:
 
 @suite.test("an image on a block device, which has no digest")
 def block_device(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     device = subprocess.run(
         ["losetup", "--find", "--show", "--read-only", image.path],
         capture_output=True, text=True, check=True).stdout.strip()
@@ -255,16 +262,16 @@ def claimed(test: ktap.Test) -> None:
         expected = uses(device)
     test.equal([expected[what] for what in ("claim", "mkfs.ext4")],
                ["EBUSY", "refused"], "erofs")
-    ours = matrix.image().objects
+    ours = matrix_image.image().objects
     with loop_device(image) as device:
         with mounts.composefs(device, ours) as top:
             test.equal(uses(device), expected, "composefs")
             # It holds it together with itself.
             with mounts.composefs(device, ours) as again:
-                matrix.is_right(test, again, "mounted twice")
+                matrix_image.check(test, again, "mounted twice")
             test.equal(uses(device), expected, "one of two is left")
-            slab.drop_caches()
-            matrix.is_right(test, top, "after all that")
+            caches.drop()
+            matrix_image.check(test, top, "after all that")
         # Neither does one keep it that is not mounted any more, or was not.
         test.equal(set(uses(device).values()), {"success", "done"},
                    "unmounted")
@@ -308,15 +315,15 @@ def goes_away(test: ktap.Test) -> None:
         mapped = dm.Device(device, len(image) // dm.SECTOR * dm.SECTOR)
         try:
             with mounts.composefs(mapped.path,
-                                  matrix.image().objects) as top:
+                                  matrix_image.image().objects) as top:
                 # Which asks who holds the device to freeze what is on it.
                 dm.dmsetup("suspend", mapped.name)
                 dm.dmsetup("resume", mapped.name)
-                slab.drop_caches()
-                matrix.is_right(test, top, "after it was suspended")
+                caches.drop()
+                matrix_image.check(test, top, "after it was suspended")
                 mapped.vanish()
-                slab.drop_caches()
-                slab.drop_caches()
+                caches.drop()
+                caches.drop()
                 test.fails(errno.EIO, "after it went away", os.listdir, top)
         finally:
             mapped.remove()
@@ -324,7 +331,7 @@ def goes_away(test: ktap.Test) -> None:
 
 @suite.test("a block device on a mount that is to have none: EACCES")
 def no_devices(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     device = subprocess.run(
         ["losetup", "--find", "--show", "--read-only", image.path],
         capture_output=True, text=True, check=True).stdout.strip()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import dm, fixtures, fuse, ktap, matrix, mounts, objects
+from lib import dm, fixtures, fuse, ktap, matrix_image, mounts, objects
 from lib.mounts import Options
 
 suite = ktap.Suite()
@@ -50,7 +50,7 @@ class Child:
 
 
 def standard() -> Options:
-    image = matrix.image()
+    image = matrix_image.image()
     return mounts.composefs_options(image.path, image.objects)
 
 
@@ -87,9 +87,10 @@ def unloaded_during_sync(test: ktap.Test) -> None:
     if not Path(f"/sys/module/{MODULE}/initstate").exists():
         raise ktap.Skipped("composefs is no module that is loaded")
     with mounts.mounted("composefs", standard()) as top:
-        matrix.is_right(test, top, "before")
-    # A walk of all super blocks keeps the one before the one that it waits for:
-    # let that be one which was made when the module was loaded, if any is.
+        matrix_image.check(test, top, "before")
+    # A walk of all super blocks keeps the one before the one that it waits
+    # for: let that be one which was made when the module was loaded, if any
+    # is.
     for options in (["--remove"], []):
         subprocess.run(["modprobe", *options, MODULE], check=True)
     os.sync()
@@ -106,16 +107,16 @@ def unloaded_during_sync(test: ktap.Test) -> None:
     os.sync()
     subprocess.run(["modprobe", MODULE], check=True)
     with mounts.mounted("composefs", standard()) as top:
-        matrix.is_right(test, top, "then")
+        matrix_image.check(test, top, "then")
 
 
 @suite.test("an image whose server does not answer keeps nobody waiting")
 def image_never_read(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     # The server takes a byte for each read that it answers.
     reader, writer = os.pipe()
     with fuse.mounted({"image": Path(image.path).read_bytes()},
-                      read=lambda: os.read(reader, 1)) as server:
+                      before_read=lambda: os.read(reader, 1)) as server:
         try:
             mount = Child(lambda: mounts.new_mount(
                 "composefs", mounts.composefs_options(

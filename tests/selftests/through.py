@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, mounts, objects, reference, special
-from lib.special import opened
+from lib import fixtures, ktap, mounts, objects, reference, special_image
+from lib.files import opened
 
 suite = ktap.Suite()
 
@@ -28,8 +28,8 @@ FIFO, SOCKET = "types/fifo", "types/socket"
 @contextmanager
 def both() -> Iterator[list[tuple[str, str]]]:
     reference.require_support()
-    with special.mounted() as ours, \
-            reference.mount(special.image()) as theirs:
+    with special_image.mounted() as ours, \
+            reference.mount(special_image.image()) as theirs:
         yield [("composefs", ours), ("erofs + overlayfs", theirs)]
 
 
@@ -84,7 +84,10 @@ def unix_socket(test: ktap.Test, what: str, top: str) -> None:
 
 @suite.test("a FIFO is that of its file system: elsewhere it is another")
 def whose(test: ktap.Test) -> None:
-    with special.mounted() as top, reference.mount(special.image()) as other:
+    with (
+        special_image.mounted() as top,
+        reference.mount(special_image.image()) as other,
+    ):
         with opened(f"{top}/{FIFO}", os.O_RDONLY | os.O_NONBLOCK):
             test.fails(errno.ENXIO, "the reference's", os.open,
                        f"{other}/{FIFO}", os.O_WRONLY | os.O_NONBLOCK)
@@ -115,7 +118,7 @@ def directory(test: ktap.Test, what: str, top: str) -> None:
 @suite.test("what is mounted over a file is written to, and the file stays")
 @on_both
 def over(test: ktap.Test, what: str, top: str) -> None:
-    before = special.data("sizes/4097")
+    before = special_image.data("sizes/4097")
     with objects.store() as work:
         target = work.plain("target", b"before")
         place = f"{top}/sizes/4097"

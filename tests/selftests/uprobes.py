@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, layers, mounts, objects, reference
-from lib.special import opened
+from lib import fixtures, ktap, mounts, objects, overlayfs, reference
+from lib.files import opened
 
 suite = ktap.Suite()
 
@@ -85,7 +85,10 @@ def mounted(basedirs: list[str] | None = None) -> Iterator[str]:
 @contextmanager
 def stacked() -> Iterator[str]:
     """A container's overlayfs on a mount."""
-    with mounted() as lower, layers.overlay([("lowerdir+", lower)]) as merged:
+    with (
+        mounted() as lower,
+        overlayfs.writable([("lowerdir+", lower)]) as merged,
+    ):
         yield merged.top
 
 

@@ -6,7 +6,6 @@ than the mounter has. The mounter is an attacker."""
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import stat
@@ -17,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib import fixtures, handles, ktap, matrix, module, mounts, objects, userns
+from lib import (fixtures, handles, ktap, matrix_image, module, mounts,
+                 objects, userns)
+from lib.files import opened
 from lib.mounts import Options, Value
 from lib.process import as_user, become, in_child
-from lib.special import opened
 from lib.userns import ALONE, USUAL, in_namespace
 
 suite = ktap.Suite()
@@ -34,7 +34,7 @@ SECRET = "of-root"
 # Found here, since some of the fixtures may be read by root alone.
 fixtures.require()
 IMAGE = fixtures.named("rights")
-MATRIX = matrix.image()
+MATRIX = matrix_image.image()
 
 
 def options(*more: tuple[str, Value]) -> Options:
@@ -91,12 +91,21 @@ def not_allowed(test: ktap.Test) -> None:
 @test_with("with it root of a namespace mounts, and reads what is verified",
            True)
 def allowed(test: ktap.Test) -> None:
-    expected = [matrix.data(name) for name in (matrix.FILE, matrix.INLINE)]
+    expected = [
+        matrix_image.data(name)
+        for name in (matrix_image.FILE, matrix_image.INLINE)
+    ]
     for more in ((), (("digest", MATRIX.digest),), (("verity", None),)):
         given = mounts.composefs_options(MATRIX.path, MATRIX.objects, *more)
-        found = in_namespace(mounting(
-            lambda top: [Path(top, name).read_bytes()
-                         for name in (matrix.FILE, matrix.INLINE)], given))
+        found = in_namespace(
+            mounting(
+                lambda top: [
+                    Path(top, name).read_bytes()
+                    for name in (matrix_image.FILE, matrix_image.INLINE)
+                ],
+                given,
+            )
+        )
         test.check(found == expected, f"{more}: another content")
 
 
@@ -359,7 +368,7 @@ def setuid_outside(test: ktap.Test) -> None:
     def outside(fd: int) -> dict[str, list[str]]:
         become(1001)
         return {name: identity(fd, name) for name in names}
-    found = userns.with_outsider(inside, outside)
+    found = userns.pass_to_outside(inside, outside)
     for name in names[1:]:
         test.equal(found[name], found["plain"], name)
 
@@ -411,7 +420,7 @@ def handed_on(test: ktap.Test) -> None:
         def outside(fd: int) -> list[Any]:
             context = mounts.Context(fd)
             return [outcome(context.create), context.messages()]
-        found = userns.with_outsider(inside, outside)
+        found = userns.pass_to_outside(inside, outside)
     test.equal(found[0], "EPERM", "fsconfig(2)")
     test.check(any("user namespace" in line for line in found[1]),
                f"messages: {found[1]}")
@@ -435,9 +444,9 @@ def apart(test: ktap.Test) -> None:
 @test_with("the store of a user, in a namespace, by a user of it", True)
 def own_store(test: ktap.Test) -> None:
     """The mounter's rights count for all who read."""
-    content = matrix.data()
+    content = matrix_image.data()
     with directory() as where:
-        path = where / matrix.object_name()
+        path = where / matrix_image.object_name()
         path.parent.mkdir()
         path.write_bytes(content)
         os.chown(path, userns.USER, userns.USER)
@@ -447,7 +456,7 @@ def own_store(test: ktap.Test) -> None:
             def other() -> list[Any]:
                 become(7)
                 return [outcome(path.read_bytes),
-                        Path(top, matrix.FILE).read_bytes() == content]
+                        Path(top, matrix_image.FILE).read_bytes() == content]
             return in_child(other)
         test.equal(in_namespace(mounting(read, mounts.composefs_options(
             MATRIX.path, [str(where)], ("noverity", None)))),

@@ -11,9 +11,9 @@ import mmap
 import os
 from collections.abc import Callable
 
-from lib import fixtures, handles, ktap, matrix, mounts, notify, objects
+from lib import fixtures, handles, ktap, matrix_image, mounts, notify, objects
+from lib.files import opened
 from lib.objects import Store
-from lib.special import opened
 
 suite = ktap.Suite()
 
@@ -48,15 +48,15 @@ def measure(fd: int) -> None:
 
 
 def refused(test: ktap.Test, what: str) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     for use in (read, map_it, measure):
         with objects.store() as store:
-            WRONG[what](store, matrix.object_name(), matrix.data())
-            matrix.add_to(store, "file-01")
+            WRONG[what](store, matrix_image.object_name(), matrix_image.data())
+            matrix_image.add_to(store, "file-01")
             with mounts.composefs(image.path, [store.path]) as top, \
                     opened(top) as mount, \
                     notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
-                path = f"{top}/{matrix.FILE}"
+                path = f"{top}/{matrix_image.FILE}"
                 with opened(path) as fd:
                     test.equal(notify.events(listener), [],
                                "events of open(2)")
@@ -90,32 +90,37 @@ for _what in WRONG:
 
 @suite.test("errors that nobody has read yet are counted")
 def counted(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
             image.path, [store.path]) as top, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
-        for number in range(matrix.FILES):
+        for number in range(matrix_image.FILES):
             with opened(f"{top}/file-{number:02}") as fd:
                 test.fails(errno.EIO, "read", read, fd)
         total = 0
-        while total < matrix.FILES and notify.ready(listener, 5):
+        while total < matrix_image.FILES and notify.ready(listener, 5):
             total += sum(event.count for event in notify.events(listener))
-        test.check(total >= matrix.FILES, f"{total} for {matrix.FILES} files")
+        test.check(
+            total >= matrix_image.FILES,
+            f"{total} for {matrix_image.FILES} files",
+        )
 
 
 @suite.test("an object whose name is gone, but not its content: no event")
 def name_is_gone(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as store:
-        matrix.add_to(store)
+        matrix_image.add_to(store)
         with mounts.composefs(image.path, [store.path]) as top, \
                 notify.fanotify(top, notify.FAN_FS_ERROR) as listener, \
-                opened(f"{top}/{matrix.FILE}") as first:
-            test.equal(os.pread(first, 9, 0), matrix.data()[:9], "before")
-            store.remove(matrix.object_name())
+                opened(f"{top}/{matrix_image.FILE}") as first:
+            test.equal(
+                os.pread(first, 9, 0), matrix_image.data()[:9], "before"
+            )
+            store.remove(matrix_image.object_name())
             try:
-                with opened(f"{top}/{matrix.FILE}") as second:
-                    test.equal(os.pread(second, 9, 0), matrix.data()[:9],
+                with opened(f"{top}/{matrix_image.FILE}") as second:
+                    test.equal(os.pread(second, 9, 0), matrix_image.data()[:9],
                                "after")
             finally:
                 test.equal(notify.events(listener), [], "events")
@@ -123,13 +128,13 @@ def name_is_gone(test: ktap.Test) -> None:
 
 @suite.test("who watches another mount hears nothing")
 def apart(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
             image.path, [store.path]) as top, mounts.composefs(
                 image.path, image.objects) as other, \
             notify.fanotify(other, notify.FAN_FS_ERROR) as elsewhere, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as here:
-        with opened(f"{top}/{matrix.FILE}") as fd:
+        with opened(f"{top}/{matrix_image.FILE}") as fd:
             test.fails(errno.EIO, "read", read, fd)
         test.check(notify.ready(here), "no event")
         test.equal(notify.events(elsewhere), [], "events elsewhere")
@@ -137,11 +142,11 @@ def apart(test: ktap.Test) -> None:
 
 @suite.test("who has opened a file by its handle hears of it as well")
 def by_handle(test: ktap.Test) -> None:
-    image = matrix.image()
+    image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
             image.path, [store.path]) as top, opened(top) as mount, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
-        fd = handles.open_by(mount, handles.of(f"{top}/{matrix.FILE}"),
+        fd = handles.open_by(mount, handles.of(f"{top}/{matrix_image.FILE}"),
                              os.O_RDONLY)
         try:
             test.fails(errno.EIO, "read", read, fd)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import (fixtures, kernel_log, ktap, matrix, mounts, notify,
+from lib import (fixtures, kernel_log, ktap, matrix_image, mounts, notify,
                  objects)
 from lib.objects import Store
 
@@ -30,7 +30,7 @@ def line_of(test: ktap.Test, make: Callable[[Store, str, bytes], object],
     image = fixtures.named(image_name)
     data = Path(image.source or "", FILE).read_bytes()
     name = objects.object_name(objects.digest_of(data, image.algorithm))
-    kernel_log.forget_limits()
+    kernel_log.reset_ratelimit()
     with objects.store() as store:
         make(store, name, data)
         with mounts.composefs(image.path, [store.path], *options) as top, \
@@ -107,8 +107,8 @@ def no_digest(test: ktap.Test) -> None:
 
 @suite.test("a file without content, under verity: a line and an event")
 def no_content(test: ktap.Test) -> None:
-    kernel_log.forget_limits()
-    with matrix.without_content() as image, \
+    kernel_log.reset_ratelimit()
+    with matrix_image.without_content() as image, \
             mounts.composefs(image.path, [], ("verity", None)) as top, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as listener, \
             kernel_log.watch() as lines:
@@ -125,7 +125,7 @@ def no_content(test: ktap.Test) -> None:
 @suite.test("nothing is said of objects that are good")
 def good(test: ktap.Test) -> None:
     image = fixtures.named("matrix")
-    kernel_log.forget_limits()
+    kernel_log.reset_ratelimit()
     with mounts.composefs(image.path, image.objects) as top, \
             kernel_log.watch() as lines:
         for name in sorted(os.listdir(top)):

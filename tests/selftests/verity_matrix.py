@@ -15,10 +15,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import access, fixtures, ktap, matrix, mounts, objects, reference
+from lib import (fixtures, ktap, matrix_image, mounts, objects, read_whole,
+                 reference)
 from lib.fixtures import Image
-from lib.modes import EIO, GOOD, MODES, OTHER, options, other, outcome
 from lib.objects import Store
+from lib.verity_modes import EIO, GOOD, MODES, OTHER, options, other, outcome
 
 suite = ktap.Suite()
 
@@ -68,7 +69,7 @@ KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
 def check_ways(test: ktap.Test, image: Image, basedirs: list[str], mode: str,
                expected: str, file: str = "file-00") -> None:
     data = Path(image.source or "", file).read_bytes()
-    for name, way in access.WAYS.items():
+    for name, way in read_whole.WAYS.items():
         with mounts.composefs(image.path, basedirs,
                               *options(mode, image)) as top:
             try:
@@ -143,31 +144,34 @@ def inline(test: ktap.Test) -> None:
 
 @suite.test("a size without content: zeros, or EIO where digests are required")
 def no_content(test: ktap.Test) -> None:
-    with matrix.without_content() as image, objects.store() as store:
+    with matrix_image.without_content() as image, objects.store() as store:
         for mode in MODES:
             refused = mode in ("verity", "digest=")
             with mounts.composefs(image.path, [store.path],
                                   *options(mode, image)) as top:
-                size = len(matrix.data())
-                test.equal(os.stat(f"{top}/{matrix.FILE}").st_size, size,
+                size = len(matrix_image.data())
+                test.equal(os.stat(f"{top}/{matrix_image.FILE}").st_size, size,
                            f"{mode}: size")
-                for name, way in access.WAYS.items():
+                for name, way in read_whole.WAYS.items():
                     try:
-                        found = outcome(f"{top}/{matrix.FILE}", way,
+                        found = outcome(f"{top}/{matrix_image.FILE}", way,
                                         bytes(size))
                     except OSError as error:
                         found = f"open: {ktap.errno_name(error.errno)}"
                     test.equal(found, "open: EIO" if refused else GOOD,
                                f"{name}, {mode}")
-                test.equal(Path(top, matrix.INLINE).read_bytes(),
-                           matrix.data(matrix.INLINE), f"{mode}: in the image")
+                test.equal(
+                    Path(top, matrix_image.INLINE).read_bytes(),
+                    matrix_image.data(matrix_image.INLINE),
+                    f"{mode}: in the image",
+                )
         # What users see today.
         with reference.mount(dataclasses.replace(
                 image, objects=[store.path]), verity=True) as top:
             test.fails(errno.EIO, "erofs + overlayfs: open", os.open,
-                       f"{top}/{matrix.FILE}", os.O_RDONLY)
-            test.equal(Path(top, matrix.INLINE).read_bytes(),
-                       matrix.data(matrix.INLINE), "in the image")
+                       f"{top}/{matrix_image.FILE}", os.O_RDONLY)
+            test.equal(Path(top, matrix_image.INLINE).read_bytes(),
+                       matrix_image.data(matrix_image.INLINE), "in the image")
 
 
 @suite.test("a store that can have no fs-verity is for noverity and tryverity")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib import fixtures, ktap, mounts, objects
-from lib.access import pread
+from lib.read_whole import pread
 
 suite = ktap.Suite()
 

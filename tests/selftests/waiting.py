@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import (disk, dm, fixtures, kernel_log, ktap, mounts, reference,
-                 slab, special)
+from lib import (caches, disk, dm, fixtures, kernel_log, ktap, mounts,
+                 reference, special_image)
 from lib.dm import dmsetup
-from lib.special import opened
+from lib.files import opened
 
 suite = ktap.Suite()
 
-SMALL, LARGE = "sizes/4097", special.LARGE
+SMALL, LARGE = "sizes/4097", special_image.LARGE
 FIFREEZE, FITHAW = 0xc0045877, 0xc0045878
 BREAK_TIME = Path("/proc/sys/fs/lease-break-time")
 # How long what waits for nobody may take under emulation, and how long those
@@ -107,16 +107,16 @@ def read(path: str, flags: int = os.O_RDONLY) -> bytes:
 @suite.test("a lease on an object: open(2) waits, or says that it would")
 def open_waits(test: ktap.Test) -> None:
     reference.require_support()
-    with special.mounted() as top, \
-            reference.mount(special.image()) as their_top:
+    with special_image.mounted() as top, \
+            reference.mount(special_image.image()) as their_top:
         for what, where in (("composefs", top), ("overlayfs", their_top)):
             for name in (SMALL, LARGE):
                 for warm in (False, True):
-                    disk.forget()
+                    caches.drop_all()
                     if warm:
                         read(f"{where}/{name}")
                     said = f"{what}, {name}, {'warm' if warm else 'cold'}"
-                    with leased(special.object_path(name)) as lease:
+                    with leased(special_image.object_path(name)) as lease:
                         test.fails(errno.EAGAIN, f"{said}: O_NONBLOCK",
                                    os.open, f"{where}/{name}",
                                    os.O_RDONLY | os.O_NONBLOCK)
@@ -126,20 +126,23 @@ def open_waits(test: ktap.Test) -> None:
                             test.equal(other.said(SOON), "open", said)
                             other.go_on()
                             test.equal(other.said(SOON), "mapped", said)
-                    test.equal(read(f"{where}/{name}"), special.data(name),
-                               f"{said}: then")
+                    test.equal(
+                        read(f"{where}/{name}"),
+                        special_image.data(name),
+                        f"{said}: then",
+                    )
 
 
 @suite.test("a lease that is taken after open(2): mmap(2) does not wait")
 def mmap_does_not_wait(test: ktap.Test) -> None:
-    kernel_log.forget_limits()
-    with special.mounted() as top, kernel_log.watch() as lines:
+    kernel_log.reset_ratelimit()
+    with special_image.mounted() as top, kernel_log.watch() as lines:
         for name in (SMALL, LARGE):
-            path, data = f"{top}/{name}", special.data(name)
-            disk.forget()
+            path, data = f"{top}/{name}", special_image.data(name)
+            caches.drop_all()
             read(path)
             with opened(path) as fd:
-                with leased(special.object_path(name)):
+                with leased(special_image.object_path(name)):
                     start = time.monotonic()
                     test.fails(errno.EAGAIN, f"{name}: mmap", mmap.mmap, fd, 0,
                                mmap.MAP_SHARED, mmap.PROT_READ)
@@ -158,13 +161,13 @@ def mmap_does_not_wait(test: ktap.Test) -> None:
 @suite.test("the objects' disk stands still: mmap(2) does not wait for it")
 def disk_stands_still(test: ktap.Test) -> None:
     dm.require()
-    image = special.image()
+    image = special_image.image()
     for name in (SMALL, LARGE):
-        source = Path(special.object_path(name))
+        source = Path(special_image.object_path(name))
         relative = f"{source.parent.name}/{source.name}"
         with dm.mounted((source, relative, True)) as where, \
                 mounts.composefs(image.path, [str(where.top)]) as top:
-            disk.forget()
+            caches.drop_all()
             with mapper(f"{top}/{name}") as other:
                 test.equal(other.said(SOON), "open", f"{name}: open")
                 # For who asks, to have what it needs in memory.
@@ -183,7 +186,7 @@ def disk_stands_still(test: ktap.Test) -> None:
                         test.fail(f"{name}: who asks for its name waits")
                 finally:
                     dmsetup("resume", where.device.name)
-            test.equal(read(f"{top}/{name}"), special.data(name), name)
+            test.equal(read(f"{top}/{name}"), special_image.data(name), name)
 
 
 @contextmanager
@@ -202,25 +205,26 @@ def frozen_disk(test: ktap.Test) -> None:
     names = (SMALL, LARGE, "sizes/131072")
     with disk.mounted() as where:
         for name in names:
-            source = Path(special.object_path(name))
+            source = Path(special_image.object_path(name))
             path = where.top / source.parent.name / source.name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(source.read_bytes())
         before = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
-        with special.mounted(("noverity", None),
-                             basedirs=[str(where.top)]) as top:
+        with special_image.mounted(
+            ("noverity", None), basedirs=[str(where.top)]
+        ) as top:
             for name in names:
                 # Small ones are kept open.
                 for _ in range(3):
                     read(f"{top}/{name}")
             for name in names:
-                source = Path(special.object_path(name))
+                source = Path(special_image.object_path(name))
                 (where.top / source.parent.name / source.name).unlink()
             os.sync()
             with frozen(where.top):
                 child = os.fork()
                 if child == 0:
-                    slab.drop_caches()
+                    caches.drop()
                     os._exit(0)
                 for _ in range(10 * SOON):
                     done, _ = os.waitpid(child, os.WNOHANG)

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""What the tests of composefs have in common."""
+"""The library of the tests of composefs."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Differences between two trees, collected by kind."""
+"""Compares two trees, and collects their differences by kind."""
 
 from __future__ import annotations
 
@@ -13,50 +13,51 @@ from collections.abc import Callable
 from . import ktap
 from .tree import Entry
 
-# Examples of a kind that are shown.
+# The number of differences of a kind that are printed.
 SHOWN = 5
 CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """A difference that is meant to be."""
+class Intended:
+    """A difference that is intended."""
 
     kind: str
-    # Given our entry and the other, as far as there are both.
+    # Whether a difference is this one, given both entries. An entry that does
+    # not exist is None.
     applies: Callable[[Entry | None, Entry | None], bool]
     reason: str
 
 
 @dataclasses.dataclass
 class Differences:
-    """What differs between our tree and another one."""
+    """The differences between our tree and another one."""
 
-    wanted: tuple[Wanted, ...] = ()
+    intended: tuple[Intended, ...] = ()
     found: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    excused: dict[Wanted, int] = dataclasses.field(default_factory=dict)
+    accepted: dict[Intended, int] = dataclasses.field(default_factory=dict)
     compared: int = 0
 
     def add(self, kind: str, path: bytes, ours: object, theirs: object,
             our_entry: Entry | None = None,
             their_entry: Entry | None = None) -> None:
-        for wanted in self.wanted:
-            if wanted.kind == kind and wanted.applies(our_entry, their_entry):
-                self.excused[wanted] = self.excused.get(wanted, 0) + 1
+        for one in self.intended:
+            if one.kind == kind and one.applies(our_entry, their_entry):
+                self.accepted[one] = self.accepted.get(one, 0) + 1
                 return
         self.found.setdefault(kind, []).append(
             f"{path or b'/'!r}: {ours!r}, reference {theirs!r}")
 
     def compare(self, kind: str, path: bytes, ours: object,
                 theirs: object) -> None:
-        """Adds a difference that nothing excuses, if it is one."""
+        """Adds a difference if two values differ."""
         if ours != theirs:
             self.add(kind, path, ours, theirs)
 
     def report(self, test: ktap.Test) -> None:
-        for wanted, count in self.excused.items():
-            test.note(f"wanted difference, {count} times: {wanted.kind}: "
-                      f"{wanted.reason}")
+        for one, count in self.accepted.items():
+            test.note(f"intended difference, {count} times: {one.kind}: "
+                      f"{one.reason}")
         test.check(self.compared > 0, "nothing was compared")
         for kind, texts in self.found.items():
             test.fail(f"{kind}: {len(texts)} differences")
@@ -64,9 +65,10 @@ class Differences:
                 test.note(f"    {text}")
 
 
-def attributes(entry: Entry, *, whole_seconds: bool = False) -> dict[str,
-                                                                    object]:
-    """What has to be equal of two names, by kind."""
+def attributes(
+    entry: Entry, *, whole_seconds: bool = False
+) -> dict[str, object]:
+    """The attributes of an entry that are compared, by kind."""
     found = entry.stat
     time = found.st_mtime_ns
     if whole_seconds:
@@ -80,14 +82,15 @@ def attributes(entry: Entry, *, whole_seconds: bool = False) -> dict[str,
 
 
 def same_content(ours: bytes, theirs: bytes, size: int) -> str | None:
-    """Compares two files by read(2) and mmap(2). Says what differs."""
+    """Compares two files by read(2) and mmap(2). Returns the first
+    difference, or None."""
     results = [_open(path) for path in (ours, theirs)]
     try:
         fds = [result for result in results if isinstance(result, _Fd)]
         if len(fds) == 2:
             return _same_open(fds[0].number, fds[1].number, size)
-        # A reference whose object is missing fails at open(2); we fail at
-        # read(2) and mmap(2).
+        # If an object is missing, the reference fails at open(2), and
+        # composefs at read(2) and mmap(2).
         errors = [result if isinstance(result, str) else
                   _read_error(result.number, size) for result in results]
         if errors[0] != errors[1]:
@@ -112,7 +115,7 @@ def _open(path: bytes) -> _Fd | str:
 
 
 def _read_error(fd: int, size: int) -> str:
-    """How reading and mapping fail, which has to be in one way."""
+    """The errors of read(2) and mmap(2), which should be the same."""
     errors = set()
     try:
         os.pread(fd, 4096, 0)
@@ -155,7 +158,7 @@ def _same_open(ours: int, theirs: int, size: int) -> str | None:
 
 
 def errno_of_lookup(path: bytes) -> int:
-    """0 if there is such a name."""
+    """The errno of lstat(2), 0 for success."""
     try:
         os.lstat(path)
     except OSError as error:

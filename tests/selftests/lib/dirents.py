@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""getdents64(2), which os.scandir hides: positions, types, dots."""
+"""getdents64(2). os.scandir() hides d_off, "." and ".."."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYS_GETDENTS64 = 217
 
 _HEAD = struct.Struct("<QqHB")
 
-# d_type of a mode; include/linux/fs_types.h.
+# d_type by the type of a mode: include/linux/fs_types.h.
 DT_UNKNOWN = 0
 DT_OF_MODE = {stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFDIR: 4,
               stat.S_IFBLK: 6, stat.S_IFREG: 8, stat.S_IFLNK: 10,
@@ -24,23 +24,23 @@ DT_OF_MODE = {stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFDIR: 4,
 
 
 class Dirent(NamedTuple):
-    """One struct linux_dirent64."""
+    """struct linux_dirent64"""
 
     name: bytes
     ino: int
-    # Where the next entry is found.
+    # The position of the next entry.
     off: int
     type: int
 
 
 class Buffer:
-    """Room for getdents64(2)."""
+    """A buffer for getdents64(2)."""
 
     def __init__(self, size: int = 65536) -> None:
         self.room = ctypes.create_string_buffer(size)
 
     def read(self, fd: int) -> list[Dirent]:
-        """One call. Nothing is the end of the directory."""
+        """One call. Returns an empty list at the end of the directory."""
         count = libc.syscall(SYS_GETDENTS64, fd, self.room,
                              ctypes.c_uint(len(self.room)))
         if count < 0:
@@ -57,7 +57,7 @@ class Buffer:
         return entries
 
     def read_all(self, fd: int) -> list[Dirent]:
-        """From where the descriptor stands to the end."""
+        """Reads from the descriptor's position to the end."""
         entries = []
         while some := self.read(fd):
             entries += some
@@ -65,7 +65,7 @@ class Buffer:
 
 
 def read(path: str | bytes) -> list[Dirent]:
-    """All entries of a directory, in order, with the dots."""
+    """All entries of a directory, in order, with "." and ".."."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return Buffer().read_all(fd)

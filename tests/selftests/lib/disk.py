@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""A file system in a file, which can be damaged behind its back."""
+"""An ext4 in a file, whose blocks can be changed while it is mounted."""
 
 from __future__ import annotations
 
@@ -12,24 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import fixtures, ktap, mounts, slab
+from . import caches, fixtures, ktap, loop
 
 BLOCK = 4096
 
-# Where an inode of ext4 has its extents, and struct ext4_extent_header.
+# The offset of the extents in struct ext4_inode, and struct
+# ext4_extent_header.
 _EXTENTS_AT = 40
 _EXTENT_MAGIC = 0xf30a
 _HEADER = struct.Struct("<HHHHI")
 # struct ext4_extent: first block, length, physical block in two parts.
 _EXTENT = struct.Struct("<IHHI")
-
-
-def forget() -> None:
-    """Writes everything back and drops what is in memory, twice: the first
-    time frees what keeps the rest."""
-    os.sync()
-    slab.drop_caches()
-    slab.drop_caches()
 
 
 class Disk:
@@ -40,46 +33,46 @@ class Disk:
         self.top = top
 
     def seal(self) -> None:
-        """Makes it read-only, so that nothing of it stays in memory for the
-        journal's sake or is written over what is damaged."""
+        """Makes it read-only, so that the journal keeps nothing in memory and
+        no write replaces what a test has damaged."""
         subprocess.run(["mount", "-o", "remount,ro", self.top], check=True)
-        forget()
+        caches.drop_all()
 
     def debugfs(self, command: str) -> str:
-        """What debugfs(8) answers, which reads the file alone."""
+        """Returns the output of debugfs(8), which reads the file only."""
         return subprocess.run(["debugfs", "-R", command, self.image],
                               capture_output=True, text=True,
                               check=True).stdout
 
     def position(self, path: str | Path, block: int) -> int:
-        """Where a block of a file is, also one of its fs-verity metadata,
-        which follow the content."""
-        said = self.debugfs(f"bmap <{os.stat(path).st_ino}> {block}")
-        physical = int(said.split()[0])
+        """The offset of a block of a file in the image. The blocks of its
+        fs-verity metadata follow those of its content."""
+        output = self.debugfs(f"bmap <{os.stat(path).st_ino}> {block}")
+        physical = int(output.split()[0])
         if not physical:
-            raise AssertionError(f"block {block} of {path} is nowhere")
+            raise AssertionError(f"block {block} of {path} is a hole")
         return physical * BLOCK
 
     def blocks(self, path: str | Path) -> list[int]:
-        """Where a file without holes is, block by block, with what fs-verity
-        adds to it."""
-        said = self.debugfs(f"blocks <{os.stat(path).st_ino}>")
-        return [int(word) for word in said.split()]
+        """The numbers of the blocks of a file without holes, with those of
+        its fs-verity metadata."""
+        output = self.debugfs(f"blocks <{os.stat(path).st_ino}>")
+        return [int(word) for word in output.split()]
 
     def overwrite(self, path: Path, by: Path) -> None:
-        """Puts all that another file consists of in the place of this one,
-        with its fs-verity metadata: it has to have the same layout."""
-        ours, theirs = self.blocks(path), self.blocks(by)
-        assert len(ours) == len(theirs), (path, by)
+        """Overwrites the blocks of a file with those of another one of the
+        same layout, fs-verity metadata included."""
+        targets, sources = self.blocks(path), self.blocks(by)
+        assert len(targets) == len(sources), (path, by)
         with open(self.image, "r+b") as file:
-            for to, source in zip(ours, theirs):
+            for to, source in zip(targets, sources):
                 file.seek(source * BLOCK)
                 data = file.read(BLOCK)
                 file.seek(to * BLOCK)
                 file.write(data)
 
     def flip(self, path: str | Path, block: int, offset: int = 7) -> None:
-        """Changes a bit of a block. Doing so again puts it right."""
+        """Flips a bit of a block. A second call repairs it."""
         at = self.position(path, block) + offset
         with open(self.image, "r+b") as file:
             file.seek(at)
@@ -88,17 +81,17 @@ class Disk:
             file.write(bytes([byte[0] ^ 0x01]))
 
     def inode_at(self, path: str | Path) -> int:
-        """Where the inode of a file is."""
+        """The offset of a file's inode in the image."""
         number = os.stat(path).st_ino
         found = re.search(r"block (\d+), offset (0x[0-9a-f]+)",
                           self.debugfs(f"imap <{number}>"))
         if not found:
-            raise AssertionError(f"debugfs tells nothing about {path}")
+            raise AssertionError(f"debugfs does not find the inode of {path}")
         return int(found[1]) * BLOCK + int(found[2], 16)
 
     def fill_hole(self, path: str | Path, block: int) -> None:
-        """Makes the file system believe that a hole before all content has a
-        block, with something in it."""
+        """Adds an extent to a file, so that a hole before all of its content
+        becomes a block with other bytes."""
         free = re.search(r"found: (\d+)", self.debugfs("ffb 1"))
         if not free:
             raise AssertionError("debugfs finds no free block")
@@ -111,7 +104,7 @@ class Disk:
             first = _EXTENT.unpack_from(extents)[0]
             if magic != _EXTENT_MAGIC or depth or count == most \
                     or first <= block:
-                raise AssertionError(f"{path} has other extents than thought")
+                raise AssertionError(f"{path} has unexpected extents")
             physical = int(free[1])
             file.seek(at)
             file.write(_HEADER.pack(magic, count + 1, most, depth, generation)
@@ -122,7 +115,8 @@ class Disk:
 
 
 def make(image: Path, size: int) -> None:
-    """An empty ext4 with fs-verity, whose metadata can be changed by hand."""
+    """Makes an empty ext4 with fs-verity. It has no metadata checksums, so
+    that a test may change metadata."""
     with open(image, "wb") as file:
         file.truncate(size)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK),
@@ -131,23 +125,16 @@ def make(image: Path, size: int) -> None:
 
 @contextmanager
 def mounted(size: int = 32 << 20) -> Iterator[Disk]:
-    """An empty ext4 on a loop device, gone afterwards."""
+    """A new, empty ext4 on a loop device."""
     image = fixtures.SCRATCH / "disk.img"
     make(image, size)
     try:
-        with mounts.directory() as top:
-            subprocess.run(["mount", "-o", "loop", image, top], check=True)
-            try:
-                yield Disk(image, Path(top))
-            finally:
-                subprocess.run(["umount", top], check=True)
+        with loop.mounted(image) as top:
+            yield Disk(image, Path(top))
     finally:
         image.unlink()
 
 
 def require_tools() -> None:
-    """Ends the program where there is nothing to damage a disk with."""
-    for tool in ("mke2fs", "debugfs"):
-        if subprocess.run(["which", tool], capture_output=True,
-                          check=False).returncode:
-            ktap.skip_all(f"no {tool}: install e2fsprogs")
+    """Ends the program where a disk cannot be made or damaged."""
+    ktap.require_programs("e2fsprogs", "mke2fs", "debugfs")

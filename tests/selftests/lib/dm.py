@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""A disk that fails when it is told to: device-mapper over a loop device."""
+"""A disk that fails on command: device-mapper over a loop device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import disk, fixtures, ktap, mounts
+from . import disk, fixtures, ktap, loop, mounts, objects
 from .disk import BLOCK, Disk
 
 SECTOR = 512
@@ -31,14 +31,14 @@ def dmsetup(*arguments: str, table: str | None = None) -> str:
 
 
 class Device:
-    """A device as large as the one below."""
+    """A device that passes reads on to a device of the same size."""
 
     def __init__(self, below: str, size: int) -> None:
         self.below = below
         self.sectors = size // SECTOR
         self.name = f"composefs-{os.getpid()}-{next(_numbers)}"
         dmsetup("create", self.name, table=self._good(0, self.sectors))
-        # The other names of it are made by udev, if there is one.
+        # The kernel makes this name; all others are made by udev.
         self.node = dmsetup("info", "--columns", "--noheadings",
                             "-o", "blkdevname", self.name)
         self.path = f"/dev/{self.node}"
@@ -47,22 +47,23 @@ class Device:
         return f"{first} {count} linear {self.below} {first}\n"
 
     def _load(self, table: str) -> None:
-        # What waits is not waited for, and the file system not asked.
+        # Without waiting for pending I/O, and without freezing the file
+        # system.
         dmsetup("suspend", "--noflush", "--nolockfs", self.name)
         dmsetup("load", self.name, table=table)
         dmsetup("resume", self.name)
 
     def work(self) -> None:
-        """Works as it should."""
+        """Makes all reads succeed."""
         self._load(self._good(0, self.sectors))
 
     def fail(self) -> None:
-        """Fails altogether."""
+        """Makes all reads fail."""
         self._load(f"0 {self.sectors} error\n")
 
     def replace(self, blocks: Iterable[int], target: str) -> None:
-        """Gives some blocks another target: a line of a table without the
-        first two numbers, with @ for the block's sector."""
+        """Maps some blocks to another target. `target` is a line of a table
+        without start and length, in which @ stands for the block's sector."""
         table, at = "", 0
         for block in sorted(set(blocks)):
             first = block * PER_BLOCK
@@ -76,17 +77,17 @@ class Device:
         self._load(table)
 
     def fail_at(self, *blocks: int) -> None:
-        """Fails where these blocks are read."""
+        """Makes reads of these blocks fail."""
         self.replace(blocks, "error")
 
     def corrupt_at(self, *blocks: int) -> None:
-        """Changes a byte of what is read of these blocks."""
+        """Makes reads of these blocks return a wrong byte."""
         self.replace(blocks, f"flakey {self.below} @ 0 1 "
                              "5 corrupt_bio_byte 100 r 165 0")
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
-        """Does not answer meanwhile."""
+        """Suspends the device: reads wait until the end of the context."""
         dmsetup("suspend", "--noflush", "--nolockfs", self.name)
         try:
             yield
@@ -99,15 +100,15 @@ class Device:
         return [int(word) for word in text.split()]
 
     def requests(self) -> int:
-        """How many reads it has been asked for so far."""
+        """The number of reads so far."""
         return self._statistics()[0]
 
     def bytes_read(self) -> int:
-        """How much has been read from it so far."""
+        """The number of bytes read so far."""
         return self._statistics()[2] * SECTOR
 
     def vanish(self) -> None:
-        """Is taken away by force: all that is left of it fails."""
+        """Removes the device by force: all further I/O fails."""
         subprocess.run(["dmsetup", "--noudevsync", "remove", "--force",
                         "--noflush", "--nolockfs", self.name],
                        capture_output=True, check=False)
@@ -117,75 +118,59 @@ class Device:
             dmsetup("remove", "--retry", self.name)
 
 
-class Shaky(Disk):
+class FaultyDisk(Disk):
     """A read-only ext4 on such a device."""
 
-    def __init__(self, image: Path, top: Path, device: Device,
-                 loop: str) -> None:
+    def __init__(self, image: Path, top: Path, device: Device) -> None:
         super().__init__(image, top)
         self.device = device
-        self.loop = loop
 
     def inode_block(self, path: str | Path) -> int:
-        """The block of the device that a file's inode is in."""
+        """The number of the block that holds a file's inode."""
         return int(self.inode_at(path) // BLOCK)
 
 
 @contextmanager
 def _prepared(fill_from: list[tuple[Path, str, bool]]) -> Iterator[Path]:
-    """A file with an ext4 that has copies of some files: each with its name,
-    and whether it has fs-verity."""
-    from . import objects  # pylint: disable=import-outside-toplevel
-
+    """An ext4 in a file, with copies of files: source, name, whether
+    fs-verity is enabled."""
     image = fixtures.SCRATCH / f"shaky-{next(_numbers)}.img"
     disk.make(image, 64 << 20)
     try:
-        with mounts.directory() as top:
-            subprocess.run(["mount", "-o", "loop", image, top], check=True)
-            try:
-                store = objects.Store(Path(top))
-                for source, name, verity in fill_from:
-                    path = store.plain(name, source.read_bytes())
-                    if verity:
-                        objects.enable_verity(path)
-            finally:
-                subprocess.run(["umount", top], check=True)
+        with loop.mounted(image) as top:
+            store = objects.Store(Path(top))
+            for source, name, verity in fill_from:
+                path = store.plain(name, source.read_bytes())
+                if verity:
+                    objects.enable_verity(path)
         yield image
     finally:
         image.unlink()
 
 
 @contextmanager
-def mounted(*files: tuple[Path, str, bool]) -> Iterator[Shaky]:
+def mounted(*files: tuple[Path, str, bool]) -> Iterator[FaultyDisk]:
     """A disk with copies of these files: source, name, whether fs-verity is
     enabled."""
-    with _prepared(list(files)) as image, mounts.directory() as top:
-        loop = subprocess.run(
-            ["losetup", "--find", "--show", image],
-            capture_output=True, text=True, check=True).stdout.strip()
+    with _prepared(list(files)) as image, mounts.directory() as top, \
+            loop.device(image) as below:
+        device = Device(below, image.stat().st_size)
         try:
-            device = Device(loop, image.stat().st_size)
+            subprocess.run(
+                ["mount", "-t", "ext4", "-o", "ro,noload,errors=continue",
+                 device.path, top], check=True)
             try:
-                subprocess.run(
-                    ["mount", "-t", "ext4", "-o",
-                     "ro,noload,errors=continue", device.path, top],
-                    check=True)
-                try:
-                    yield Shaky(image, Path(top), device, loop)
-                finally:
-                    if os.path.ismount(top):
-                        mounts.umount(top, mounts.MNT_DETACH)
+                yield FaultyDisk(image, Path(top), device)
             finally:
-                device.remove()
+                if os.path.ismount(top):
+                    mounts.umount(top, mounts.MNT_DETACH)
         finally:
-            subprocess.run(["losetup", "--detach", loop], check=True)
+            device.remove()
 
 
 def require() -> None:
     """Ends the program where there is no device-mapper."""
-    if subprocess.run(["which", "dmsetup"], capture_output=True,
-                      check=False).returncode:
-        ktap.skip_all("no dmsetup: install it")
+    ktap.require_programs("dmsetup", "dmsetup")
     done = subprocess.run(["dmsetup", "targets"], capture_output=True,
                           text=True, check=False)
     missing = [name for name in ("linear", "error", "flakey")

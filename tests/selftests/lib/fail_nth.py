@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Lets one allocation fail, and then the next one, and so on.
+"""Makes the first allocation of a call fail, then the second, and so on.
 
-/proc/thread-self/fail-nth counts all allocations of a thread, whoever makes
-them: those of a file system below, too.
+/proc/thread-self/fail-nth counts all allocations of a thread, also those of
+the file systems below composefs.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from . import ktap
 CONTROL = "/proc/thread-self/fail-nth"
 DEBUG = Path("/sys/kernel/debug")
 
-# That no allocation is spared, and nothing said of it.
+# All kinds of allocations may fail, and nothing is logged.
 SETTINGS = {
     "failslab/ignore-gfp-wait": "N",
     "failslab/verbose": "0",
@@ -29,14 +30,14 @@ SETTINGS = {
     "fail_page_alloc/verbose": "0",
 }
 
-# More allocations than any of what is tried makes.
+# More allocations than any call makes that is tried.
 MOST = 3000
 
 
 class Outcome(NamedTuple):
-    """How a call ended one of whose allocations failed."""
+    """How a call ended."""
 
-    # Whether there was one to fail.
+    # Whether an allocation failed.
     injected: bool
     # An errno, or None.
     error: int | None
@@ -47,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Tally:
-    """How often what came of one thing that was tried."""
+    """Counts the outcomes of a call."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -57,30 +58,30 @@ class Tally:
         name = str(outcome)
         self.outcomes[name] = self.outcomes.get(name, 0) + 1
 
-    def tell(self, test: ktap.Test) -> None:
+    def report(self, test: ktap.Test) -> None:
         test.note(f"{self.what}: {self.outcomes}")
-        # The last one is that without a fault.
+        # The last outcome is the one without a fault.
         test.check(sum(self.outcomes.values()) > 1,
                    f"{self.what}: no allocation")
 
 
 def require() -> None:
-    """Ends the program where no allocation can be made to fail."""
-    missing = [name for name in SETTINGS if not (DEBUG / name).exists()]
-    if missing or not os.path.exists(CONTROL):
+    """Ends the program where allocations cannot be made to fail."""
+    if not available():
         ktap.skip_all("the kernel has no fail-nth: CONFIG_FAILSLAB, "
                       "CONFIG_FAIL_PAGE_ALLOC and "
                       "CONFIG_FAULT_INJECTION_DEBUG_FS are needed")
 
 
 def available() -> bool:
+    """Whether allocations can be made to fail."""
     return os.path.exists(CONTROL) and all(
         (DEBUG / name).exists() for name in SETTINGS)
 
 
 @contextmanager
 def configured() -> Iterator[None]:
-    """While allocations of all kinds may fail."""
+    """Lets fail-nth apply to allocations of all kinds."""
     before = {name: (DEBUG / name).read_text(encoding="ascii")
               for name in SETTINGS}
     try:
@@ -93,7 +94,7 @@ def configured() -> Iterator[None]:
 
 
 class Injector:
-    """Of the thread that makes it, counting what it did."""
+    """Injects faults in the thread that makes it."""
 
     def __init__(self) -> None:
         self.fd = os.open(CONTROL, os.O_RDWR)
@@ -103,7 +104,7 @@ class Injector:
         os.close(self.fd)
 
     def fail(self, number: int, call: Callable[[], Any]) -> Outcome:
-        """Calls with the allocation of this number failing."""
+        """Calls a function whose allocation of this number fails."""
         error, result = None, None
         order = str(number).encode()
         os.pwrite(self.fd, order, 0)
@@ -112,8 +113,8 @@ class Injector:
         except OSError as failure:
             error = failure.errno
         except MemoryError:
-            # The interpreter's own.
-            error = 12
+            # An allocation of the Python interpreter failed.
+            error = errno.ENOMEM
         left = int(os.pread(self.fd, 16, 0))
         os.pwrite(self.fd, b"0", 0)
         self.injected += not left
@@ -121,8 +122,8 @@ class Injector:
 
     def each(self, prepare: Callable[[], Callable[[], Any]],
              first: int = 1) -> Iterator[Outcome]:
-        """Calls what `prepare` returns with one allocation failing after the
-        other. The last outcome is one without a failure."""
+        """Calls what `prepare` returns again and again, with one allocation
+        after the other failing. The last outcome is one without a fault."""
         for number in range(first, MOST):
             outcome = self.fail(number, prepare())
             yield outcome
@@ -131,13 +132,13 @@ class Injector:
         raise AssertionError(f"more than {MOST} allocations")
 
 
-# Faults of all that was tried by now.
+# The number of faults that all injectors have injected.
 total = 0
 
 
 @contextmanager
 def injector() -> Iterator[Injector]:
-    """While allocations of all kinds may fail."""
+    """An injector for allocations of all kinds."""
     global total  # pylint: disable=global-statement
     found = Injector()
     try:

@@ -2,9 +2,9 @@
 
 """The images that the tests mount.
 
-COMPOSEFS_FIXTURES is the root of the disk that scripts/make-fixtures fills.
-COMPOSEFS_IMAGES is a directory of *.cfs.gz: images without their objects.
-Either may be missing; then what needs it is skipped.
+COMPOSEFS_FIXTURES names the root of the disk that scripts/make-fixtures fills.
+COMPOSEFS_IMAGES names a directory of *.cfs.gz: images without their objects.
+Tests that need a variable that is not set are skipped.
 """
 
 from __future__ import annotations
@@ -18,62 +18,61 @@ from pathlib import Path
 
 from . import ktap
 
-# An ext4 with fs-verity to work on.
+# A directory to write to, on an ext4 with fs-verity.
 SCRATCH = Path(os.environ.get("COMPOSEFS_SCRATCH", "/scratch"))
 
-# What kind of image a header says it is.
+# struct lcfs_erofs_header_s, which an image begins with.
 HEADER_MAGIC = 0xd078629a
 FLAG_HAS_ACL = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """An image and what is known about it."""
+    """An image and its properties."""
 
     name: str
     path: str
     version: int
-    # Whether it has POSIX ACLs, by its header.
+    # Whether its header says that it has POSIX ACLs.
     has_acl: bool
     # Object directories.
     objects: list[str]
     # Its fs-verity digest, "sha256:...".
     digest: str | None = None
-    # The tree that it was made from.
+    # The path of the tree that it was made from.
     source: str | None = None
-    # By which its objects are named.
+    # The algorithm of the digests in it.
     algorithm: str = "sha256"
-    # Whether names of one inode in the tree are one in the image.
+    # Whether hard links of the tree are hard links in the image.
     hardlinks: bool = True
-    # Whether its objects are there.
+    # Whether its objects exist.
     has_objects: bool = True
 
     def at(self, path: Path) -> Image:
-        """A copy of it that is elsewhere."""
+        """The same image, copied to another path."""
         return dataclasses.replace(self, path=str(path))
 
 
 def read_header(path: str) -> tuple[int, bool]:
-    """Version and ACL flag of an image."""
+    """Returns version and ACL flag of an image."""
     with open(path, "rb") as file:
         header = file.read(16)
     magic, _, flags, version = (int.from_bytes(header[at:at + 4], "little")
                                 for at in range(0, 16, 4))
     if magic != HEADER_MAGIC:
-        ktap.bail_out(f"{path} is no composefs image: it begins with "
+        ktap.bail_out(f"{path} is not a composefs image: it begins with "
                       f"{header[:4]!r}")
     return version, bool(flags & FLAG_HAS_ACL)
 
 
 def top() -> Path | None:
-    """The root of the fixtures."""
+    """The root of the fixtures, if there are any."""
     path = os.environ.get("COMPOSEFS_FIXTURES")
     if not path:
         return None
     if not (Path(path) / "manifest.json").exists():
-        ktap.bail_out(f"COMPOSEFS_FIXTURES={path} has no manifest.json: it "
-                      "was not made by scripts/make-fixtures, or not to the "
-                      "end")
+        ktap.bail_out(f"COMPOSEFS_FIXTURES={path} has no manifest.json: "
+                      "scripts/make-fixtures did not make it, or failed")
     return Path(path)
 
 
@@ -96,23 +95,23 @@ def load() -> list[Image]:
             name=entry["name"], path=path, version=version, has_acl=has_acl,
             objects=[str(root / name) for name in entry["objects"]],
             digest=entry["digest"],
-            # An absolute one is of the guest, not of the disk.
+            # An absolute path is one of the guest's own tree.
             source=source and str(root / source),
             algorithm=entry["algorithm"], hardlinks=entry["hardlinks"]))
     return images
 
 
 def require() -> list[Image]:
-    """All images of the fixtures, or the end of the program."""
+    """All images of the fixtures. Ends the program if there are none."""
     images = load()
     if not images:
-        ktap.skip_all("COMPOSEFS_FIXTURES is not set: scripts/make-fixtures "
-                      "makes what it has to name")
+        ktap.skip_all("COMPOSEFS_FIXTURES is not set: it has to name a "
+                      "directory that scripts/make-fixtures has filled")
     return images
 
 
 def named(name: str) -> Image:
-    """The image of this name."""
+    """The image of this name. Skips the test if there is none."""
     for image in load():
         if image.name == name:
             return image
@@ -131,8 +130,8 @@ def many() -> Image:
                  has_objects=False)
 
 
-def bare_names() -> list[str]:
-    """Names of the images without objects."""
+def names_without_objects() -> list[str]:
+    """The names of the images of COMPOSEFS_IMAGES."""
     directory = os.environ.get("COMPOSEFS_IMAGES")
     if not directory:
         return []
@@ -142,10 +141,10 @@ def bare_names() -> list[str]:
     return [path.name.removesuffix(".cfs.gz") for path in found]
 
 
-def bare(name: str) -> Image:
-    """Unpacks an image without objects."""
+def without_objects(name: str) -> Image:
+    """Unpacks an image of COMPOSEFS_IMAGES."""
     packed = Path(os.environ["COMPOSEFS_IMAGES"]) / f"{name}.cfs.gz"
-    work = SCRATCH / "bare"
+    work = SCRATCH / "without-objects"
     (work / "no-objects").mkdir(parents=True, exist_ok=True)
     path = work / f"{name}.cfs"
     with gzip.open(packed) as source, open(path, "wb") as target:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""A file system of a process: read-only, each name looked up every time.
+"""A read-only FUSE file system, served by a child.
 
-It stands for all whose names have to be asked for again (network file
-systems): the answer to a lookup is valid for no time at all.
+Its dentries and attributes are valid for no time, so that the kernel asks for
+each name again. In that it stands for network file systems.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ SILENT = (FORGET, BATCH_FORGET, INTERRUPT)
 
 
 class Server:
-    """Serves files that are known by their paths. `asked` is told of the
-    process that wants something looked up or opened, `read` of each read
-    before it is answered."""
+    """Serves files, given by their paths. Calls `before_answer` with the
+    client's process number for each lookup and open, and `before_read` for
+    each read, before it answers."""
 
     def __init__(self, files: dict[str, bytes],
-                 asked: Callable[[int], object] = lambda pid: None,
-                 read: Callable[[], object] = lambda: None) -> None:
-        self.asked = asked
-        self.read = read
+                 before_answer: Callable[[int], object],
+                 before_read: Callable[[], object]) -> None:
+        self.before_answer = before_answer
+        self.before_read = before_read
         # By inode number: a directory's names, or a file's content.
         self.nodes: dict[int, dict[bytes, int] | bytes] = {ROOT: {}}
         for path, data in files.items():
@@ -66,7 +66,8 @@ class Server:
     def _answer(self, code: int, number: int, body: bytes) -> bytes | int:
         node = self.nodes.get(number)
         if code == INIT:
-            # Version 7.31, readahead, no flags, queues, writes, time.
+            # Protocol 7.31, max_readahead, flags, max_background and
+            # congestion_threshold, max_write, time_gran.
             return struct.pack("=IIIIHHII32x", 7, 31, 65536, 0, 16, 12, 4096,
                                1)
         if code == LOOKUP and isinstance(node, dict):
@@ -90,7 +91,7 @@ class Server:
         return errno.ENOSYS
 
     def serve(self, fd: int) -> None:
-        """Answers until it is unmounted."""
+        """Answers requests until the file system is unmounted."""
         while True:
             try:
                 request = os.read(fd, 1 << 18)
@@ -105,9 +106,9 @@ class Server:
             if code in SILENT:
                 continue
             if code in (LOOKUP, OPEN):
-                self.asked(pid)
+                self.before_answer(pid)
             if code == READ:
-                self.read()
+                self.before_read()
             answer = self._answer(code, number, request[_IN.size:])
             if isinstance(answer, int):
                 reply = _OUT.pack(_OUT.size, -answer, unique)
@@ -116,16 +117,18 @@ class Server:
             try:
                 os.write(fd, reply)
             except OSError as error:
-                # Nobody waits for it any more.
+                # The request was interrupted.
                 if error.errno != errno.ENOENT:
                     raise
 
 
 @contextmanager
 def mounted(files: dict[str, bytes],
-            asked: Callable[[int], object] = lambda pid: None,
-            read: Callable[[], object] = lambda: None) -> Iterator[str]:
-    """Mounts the files, served by a child. Gives the path."""
+            before_answer: Callable[[int], object] = lambda pid: None,
+            before_read: Callable[[], object] = lambda: None
+            ) -> Iterator[str]:
+    """Mounts these files. `before_answer` and `before_read` are as in Server,
+    and are called in the server's process. Gives the path."""
     try:
         fd = os.open("/dev/fuse", os.O_RDWR)
     except OSError as error:
@@ -136,7 +139,7 @@ def mounted(files: dict[str, bytes],
         child = os.fork()
         if child == 0:
             try:
-                Server(files, asked, read).serve(fd)
+                Server(files, before_answer, before_read).serve(fd)
                 os._exit(0)
             finally:
                 os._exit(1)

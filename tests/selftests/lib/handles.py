@@ -7,6 +7,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from .mounts import AT_FDCWD, libc
@@ -34,7 +36,7 @@ def of_open(fd: int) -> Handle:
 
 
 def of(path: str | bytes, flags: int = 0, at: int = AT_FDCWD) -> Handle:
-    """The handle of a file, not following a symbolic link."""
+    """The handle of a file. A symbolic link is not followed."""
     room = ctypes.create_string_buffer(_HEAD.pack(_MOST, 0), _HEAD.size
                                        + _MOST)
     mount = ctypes.c_int()
@@ -44,6 +46,17 @@ def of(path: str | bytes, flags: int = 0, at: int = AT_FDCWD) -> Handle:
         raise OSError(number, f"name_to_handle_at: {os.strerror(number)}")
     size, kind = _HEAD.unpack_from(room.raw)
     return Handle(kind, room.raw[_HEAD.size:_HEAD.size + size])
+
+
+@contextmanager
+def opened(mount: int, handle: Handle,
+           flags: int = os.O_PATH) -> Iterator[int]:
+    """As open_by(), and closes the file at the end of the context."""
+    fd = open_by(mount, handle, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def open_by(mount: int, handle: Handle, flags: int = os.O_PATH) -> int:

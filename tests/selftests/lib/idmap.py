@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Idmapped mounts: open_tree(2) and mount_setattr(2)."""
+"""Clones of mounts with other attributes: mount_setattr(2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ATTR = struct.Struct("=QQQQ")
 
 
 def set_attributes(fd: int, attributes: int, userns: int = 0) -> None:
-    """mount_setattr(2) of the mount that a descriptor is the root of."""
+    """mount_setattr(2) of a mount, given a descriptor of its root."""
     packed = _ATTR.pack(attributes, 0, 0, userns)
     if libc.syscall(SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, packed,
                     len(packed)):
@@ -33,34 +33,22 @@ def set_attributes(fd: int, attributes: int, userns: int = 0) -> None:
 
 
 @contextmanager
-def clone(path: str, attributes: int) -> Iterator[str]:
-    """Another mount of the same thing, with attributes of its own."""
+def clone(path: str, attributes: int, userns: int = 0) -> Iterator[str]:
+    """Clones a mount, with attributes of its own. Gives the clone's path."""
     fd = mounts.new_tree(path)
     try:
-        set_attributes(fd, attributes)
-        with mounts.directory() as top:
-            mounts.attach(fd, top)
-            try:
-                yield top
-            finally:
-                mounts.umount(top, mounts.MNT_DETACH)
-    finally:
+        set_attributes(fd, attributes, userns)
+    except OSError:
         os.close(fd)
+        raise
+    with mounts.attached(fd) as top:
+        yield top
 
 
 @contextmanager
 def mapped(path: str, ranges: Sequence[Range]) -> Iterator[str]:
-    """Another mount of the same thing, in which an id of the file system is
-    that which the ranges have outside."""
-    fd = mounts.new_tree(path)
-    try:
-        with namespace(ranges) as userns:
-            set_attributes(fd, MOUNT_ATTR_IDMAP, userns)
-        with mounts.directory() as top:
-            mounts.attach(fd, top)
-            try:
-                yield top
-            finally:
-                mounts.umount(top, mounts.MNT_DETACH)
-    finally:
-        os.close(fd)
+    """Clones a mount as an idmapped one. An id of the file system that is
+    `inside` a range becomes the `outside` one."""
+    with namespace(ranges) as userns, clone(
+            path, MOUNT_ATTR_IDMAP, userns) as top:
+        yield top

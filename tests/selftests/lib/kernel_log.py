@@ -1,56 +1,53 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""What the kernel says while something is done."""
+"""Reads the kernel log."""
 
 from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import ktap
+from . import module
 
 
-def _read(fd: int) -> Iterator[str]:
-    """The texts of all records that are there."""
+def read_pending(fd: int) -> Iterator[str]:
+    """The texts of all pending records."""
     while True:
         try:
             record = os.read(fd, 8192).decode(errors="backslashreplace")
         except BlockingIOError:
             return
         except OSError as error:
-            # Overwritten before it was read.
+            # The record was overwritten before it was read.
             if error.errno == errno.EPIPE:
                 continue
             raise
-        # "priority,sequence,time,flags;text", then lines of a dictionary.
+        # "priority,sequence,time,flags;text", then lines of key=value.
         yield record.partition(";")[2].partition("\n")[0]
 
 
 @contextmanager
 def watch() -> Iterator[list[str]]:
-    """Gives a list that has the lines when the context ends."""
+    """Gives a list. It has the lines of the log that were written in the
+    context when the context has ended."""
     lines: list[str] = []
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.lseek(fd, 0, os.SEEK_END)
         yield lines
-        lines += _read(fd)
+        lines += read_pending(fd)
     finally:
         os.close(fd)
 
 
-def forget_limits() -> None:
-    """Loads the module anew, since it limits the rate of its lines.
+def reset_ratelimit() -> None:
+    """Reloads the module, so that its rate limit does not suppress the next
+    lines. Skips the test where the module cannot be unloaded."""
+    module.reload()
 
-    Nothing else makes sure that a line comes. Raises ktap.Skipped where the
-    module cannot be unloaded.
-    """
-    done = subprocess.run(["modprobe", "--remove", "composefs"],
-                          capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ktap.Skipped(f"composefs cannot be loaded anew, so that it may "
-                           f"not say all: {done.stderr.strip()}")
-    subprocess.run(["modprobe", "composefs"], check=True)
+
+def of_composefs(lines: list[str]) -> list[str]:
+    """The lines that composefs has written, or that name it."""
+    return [line for line in lines if "composefs" in line]

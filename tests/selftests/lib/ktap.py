@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Tests and their results in KTAP, as Documentation/dev-tools/ktap.rst has it.
+"""Runs tests and prints results in KTAP (Documentation/dev-tools/ktap.rst).
 
     suite = ktap.Suite()
 
@@ -10,34 +10,35 @@
 
     suite.run()
 
-A test goes on after a check that fails, so that one run tells all; each
+A test continues after a failed check, so that one run shows all failures. Each
 failure is a diagnostic line before the "not ok".
 """
 
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PASS, FAIL, SKIP = 0, 1, 4
 
-# More lines than this say nothing new about one test.
+# The most failures of one test that are printed.
 MOST_FAILURES = 40
 
 
 class Skipped(Exception):
-    """A test cannot run here; the text says why."""
+    """The test cannot run here. The text is the reason."""
 
 
 class Stopped(Exception):
-    """A failed check without which the rest makes no sense."""
+    """A check failed that the rest of the test depends on."""
 
 
 class Test:
-    """What a test says while it runs."""
+    """The checks of a test while it runs."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,7 +46,7 @@ class Test:
         self.checks = 0
 
     def note(self, text: str) -> None:
-        """A diagnostic line."""
+        """Prints diagnostic lines."""
         for line in printable(text).split("\n"):
             print(f"# {line}", flush=True)
 
@@ -65,14 +66,14 @@ class Test:
                                              f"found {found!r}")
 
     def need(self, condition: object, text: str) -> None:
-        """A check that ends the test if it fails."""
+        """As check(), and a failure ends the test."""
         if not self.check(condition, text):
             raise Stopped
 
     def fails(self, expected: int | None, what: str,
               call: Callable[..., object], *args: object,
               **keywords: object) -> None:
-        """Checks how a call fails; None is success."""
+        """Checks the errno of a call. None stands for success."""
         try:
             call(*args, **keywords)
         except OSError as error:
@@ -83,14 +84,32 @@ class Test:
 
 
 def errno_name(number: int | None) -> str:
+    """Returns "ENOENT" and the like, "success" for None."""
     if number is None:
         return "success"
     return errno.errorcode.get(number, f"errno {number}")
 
 
+def result(call: Callable[..., Any], *args: object) -> Any:
+    """What a call returns, or the name of its error."""
+    try:
+        return call(*args)
+    except OSError as error:
+        return errno_name(error.errno)
+
+
+def outcome(call: Callable[..., object], *args: object) -> str:
+    """Returns "success", or the name of a call's error."""
+    try:
+        call(*args)
+    except OSError as error:
+        return errno_name(error.errno)
+    return errno_name(None)
+
+
 def printable(text: str) -> str:
-    """Names of files are bytes, and no terminal or parser likes all of
-    them."""
+    """Escapes what a terminal or a KTAP parser may misread: file names are
+    bytes."""
     return "".join(char if char.isprintable() or char == "\n" else
                    f"\\x{ord(char):02x}" for char in text)
 
@@ -102,7 +121,7 @@ class Suite:
         self.tests: list[tuple[str, Callable[[Test], None]]] = []
 
     def add(self, name: str, function: Callable[[Test], None]) -> None:
-        # "#" begins a directive.
+        # "#" would start a directive.
         self.tests.append((printable(name).replace("#", ""), function))
 
     def test(self, name: str) -> Callable[[Callable[[Test], None]],
@@ -114,8 +133,8 @@ class Suite:
         return decorate
 
     def run(self) -> NoReturn:
-        """Runs all tests, or those whose names have one of the arguments in
-        them, and exits."""
+        """Runs all tests, or those whose names contain one of the program's
+        arguments, and exits."""
         wanted = sys.argv[1:]
         tests = [(name, function) for name, function in self.tests
                  if not wanted or any(word in name for word in wanted)]
@@ -135,7 +154,7 @@ class Suite:
 
 
 def run_one(name: str, function: Callable[[Test], None]) -> tuple[str, str]:
-    """Runs a test. Returns the result and its line, with @ for the number."""
+    """Runs a test. Returns its result and its line, with @ for the number."""
     test = Test(name)
     try:
         function(test)
@@ -158,12 +177,19 @@ def run_one(name: str, function: Callable[[Test], None]) -> tuple[str, str]:
 
 
 def bail_out(why: str) -> NoReturn:
-    """Ends a program that cannot test anything because its setup is bad."""
+    """Ends a program whose environment is set up wrongly."""
     print(f"TAP version 13\nBail out! {printable(why)}", flush=True)
     sys.exit(FAIL)
 
 
 def skip_all(why: str) -> NoReturn:
-    """Ends a program none of whose tests can run here."""
+    """Ends a program that cannot run any of its tests here."""
     print(f"TAP version 13\n1..0 # SKIP {printable(why)}", flush=True)
     sys.exit(SKIP)
+
+
+def require_programs(package: str, *names: str) -> None:
+    """Ends the program where one of these programs is not installed."""
+    for name in names:
+        if not shutil.which(name):
+            skip_all(f"no {name}: install {package}")

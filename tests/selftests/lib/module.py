@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""The module, loaded with a parameter of its own."""
+"""Loading and unloading composefs.ko."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from . import ktap
+
+NAME = "composefs"
 
 
 def _modprobe(*arguments: str) -> None:
@@ -19,14 +21,56 @@ def _modprobe(*arguments: str) -> None:
                            f"{done.stderr.strip()}")
 
 
+def is_loaded() -> bool:
+    """Whether composefs is loaded as a module, not built in."""
+    with open("/proc/modules", encoding="ascii") as file:
+        return any(line.split()[0] == NAME for line in file)
+
+
+def require_loaded() -> None:
+    """Skips the test where composefs is not a loaded module."""
+    if not is_loaded():
+        raise ktap.Skipped("composefs is not a loaded module")
+
+
+def load(*parameters: str) -> None:
+    """modprobe(8). Skips the test if it fails."""
+    _modprobe(NAME, *parameters)
+
+
+def unload() -> None:
+    """modprobe(8) --remove. Skips the test if it fails."""
+    _modprobe("--remove", NAME)
+
+
+def try_unload() -> str:
+    """modprobe(8) --remove. Returns the error message, "" for success."""
+    done = subprocess.run(["modprobe", "--remove", NAME],
+                          capture_output=True, text=True, check=False)
+    if done.returncode or is_loaded():
+        return done.stderr.strip() or "the module is still loaded"
+    return ""
+
+
+def reload() -> None:
+    unload()
+    load()
+
+
 @contextmanager
 def loaded_with(*parameters: str) -> Iterator[None]:
-    """Loads the module anew, and again without parameters. Nothing of it may
-    be mounted."""
-    _modprobe("--remove", "composefs")
+    """Reloads the module with parameters, and without them afterwards.
+    Nothing of it may be mounted."""
+    unload()
     try:
-        _modprobe("composefs", *parameters)
+        load(*parameters)
         yield
     finally:
-        _modprobe("--remove", "composefs")
-        _modprobe("composefs")
+        reload()
+
+
+def slab_caches() -> list[str]:
+    """The names of the module's slab caches."""
+    with open("/proc/slabinfo", encoding="ascii") as file:
+        return [line.split()[0] for line in file
+                if line.startswith(NAME)]

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mounting by system call: no mount(8), which has ideas of its own."""
+"""Mounting by system call.
+
+mount(8) is not used: it changes options before it passes them on.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from . import ktap
 
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT, \
     SYS_FSPICK = 428, 429, 430, 431, 432, 433
@@ -32,7 +39,7 @@ MNT_DETACH = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-# None is an option without a value, a number a file descriptor.
+# The value of an option: None for a flag, a number for a file descriptor.
 Value = str | bytes | int | None
 Options = list[tuple[str, Value]]
 
@@ -94,12 +101,12 @@ class Context:
         self.config(FSCONFIG_CMD_RECONFIGURE, None)
 
     def mount(self) -> int:
-        """fsmount(2): the descriptor of a mount that is nowhere yet."""
+        """fsmount(2). Returns the descriptor of a detached mount."""
         return _check(libc.syscall(SYS_FSMOUNT, self.fd, FSMOUNT_CLOEXEC, 0),
                       "fsmount")
 
     def messages(self) -> list[str]:
-        """What the kernel has said, as "e text", "w text" or "i text"."""
+        """The messages of the context: "e text", "w text" or "i text"."""
         found = []
         while True:
             try:
@@ -112,21 +119,23 @@ class Context:
 
 
 class MountError(OSError):
-    """A failed mount, with what the kernel said about it."""
+    """A failed mount, with the messages of the fs context."""
 
     def __init__(self, error: OSError, messages: list[str]) -> None:
-        super().__init__(error.errno, f"{error.strerror}; the kernel says: "
-                         f"{'; '.join(messages) or 'nothing'}")
+        super().__init__(error.errno, f"{error.strerror}; messages: "
+                         f"{'; '.join(messages) or 'none'}")
         self.messages = messages
 
 
 def attach(fd: int, target: str) -> None:
+    """move_mount(2) of a detached mount."""
     _check(libc.syscall(SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target),
                         MOVE_MOUNT_F_EMPTY_PATH), f"move_mount({target})")
 
 
 def new_mount(kind: str, options: Options) -> int:
-    """fsopen(2) to fsmount(2). Returns the descriptor of the mount."""
+    """fsopen(2), fsconfig(2), fsmount(2). Returns the descriptor of the
+    detached mount."""
     with Context.open(kind) as context:
         try:
             for key, value in options:
@@ -137,8 +146,17 @@ def new_mount(kind: str, options: Options) -> int:
             raise MountError(error, context.messages()) from None
 
 
+def mount_at(kind: str, options: Options, target: str) -> None:
+    """Mounts with the calls of new_mount(), at a path."""
+    fd = new_mount(kind, options)
+    try:
+        attach(fd, target)
+    finally:
+        os.close(fd)
+
+
 def new_tree(path: str | bytes) -> int:
-    """The descriptor of a clone of a mount, that is nowhere yet."""
+    """open_tree(2). Returns the descriptor of a detached clone of a mount."""
     return _check(libc.syscall(SYS_OPEN_TREE, AT_FDCWD, _bytes(path),
                                OPEN_TREE_CLONE), f"open_tree({path!r})")
 
@@ -157,8 +175,8 @@ def umount(target: str | bytes, flags: int = 0) -> None:
 
 
 def umount_soon(target: str, seconds: float = 30) -> None:
-    """Unmounts what nobody uses any more. A worker of the kernel may still have
-    to let go of a file: io_uring does so after its ring was closed."""
+    """As umount(), and retries while it is EBUSY. A kernel worker may still
+    hold a file: io_uring drops its files after its ring was closed."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -172,7 +190,7 @@ def umount_soon(target: str, seconds: float = 30) -> None:
 
 @contextmanager
 def directory() -> Iterator[str]:
-    """A directory to mount on, gone afterwards."""
+    """A directory to mount on, removed at the end of the context."""
     path = tempfile.mkdtemp(prefix="mount-", dir="/tmp")
     try:
         yield path
@@ -181,27 +199,83 @@ def directory() -> Iterator[str]:
 
 
 @contextmanager
-def mounted(kind: str, options: Options) -> Iterator[str]:
-    """Mounts by the new calls. Gives the path."""
-    fd = new_mount(kind, options)
-    try:
-        with directory() as path:
+def attached(fd: int) -> Iterator[str]:
+    """Attaches a detached mount, and closes its descriptor. Gives the path.
+    It is unmounted at the end of the context."""
+    with directory() as path:
+        try:
             attach(fd, path)
+        finally:
             os.close(fd)
-            fd = -1
-            try:
-                yield path
-            finally:
-                umount_soon(path)
+        try:
+            yield path
+        finally:
+            umount_soon(path)
+
+
+@contextmanager
+def mounted(kind: str, options: Options) -> Iterator[str]:
+    """Mounts with the calls of new_mount(). Gives the path."""
+    with attached(new_mount(kind, options)) as path:
+        yield path
+
+
+@contextmanager
+def mounted_by_mount2(source: str, data: str, flags: int = 0
+                      ) -> Iterator[str]:
+    """Mounts composefs with mount(2). Gives the path."""
+    with directory() as top:
+        mount(source, top, "composefs", flags, data)
+        try:
+            yield top
+        finally:
+            umount(top)
+
+
+@contextmanager
+def bound(source: str | Path, target: str | Path) -> Iterator[str]:
+    """Mounts a file or directory at another path, with MS_BIND."""
+    mount(str(source), str(target), None, MS_BIND)
+    try:
+        yield str(target)
     finally:
-        if fd >= 0:
-            os.close(fd)
+        umount(str(target))
+
+
+def mountinfo() -> list[list[str]]:
+    """The fields of each line of /proc/self/mountinfo before and after the
+    separator: ..., root, mount point, ..., type, source, options."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return [line.rstrip("\n").split(" ") for line in file]
+
+
+class Info(NamedTuple):
+    """What /proc/self/mountinfo shows of a mount's super block."""
+
+    type: str
+    source: str
+    options: list[str]
+
+
+def info(path: str) -> Info:
+    """Of the topmost mount at a path."""
+    found = [fields[-3:] for fields in mountinfo() if fields[4] == path]
+    if not found:
+        raise AssertionError(f"nothing is mounted at {path}")
+    kind, source, options = found[-1]
+    return Info(kind, source, options.split(","))
+
+
+def require_root() -> None:
+    """Ends the program unless it may mount."""
+    if os.geteuid() != 0:
+        ktap.skip_all("only root can mount")
 
 
 @contextmanager
 def composefs(image: Value, basedirs: list[str],
               *options: tuple[str, Value]) -> Iterator[str]:
-    """Mounts an image. Gives the path."""
+    """Mounts an image of composefs. Gives the path."""
     with mounted("composefs",
                  composefs_options(image, basedirs, *options)) as path:
         yield path
@@ -214,5 +288,5 @@ def composefs_options(image: Value, basedirs: list[str],
 
 
 def escape(path: str) -> str:
-    """A directory's name as basedir= has it."""
+    """A directory's name as an element of basedir=."""
     return path.replace("\\", "\\\\").replace(":", "\\:")

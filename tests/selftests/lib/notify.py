@@ -42,7 +42,7 @@ def _check(result: int, what: str) -> int:
 
 
 class Inotify:
-    """Events of watched files."""
+    """An inotify instance."""
 
     def __init__(self) -> None:
         self.fd = _check(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC),
@@ -53,7 +53,7 @@ class Inotify:
                f"inotify_add_watch({path})")
 
     def events(self) -> list[tuple[int, bytes]]:
-        """Mask and name of all that has come."""
+        """Mask and name of each pending event."""
         found = []
         try:
             data = os.read(self.fd, 65536)
@@ -69,42 +69,72 @@ class Inotify:
 
 
 class Event(NamedTuple):
-    """What fanotify(7) reports."""
+    """An event of fanotify(7)."""
 
     mask: int
-    # The file by its handle, and the directory with the name in it.
+    # The file, and the directory and name by which it was used.
     file: Handle | None
     directory: Handle | None
     name: bytes
-    # Of a file system: how often and which error.
+    # FAN_FS_ERROR: the errno, and how often it was reported.
     error: int
     count: int
 
 
-@contextmanager
-def fanotify(path: str, mask: int, flags: int = FAN_REPORT_FID,
-             mark: int = FAN_MARK_FILESYSTEM) -> Iterator[int]:
-    """Gives a descriptor that the events are read from."""
-    fd = _check(libc.fanotify_init(flags | FAN_CLOEXEC | FAN_NONBLOCK,
-                                   os.O_RDONLY), "fanotify_init")
+def new_group(path: str, mask: int, flags: int,
+              mark: int = FAN_MARK_FILESYSTEM) -> int:
+    """fanotify_init(2) and one fanotify_mark(2). Returns the descriptor."""
+    fd = _check(libc.fanotify_init(flags | FAN_CLOEXEC, os.O_RDONLY),
+                "fanotify_init")
     try:
         _check(libc.fanotify_mark(fd, FAN_MARK_ADD | mark,
                                   ctypes.c_ulong(mask), AT_FDCWD,
                                   os.fsencode(path)),
                f"fanotify_mark({path}, {mask:#x})")
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextmanager
+def fanotify(path: str, mask: int, flags: int = FAN_REPORT_FID,
+             mark: int = FAN_MARK_FILESYSTEM) -> Iterator[int]:
+    """Gives a descriptor for events(). Reading it does not block."""
+    fd = new_group(path, mask, flags | FAN_NONBLOCK, mark)
+    try:
         yield fd
     finally:
         os.close(fd)
 
 
+class PermissionEvent(NamedTuple):
+    """A request that has to be answered."""
+
+    mask: int
+    # The file, opened for the listener.
+    fd: int
+    # The process that made the request.
+    pid: int
+
+
+def permission_events(data: bytes) -> Iterator[PermissionEvent]:
+    """The requests in what was read from a fanotify descriptor."""
+    at = 0
+    while at < len(data):
+        length, _, _, _, mask, fd, pid = _METADATA.unpack_from(data, at)
+        yield PermissionEvent(mask, fd, pid)
+        at += length
+
+
 def _handle(data: bytes) -> tuple[Handle, bytes]:
-    """The handle after a file system's id, and what follows it."""
+    """The handle that follows the file system's id, and the rest."""
     size, kind = struct.unpack_from("=Ii", data, 8)
     return Handle(kind, data[16:16 + size]), data[16 + size:]
 
 
 def events(fd: int) -> list[Event]:
-    """All that has come."""
+    """All pending events."""
     found: list[Event] = []
     while True:
         try:
@@ -122,7 +152,7 @@ def events(fd: int) -> list[Event]:
 
 
 def ready(fd: int, seconds: float = 10) -> bool:
-    """Waits until something has come."""
+    """Waits for an event. Returns whether there is one."""
     return bool(select.select([fd], [], [], seconds)[0])
 
 

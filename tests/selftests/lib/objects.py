@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Object directories, with good objects in them and with bad ones."""
+"""Object directories, and fs-verity of the objects in them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MEASURE = struct.Struct("=HH64s")
 
 def enable_verity(path: str | Path, algorithm: str = "sha256",
                   block_size: int = 4096, salt: bytes = b"") -> None:
-    """Makes a file immutable, with a digest."""
+    """FS_IOC_ENABLE_VERITY."""
     room = array.array("B", salt or b"\0")
     address, _ = room.buffer_info()
     argument = _ENABLE.pack(1, ALGORITHMS[algorithm], block_size, len(salt),
@@ -43,7 +43,7 @@ def enable_verity(path: str | Path, algorithm: str = "sha256",
 
 
 def measure_verity(path: str | Path) -> str:
-    """The digest of a file, as "sha256:..."."""
+    """FS_IOC_MEASURE_VERITY. Returns the digest as "sha256:..."."""
     fd = os.open(path, os.O_RDONLY)
     try:
         answer = fcntl.ioctl(fd, FS_IOC_MEASURE_VERITY,
@@ -56,7 +56,7 @@ def measure_verity(path: str | Path) -> str:
 
 
 def object_name(digest: str) -> str:
-    """Where an object of this digest is."""
+    """The path in an object directory of the object with this digest."""
     digits = digest.rpartition(":")[2]
     return f"{digits[:2]}/{digits[2:]}"
 
@@ -69,7 +69,7 @@ class Store:
         self.path = str(top)
 
     def at(self, name: str) -> Path:
-        """The place of an object, free."""
+        """The path of an object. Removes what is there."""
         path = self.top / name
         path.parent.mkdir(parents=True, exist_ok=True)
         self.remove(name)
@@ -84,14 +84,14 @@ class Store:
                 path.unlink()
 
     def plain(self, name: str, data: bytes) -> Path:
-        """An object without fs-verity."""
+        """Adds an object without fs-verity."""
         path = self.at(name)
         path.write_bytes(data)
         return path
 
     def verified(self, name: str, data: bytes, algorithm: str = "sha256",
                  block_size: int = 4096, salt: bytes = b"") -> Path:
-        """An object with fs-verity, whatever its digest is."""
+        """Adds an object with fs-verity. Its digest need not be its name."""
         path = self.plain(name, data)
         enable_verity(path, algorithm, block_size, salt)
         return path
@@ -99,14 +99,14 @@ class Store:
 
 @contextmanager
 def store(where: Path | None = None) -> Iterator[Store]:
-    """An empty object directory, gone afterwards."""
+    """A new object directory, removed at the end of the context."""
     base = where or fixtures.SCRATCH
     with tempfile.TemporaryDirectory(prefix="objects-", dir=base) as path:
         yield Store(Path(path))
 
 
 def require_verity() -> None:
-    """Ends the program where the scratch directory cannot do fs-verity."""
+    """Ends the program where the scratch directory has no fs-verity."""
     if not fixtures.SCRATCH.is_dir():
         ktap.skip_all(f"no {fixtures.SCRATCH}: COMPOSEFS_SCRATCH names a "
                       "directory on a file system with fs-verity")
@@ -122,6 +122,6 @@ def require_verity() -> None:
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    """The digest that fs-verity gives to these bytes."""
+    """The fs-verity digest of a file with this content."""
     with store() as work:
         return measure_verity(work.verified("object", data, algorithm))

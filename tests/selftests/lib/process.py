@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Doing something as somebody else, in a child."""
+"""Child processes, with other credentials if need be."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import pickle
+import signal
 import struct
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .mounts import libc
@@ -25,7 +27,7 @@ class ChildFailed(Exception):
 
 
 def in_child(function: Callable[[], Any]) -> Any:
-    """Returns what the function returns in a child, or raises its OSError."""
+    """Returns what a function returns in a child, or raises its OSError."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,9 +58,28 @@ def in_child(function: Callable[[], Any]) -> Any:
     return value
 
 
+@contextmanager
+def running(function: Callable[[], object]) -> Iterator[int]:
+    """Runs a function in a child that is killed at the end of the context.
+    The function may not return before. Gives the child's number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+        finally:
+            os._exit(1)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    if not os.WIFSIGNALED(status):
+        raise ChildFailed("the child has ended by itself")
+
+
 def become(uid: int, gid: int | None = None,
            groups: Sequence[int] = ()) -> None:
-    """Gives up being root, for good."""
+    """Switches to another user, for good."""
     os.setgroups(groups)
     gid = uid if gid is None else gid
     os.setresgid(gid, gid, gid)
@@ -67,7 +88,8 @@ def become(uid: int, gid: int | None = None,
 
 def as_user(uid: int, function: Callable[[], Any], gid: int | None = None,
             groups: Sequence[int] = ()) -> Any:
-    """What a function returns to a user, or its OSError."""
+    """Returns what a function returns to another user, or raises its
+    OSError."""
     def run() -> Any:
         become(uid, gid, groups)
         return function()
@@ -75,7 +97,7 @@ def as_user(uid: int, function: Callable[[], Any], gid: int | None = None,
 
 
 def drop_capabilities(*numbers: int) -> None:
-    """Gives up some capabilities of this process, and keeps the rest."""
+    """Drops some capabilities of this process, and keeps the rest."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     room = ctypes.create_string_buffer(24)
     if libc.capget(header, room) != 0:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""SELinux: a policy of the tests' own, domains, and what is denied."""
+"""SELinux: loading a policy, running in a domain, finding denials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import ktap, mounts
+from . import kernel_log, ktap, mounts
 from .process import in_child
 
 FS = "/sys/fs/selinux"
 XATTR = "security.selinux"
 HERE = Path(__file__).resolve().parents[1]
 
-# As selinux.cil has it, and what a task is before there is a policy.
+# The domain of the tests in selinux.cil, and that of all tasks while no policy
+# is loaded.
 OWN_DOMAIN = "system_u:system_r:kernel_t:s0"
-BEFORE = "kernel"
+NO_POLICY = "kernel"
 
 
 def label(kind: str) -> str:
@@ -32,29 +33,27 @@ def label(kind: str) -> str:
 
 
 def domain() -> str:
-    """What this process is."""
+    """The domain of this process."""
     return Path("/proc/thread-self/attr/current").read_text(
         encoding="ascii").rstrip("\n\0")
 
 
 def require() -> None:
-    """Ends the program unless it may put its own policy in force."""
+    """Ends the program unless it may load its own policy."""
     known = Path("/proc/filesystems").read_text(encoding="ascii").split()
     if "selinuxfs" not in known:
         ktap.skip_all("SELinux is not active: boot with lsm=selinux")
     if not os.path.ismount(FS):
         mounts.mount("selinuxfs", FS, "selinuxfs")
-    if domain() not in (BEFORE, OWN_DOMAIN):
-        ktap.skip_all(f"a policy is in force that is not of these tests, which "
-                      f"would replace it: this is {domain()}")
-
-
-    # Denials come in numbers, and each has to be in the log.
+    if domain() not in (NO_POLICY, OWN_DOMAIN):
+        ktap.skip_all("the tests would replace the policy that is loaded: "
+                      f"they run in {domain()}")
+    # Tests look for each denial in the log.
     Path("/proc/sys/kernel/printk_ratelimit").write_text("0", encoding="ascii")
 
 
 def load(*files: str) -> None:
-    """Compiles a policy and puts it in the place of the one before."""
+    """Compiles a policy and loads it."""
     with tempfile.TemporaryDirectory() as work:
         done = subprocess.run(
             ["secilc", f"--output={work}/policy", "--filecontexts=/dev/null",
@@ -76,7 +75,8 @@ def enforce(on: bool) -> None:
 
 @contextmanager
 def enforcing() -> Iterator[None]:
-    """What the policy does not allow is denied, not only reported."""
+    """Denies what the policy does not allow. Outside of this context it is
+    only reported."""
     enforce(True)
     try:
         yield
@@ -85,7 +85,7 @@ def enforcing() -> Iterator[None]:
 
 
 def in_domain(kind: str, function: Callable[[], Any]) -> Any:
-    """What a function returns in a domain, or its OSError."""
+    """Returns what a function returns in a domain, or raises its OSError."""
     def run() -> Any:
         Path("/proc/thread-self/attr/current").write_text(
             f"system_u:system_r:{kind}:s0", encoding="ascii")
@@ -94,14 +94,14 @@ def in_domain(kind: str, function: Callable[[], Any]) -> Any:
 
 
 def label_of(file: str | int) -> str:
-    """The label that the kernel shows of a file."""
+    """The label of a file, as the kernel shows it."""
     found = os.getxattr(file, XATTR) if isinstance(file, int) else \
         os.getxattr(file, XATTR, follow_symlinks=False)
     return found.rstrip(b"\0").decode(errors="backslashreplace")
 
 
 class Denials:
-    """What has been denied since it was made."""
+    """The denials in the kernel log since this object was made."""
 
     def __init__(self) -> None:
         self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
@@ -112,19 +112,11 @@ class Denials:
         os.close(self._fd)
 
     def _read(self) -> None:
-        while True:
-            try:
-                record = os.read(self._fd, 8192).decode(
-                    errors="backslashreplace")
-            except BlockingIOError:
-                return
-            text = record.partition(";")[2].partition("\n")[0]
-            if "avc:  denied" in text:
-                self.lines.append(text)
+        self.lines += [text for text in kernel_log.read_pending(self._fd)
+                       if "avc:  denied" in text]
 
     def find(self, permission: str, source: str, target: str) -> bool:
-        """Waits for a line. A thread of the kernel's own writes them, later.
-        """
+        """Waits for a denial. A kernel thread logs it with a delay."""
         wanted = re.compile(rf"{{[^}}]*\b(?:{permission})\b[^}}]*}}.*"
                             rf"scontext=\S*:{source}:.*"
                             rf"tcontext=\S*:{target}:")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""How many inodes of composefs are in memory."""
+"""Counts inodes in memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ SHRINK = Path(f"/sys/kernel/slab/{CACHE}/shrink")
 
 
 def inodes() -> int:
-    """Objects in use, as far as the allocator knows: it counts those that a
-    processor has at hand, and that KASAN keeps, unless it is told to shrink."""
+    """The inodes of composefs, as /proc/slabinfo counts them. It also counts
+    free ones in per-CPU lists and in KASAN's quarantine, so the cache is
+    shrunk first."""
     if SHRINK.exists():
         SHRINK.write_text("1\n", encoding="ascii")
     with open("/proc/slabinfo", encoding="ascii") as file:
@@ -25,11 +26,7 @@ def inodes() -> int:
 
 
 def all_inodes() -> int:
-    """Inodes of all file systems. It is exact, where slabinfo still counts
-    those that wait for the end of a grace period."""
+    """The inodes of all file systems. This count is exact, where slabinfo
+    still counts inodes that wait for an RCU grace period."""
     with open("/proc/sys/fs/inode-nr", encoding="ascii") as file:
         return int(file.read().split()[0])
-
-
-def drop_caches() -> None:
-    Path("/proc/sys/vm/drop_caches").write_text("3\n", encoding="ascii")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""What there is to see of a tree of files, entry by entry."""
+"""Walks a tree and collects everything that is visible of each file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from . import dirents
 
 @dataclasses.dataclass
 class Entry:
-    """Everything about one name, except a file's content."""
+    """Everything about a name but the content of the file."""
 
     path: bytes
-    # As the directory says; None for the root.
+    # None for the root.
     dirent: dirents.Dirent | None
     stat: os.stat_result
     # Names in the order of listxattr(2).
     xattr_names: list[str]
     xattrs: dict[str, bytes]
     target: bytes | None = None
-    # Directories: the entries, with the dots.
+    # Of a directory: its entries, with "." and "..".
     entries: list[dirents.Dirent] | None = None
-    # Directories: names that are listed and cannot be looked up, and why.
-    unfound: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    # Of a directory: names that are listed but cannot be looked up, with the
+    # errno.
+    failed_lookups: dict[bytes, int] = dataclasses.field(default_factory=dict)
 
     @property
     def format(self) -> int:
@@ -36,7 +37,7 @@ class Entry:
 
 def examine(top: bytes, path: bytes,
             dirent: dirents.Dirent | None) -> Entry:
-    """Looks at one name. `path` is relative to `top`."""
+    """Collects an entry. `path` is relative to `top`."""
     full = top + path
     found = os.lstat(full)
     names = os.listxattr(full, follow_symlinks=False)
@@ -51,7 +52,7 @@ def examine(top: bytes, path: bytes,
 
 
 def walk(top: str) -> Iterator[Entry]:
-    """All names of a tree, parents first, as their directories have them."""
+    """All entries of a tree: parents first, and in the order of readdir."""
     base = os.fsencode(top)
     pending = [examine(base, b"", None)]
     while pending:
@@ -64,14 +65,14 @@ def walk(top: str) -> Iterator[Entry]:
                 found.append(examine(base, entry.path + b"/" + dirent.name,
                                      dirent))
             except OSError as error:
-                entry.unfound[dirent.name] = error.errno or 0
+                entry.failed_lookups[dirent.name] = error.errno or 0
         yield entry
         pending += reversed(found)
 
 
 def names(top: str) -> Iterator[tuple[bytes, dirents.Dirent, int]]:
-    """Paths, entries and the directories' numbers of all but the root, as the
-    directories have them: nothing is looked at but these."""
+    """Path, directory entry and the directory's inode number of all but the
+    root. Directories are listed, and nothing else is looked up."""
     base = os.fsencode(top)
     pending = [(b"", os.stat(top).st_ino)]
     while pending:
@@ -86,7 +87,7 @@ def names(top: str) -> Iterator[tuple[bytes, dirents.Dirent, int]]:
 
 
 def link_groups(entries: Iterable[Entry]) -> set[frozenset[bytes]]:
-    """Names that are the same inode, of all but directories."""
+    """The sets of names that are hard links of one inode."""
     groups: dict[tuple[int, int], list[bytes]] = {}
     for entry in entries:
         if entry.format != stat.S_IFDIR:

@@ -23,7 +23,7 @@ _PARAMS = struct.Struct("=10I10I10I")
 
 
 class Ring:
-    """A ring that is given up to `entries` reads at once."""
+    """A ring for up to `entries` reads at a time."""
 
     def __init__(self, entries: int = 8) -> None:
         room = ctypes.create_string_buffer(_PARAMS.size)
@@ -53,7 +53,8 @@ class Ring:
 
     def read(self, fd: int, pieces: list[tuple[int, int]]) -> list[bytes
                                                                    | int]:
-        """Reads (offset, size) each, all at once. Gives bytes or an errno."""
+        """Submits a read for each (offset, size) in one call. Returns the
+        bytes, or an errno, of each."""
         buffers = [ctypes.create_string_buffer(max(size, 1))
                    for _, size in pieces]
         tail = _word(self.sq, self.sq_at[1])

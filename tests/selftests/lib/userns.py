@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""User namespaces: being root in one, and somebody outside of it."""
+"""User namespaces whose root is an ordinary user outside."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 from .process import become, in_child
 
-# Who has the namespace, outside.
+# The user who owns the namespace.
 USER = 1000
 
 
 class Range(NamedTuple):
-    """A line of /proc/PID/uid_map."""
+    """A line of /proc/PID/uid_map and gid_map."""
 
     inside: int
     outside: int
     count: int
 
 
-# The mounter is root inside, and has the ids that newuidmap(1) would give.
+# The maps that newuidmap(1) makes, and a map of the user alone.
 USUAL = (Range(0, USER, 1), Range(1, 100000, 65536))
 ALONE = (Range(0, USER, 1),)
 
@@ -37,9 +37,10 @@ def write_maps(pid: int, ranges: Sequence[Range]) -> None:
         Path(f"/proc/{pid}/{name}").write_text(text, encoding="ascii")
 
 
-def _when_told(reader: int, writer: int,
-               function: Callable[[], None]) -> int:
-    """Forks a child that does something when it reads a byte."""
+def _fork_waiting(
+    reader: int, writer: int, function: Callable[[], None]
+) -> int:
+    """Forks a child that calls a function when it has read a byte."""
     child = os.fork()
     if child == 0:
         try:
@@ -54,12 +55,12 @@ def _when_told(reader: int, writer: int,
 
 def in_namespace(function: Callable[[], Any],
                  ranges: Sequence[Range] = USUAL, user: int = USER) -> Any:
-    """What a function returns to the root of a new user namespace, with a
-    mount namespace, of a user who has no rights outside."""
+    """Returns what a function returns to root of a new user namespace and
+    mount namespace. That root is an ordinary user outside."""
     def run() -> Any:
         pid = os.getpid()
         reader, writer = os.pipe()
-        helper = _when_told(reader, writer, lambda: write_maps(pid, ranges))
+        helper = _fork_waiting(reader, writer, lambda: write_maps(pid, ranges))
         become(user)
         os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNS)
         os.write(writer, b"x")
@@ -76,7 +77,7 @@ def in_namespace(function: Callable[[], Any],
 
 @contextmanager
 def namespace(ranges: Sequence[Range]) -> Iterator[int]:
-    """The descriptor of a user namespace, for mount_setattr(2)."""
+    """Gives the descriptor of a new user namespace."""
     ready, told = os.pipe()
     end, ended = os.pipe()
     child = os.fork()
@@ -105,10 +106,14 @@ def namespace(ranges: Sequence[Range]) -> Iterator[int]:
         os.close(fd)
 
 
-def with_outsider(inside: Callable[[], int], outside: Callable[[int], Any],
-                  ranges: Sequence[Range] = USUAL) -> Any:
-    """Gives a descriptor from within a namespace to root outside of it.
-    Returns what that one makes of it, while the namespace is there."""
+def pass_to_outside(
+    inside: Callable[[], int],
+    outside: Callable[[int], Any],
+    ranges: Sequence[Range] = USUAL,
+) -> Any:
+    """Passes the descriptor that `inside` returns in a new namespace to
+    `outside`, which root calls in the initial namespace. Returns what that
+    returns. The namespace exists until then."""
     ours, theirs = socket.socketpair()
 
     def run() -> None:
@@ -117,7 +122,8 @@ def with_outsider(inside: Callable[[], int], outside: Callable[[int], Any],
         theirs.recv(1)
 
     def other() -> Any:
-        # Others have the far end, too: it does not close by itself.
+        # The far end is inherited by other children, so that it may not be
+        # closed when the namespace's child fails.
         ours.settimeout(60)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         if not fds:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Things that may hang, done in a child.
+"""Runs code that may hang in a child, with a time limit.
 
-How long they take is nobody's concern: the limit is for what never ends.
+The limit is generous: it is there to end a hang, not to measure speed.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from pathlib import Path
 
 from . import ktap
 
-# Under emulation, in a kernel with all checks.
-SECONDS = 300
+# Enough for emulation and a debug kernel.
+LIMIT_SECONDS = 300
 
 
 def stacks(pid: int) -> str:
-    """Where the threads of a process are in the kernel."""
-    said = []
+    """The kernel stacks of all threads of a process."""
+    lines = []
     for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
         try:
-            said.append(f"{task.name} {(task / 'wchan').read_text()}\n"
-                        f"{(task / 'stack').read_text()}")
+            lines.append(f"{task.name} {(task / 'wchan').read_text()}\n"
+                         f"{(task / 'stack').read_text()}")
         except OSError as error:
-            said.append(f"{task.name}: {error.strerror}")
-    return "\n".join(said)
+            lines.append(f"{task.name}: {error.strerror}")
+    return "\n".join(lines)
 
 
-def ends(test: ktap.Test, what: str, function: Callable[[], object]) -> None:
-    """Checks that a function ends in a child, without an exception. A hang
-    ends the test, as what hangs may hold anything."""
+def finishes(test: ktap.Test, what: str,
+             function: Callable[[], object]) -> None:
+    """Checks that a function returns, in a child. A hang ends the test: the
+    child may hold locks that the rest of the test needs."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -49,13 +50,13 @@ def ends(test: ktap.Test, what: str, function: Callable[[], object]) -> None:
             os._exit(status)
     os.close(writer)
     try:
-        if not select.select([reader], [], [], SECONDS)[0]:
+        if not select.select([reader], [], [], LIMIT_SECONDS)[0]:
             test.note(stacks(child))
             os.kill(child, signal.SIGKILL)
-            test.need(False, f"{what}: it hangs")
-        said = os.read(reader, 4096).decode(errors="backslashreplace")
+            test.need(False, f"{what}: hangs")
+        output = os.read(reader, 4096).decode(errors="backslashreplace")
     finally:
         os.close(reader)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not test.check(status == 0, f"{what}: the child ended with {status}"):
-        test.note(said)
+        test.note(output)

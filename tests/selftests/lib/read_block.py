@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""All ways of getting at one block of a file, with errors that are told apart.
+"""The ways to read one block of a file, and how each fails.
 
-access.py has the ways of getting at all of it.
+read_whole.py has the ways to read all of a file.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from collections.abc import Callable
 
 from . import ktap, uring
 from .disk import BLOCK
-from .special import opened
+from .files import opened
 
-# The kernel's own threads for io_uring are no harm to a child.
+# io_uring starts kernel threads, which os.fork() warns of without need.
 warnings.filterwarnings("ignore", ".*multi-threaded.*", DeprecationWarning)
 
 # Reads a block of an open file.
 Way = Callable[[int, int], bytes]
 
-# What the child that touches a mapping ends with.
-UNTOUCHED = 99
+# The exit status of the child that reads a mapping, after an exception.
+FAILED = 99
 
 
 def read(fd: int, block: int) -> bytes:
@@ -40,8 +40,8 @@ def read_direct(fd: int, block: int) -> bytes:
         return room[:count]
 
 
-def read_at_once(fd: int, block: int) -> bytes:
-    """By readahead(2) and io_uring(7)."""
+def read_uring(fd: int, block: int) -> bytes:
+    """Reads by io_uring(7), after readahead."""
     os.posix_fadvise(fd, block * BLOCK, BLOCK, os.POSIX_FADV_WILLNEED)
     ring = uring.Ring(1)
     try:
@@ -73,7 +73,8 @@ def sendfile(fd: int, block: int) -> bytes:
 
 
 def mapped(fd: int, block: int, kind: int, protection: int) -> bytes:
-    """In a child, as the fault is the end of it. SIGBUS becomes EFAULT."""
+    """Reads through a mapping, in a child: a fault kills it. SIGBUS becomes
+    EFAULT."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -86,7 +87,7 @@ def mapped(fd: int, block: int, kind: int, protection: int) -> bytes:
             os.write(writer, view[at:at + BLOCK])
             os._exit(0)
         finally:
-            os._exit(UNTOUCHED)
+            os._exit(FAILED)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
         found = answer.read()
@@ -107,24 +108,26 @@ def map_private(fd: int, block: int) -> bytes:
                   mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-WAYS: tuple[Way, ...] = (read, read_direct, read_at_once, splice, sendfile,
+WAYS: tuple[Way, ...] = (read, read_direct, read_uring, splice, sendfile,
                          map_shared, map_private)
 
 
 def outcome(way: Way, fd: int, block: int, data: bytes) -> str:
-    """What reading a block gives: the content, other content, an error."""
+    """How reading a block ends: "the content", "wrong content", "SIGBUS" or
+    the name of an error. `data` is the content of the file."""
     try:
         found = way(fd, block)
     except OSError as error:
         if error.errno == errno.EFAULT:
             return "SIGBUS"
         return ktap.errno_name(error.errno)
-    right = data[block * BLOCK:(block + 1) * BLOCK]
-    # A mapping shows zeros to the end of the page.
-    if found.rstrip(b"\0") == right.rstrip(b"\0"):
+    expected = data[block * BLOCK:(block + 1) * BLOCK]
+    # A mapping has zeros behind the end of the file.
+    if found.rstrip(b"\0") == expected.rstrip(b"\0"):
         return "the content"
-    return f"other content ({len(found)} bytes)"
+    return f"wrong content ({len(found)} bytes)"
 
 
-def refusal(way: Way) -> str:
+def expected_error(way: Way) -> str:
+    """The outcome for a block that cannot be read."""
     return "SIGBUS" if way in (map_shared, map_private) else "EIO"

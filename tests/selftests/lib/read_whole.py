@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""All ways of getting at the bytes of a file.
+"""The ways to read all of a file.
 
 Each takes an open file and its size and returns the content, or raises
-OSError.
+OSError. read_block.py has the ways to read one block.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def preadv(fd: int, size: int) -> bytes:
     return bytes(first + second)[:count]
 
 
-def advised(fd: int, size: int) -> bytes:
+def read_after_fadvise(fd: int, size: int) -> bytes:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
     return pread(fd, size)
 
@@ -49,7 +49,7 @@ def map_private(fd: int, size: int) -> bytes:
     with mmap.mmap(fd, size, mmap.MAP_PRIVATE,
                    mmap.PROT_READ | mmap.PROT_WRITE) as view:
         found = view[:]
-        # A copy of one's own, which nobody else may see.
+        # Write to the private copy, which no other reader may see.
         view[0:1] = bytes([view[0] ^ 0xff])
         return found
 
@@ -82,6 +82,17 @@ def splice(fd: int, size: int) -> bytes:
     return found
 
 
-WAYS: dict[str, Way] = {way.__name__: way for way in (
-    read, pread, preadv, advised, map_shared, map_private, map_populated,
-    sendfile, splice)}
+WAYS: dict[str, Way] = {
+    way.__name__: way
+    for way in (
+        read,
+        pread,
+        preadv,
+        read_after_fadvise,
+        map_shared,
+        map_private,
+        map_populated,
+        sendfile,
+        splice,
+    )
+}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Files on file systems of all kinds."""
+"""File systems of many kinds, with given files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import fixtures, fuse, ktap, mounts, objects
+from . import fuse, ktap, loop, mounts, objects, overlayfs
 
-# How one is made, and as large as it has to be.
-MAKE = {"ext4": ("mke2fs", "-q", "-F", "-t", "ext4", "-O", "verity"),
+# mkfs(8) of those that need a disk.
+MKFS = {"ext4": ("mke2fs", "-q", "-F", "-t", "ext4", "-O", "verity"),
         "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
+# The least that mkfs.xfs(8) accepts is 300 MiB.
 SIZE = 320 << 20
 
-KINDS = (*MAKE, "tmpfs", "overlayfs", "fuse")
+KINDS = (*MKFS, "tmpfs", "overlayfs", "fuse")
 
 
-def known(kind: str) -> bool:
-    """Whether the kernel has a file system, perhaps as a module."""
+def is_available(kind: str) -> bool:
+    """Whether the kernel has a file system. Loads its module."""
     subprocess.run(["modprobe", "--quiet", kind], check=False)
     return kind in Path("/proc/filesystems").read_text(
         encoding="ascii").split()
@@ -28,20 +29,16 @@ def known(kind: str) -> bool:
 
 @contextmanager
 def _on_disk(kind: str) -> Iterator[str]:
-    if not known(kind):
+    if not is_available(kind):
         raise ktap.Skipped(f"the kernel has no {kind}")
-    with objects.store() as work, mounts.directory() as top:
+    with objects.store() as work:
         disk = work.top / "disk"
         with open(disk, "wb") as file:
             file.truncate(SIZE)
-        subprocess.run([*MAKE[kind], disk], check=True,
+        subprocess.run([*MKFS[kind], disk], check=True,
                        stdout=subprocess.DEVNULL)
-        subprocess.run(["mount", "-t", kind, "-o", "loop", disk, top],
-                       check=True)
-        try:
+        with loop.mounted(disk, kind) as top:
             yield top
-        finally:
-            subprocess.run(["umount", top], check=True)
 
 
 def _fill(top: str, files: dict[str, bytes]) -> None:
@@ -51,24 +48,22 @@ def _fill(top: str, files: dict[str, bytes]) -> None:
 
 
 @contextmanager
-def of_kind(kind: str, files: dict[str, bytes],
-            asked: Callable[[int], object] = lambda pid: None
+def mounted(kind: str, files: dict[str, bytes],
+            before_answer: Callable[[int], object] = lambda pid: None
             ) -> Iterator[str]:
-    """A file system with these files. `asked` is as for fuse.mounted()."""
+    """Mounts a file system of one of KINDS that holds these files.
+    `before_answer` is as for fuse.mounted()."""
     if kind == "fuse":
-        with fuse.mounted(files, asked) as top:
+        with fuse.mounted(files, before_answer) as top:
             yield top
     elif kind == "tmpfs":
         with mounts.mounted("tmpfs", [("source", "files")]) as top:
             _fill(top, files)
             yield top
     elif kind == "overlayfs":
-        with objects.store(fixtures.SCRATCH) as lower, \
-                objects.store(fixtures.SCRATCH) as other:
+        with objects.store() as lower, objects.store() as other:
             _fill(lower.path, files)
-            with mounts.mounted("overlay", [
-                    ("source", "files"), ("lowerdir+", lower.path),
-                    ("lowerdir+", other.path)]) as top:
+            with overlayfs.read_only(lower.path, other.path) as top:
                 yield top
     else:
         with _on_disk(kind) as top:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""The image "matrix" of the fixtures: small, with a tree to compare with."""
+"""The image "matrix" of the fixtures: a small one, with 40 files in objects
+and one inline file.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import fixtures, ktap, objects
+from . import fixtures, ktap, mounts, objects
 from .fixtures import Image
+from .mounts import Options, Value
 
-# A file whose content is in an object, and one whose content is in the image.
+# A file whose content is in an object, and an inline one.
 FILE = "file-00"
 INLINE = "inline"
 FILES = 40
@@ -32,7 +35,7 @@ def object_name(name: str = FILE) -> str:
 
 
 def add_to(store: objects.Store, name: str = FILE) -> str:
-    """Puts the object of a file in a store. Returns its name there."""
+    """Adds the object of a file to a store. Returns the object's name."""
     found = object_name(name)
     store.verified(found, data(name))
     return found
@@ -40,20 +43,34 @@ def add_to(store: objects.Store, name: str = FILE) -> str:
 
 @contextmanager
 def without_content() -> Iterator[Image]:
-    """An image whose files have a size, and neither content nor objects nor
-    digests of them. Those whose content is in the image have it."""
+    """An image whose files have a size, but no redirect and no digest, so that
+    no object belongs to them. Its inline file is as in the image."""
     image = fixtures.named("matrix-no-digests")
     before = Path(image.path).read_bytes()
     with objects.store() as work:
-        # A metacopy without a redirect.
         path = work.verified("image", before.replace(
             b"overlay.redirect", b"overlay.no_where"))
         yield dataclasses.replace(image, path=str(path), objects=[],
                                   digest=objects.measure_verity(path))
 
 
-def is_right(test: ktap.Test, top: str, what: str) -> None:
-    """Checks that the image is mounted at `top` with its objects."""
+def options(*more: tuple[str, Value]) -> Options:
+    """The options of a mount with its objects, and some more."""
+    return mounts.composefs_options(image().path, image().objects, *more)
+
+
+@contextmanager
+def mounted(*more: tuple[str, Value],
+            basedirs: list[str] | None = None) -> Iterator[str]:
+    """Mounts the image, with its objects or other basedirs."""
+    with mounts.composefs(image().path,
+                          image().objects if basedirs is None else basedirs,
+                          *more) as top:
+        yield top
+
+
+def check(test: ktap.Test, top: str, what: str) -> None:
+    """Checks that the image is mounted at `top`, and can be read."""
     names = sorted([*(f"file-{number:02}" for number in range(FILES)),
                     INLINE])
     test.equal(sorted(os.listdir(top)), names, f"{what}: names")
@@ -63,4 +80,5 @@ def is_right(test: ktap.Test, top: str, what: str) -> None:
         except OSError as error:
             test.fail(f"{what}: read {name}: {ktap.errno_name(error.errno)}")
         else:
-            test.check(found == data(name), f"{what}: {name} is another")
+            test.check(found == data(name),
+                       f"{what}: {name}: wrong content")

@@ -266,7 +266,7 @@ def refused(test: ktap.Test) -> None:
                     for _ in range(3):
                         test.fails(None, f"{what}: allowed", read,
                                    f"{top}/{name}")
-                test.equal([line for line in lines if "composefs" in line],
+                test.equal(kernel_log.of_composefs(lines),
                            [], f"{what}: the log")
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Writes of all kinds, and the error of each.
+"""Write operations of all kinds, and the error of each.
 
-They have to be those of a read-only file system, and where several could be
-given, the one that erofs gives. Each is tried by root and by a user.
+Each is tried on files of all types, by root and by a user. The errors have to
+be those of erofs, and of erofs + overlayfs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 AT_FDCWD = -100
 USER = 1000
 
-# Given the path of a file, that of one that is not there, and that of another
-# one that is.
+# Takes the path of a file, of an absent one, and of another file.
 Operation = Callable[[str, str, str], object]
 
 
@@ -99,7 +98,7 @@ OPERATIONS: dict[str, Operation] = {
     "chmod": lambda path, absent, other: os.chmod(path, 0o600),
     "chmod, absent": lambda path, absent, other: os.chmod(absent, 0o600),
     "lchown": lambda path, absent, other: os.lchown(path, 1, 1),
-    "lchown to nobody": lambda path, absent, other: os.lchown(path, -1, -1),
+    "lchown to -1": lambda path, absent, other: os.lchown(path, -1, -1),
     "utime to now": lambda path, absent, other: os.utime(
         path, follow_symlinks=False),
     "utime": lambda path, absent, other: os.utime(
@@ -190,19 +189,15 @@ def access_error(path: str, mode: int = os.W_OK) -> None:
 
 
 def outcomes(top: str) -> dict[tuple[str, str], str]:
-    """How each operation ends on each kind of file."""
+    """The outcome of each operation on each type of file."""
     found = {}
     for kind, path in KINDS.items():
-        # Beside it, so that it is one directory that would be written to.
+        # In the same directory.
         absent = f"{top}/{os.path.dirname(path)}/absent"
         other = f"{top}/{os.path.dirname(path)}/regular"
         for what, operation in OPERATIONS.items():
-            try:
-                operation(f"{top}/{path}", absent, other)
-                result = "success"
-            except OSError as error:
-                result = ktap.errno_name(error.errno)
-            found[kind, what] = result
+            found[kind, what] = ktap.outcome(operation, f"{top}/{path}",
+                                             absent, other)
     return found
 
 
@@ -218,32 +213,32 @@ def compare(test: ktap.Test, user: int | None, overlay: bool) -> None:
         differences = 0
         for key, expected in theirs.items():
             kind, what = key
-            if overlay and what in NOT_OF_OVERLAY:
+            if overlay and what in NOT_ON_OVERLAYFS:
                 continue
             if not test.equal(ours[key], expected, f"{kind}: {what}"):
                 differences += 1
         test.note(f"{len(theirs)} outcomes, {differences} differ; "
                   f"{sum(1 for value in ours.values() if value == 'EROFS')} "
                   "are EROFS")
-        test.check("EROFS" in ours.values(), "nothing is EROFS")
+        test.check("EROFS" in ours.values(), "no outcome is EROFS")
         for what in ("open O_WRONLY", "truncate", "chmod", "unlink"):
             if user is None:
                 test.equal(ours["regular", what], "EROFS", what)
 
 
-# overlayfs, which may have an upper layer that can do it, takes a request to
-# share nothing. erofs and we cannot share blocks at all.
-NOT_OF_OVERLAY = frozenset({"FIDEDUPERANGE"})
+# overlayfs accepts FIDEDUPERANGE without ranges, as its upper layer may
+# support it. erofs and composefs do not.
+NOT_ON_OVERLAYFS = frozenset({"FIDEDUPERANGE"})
 
 for a_user in (None, USER):
     for is_overlay in (False, True):
-        suite.add(f"errors {'of root' if a_user is None else 'of a user'} as "
+        suite.add(f"errors for {'root' if a_user is None else 'a user'} as "
                   f"on {'erofs + overlayfs' if is_overlay else 'erofs'}",
                   lambda test, user=a_user, overlay=is_overlay: compare(
                       test, user, overlay))
 
 
-@suite.test("names that are there are EEXIST, not EROFS")
+@suite.test("creating an existing name is EEXIST, not EROFS")
 def exists(test: ktap.Test) -> None:
     with special_image.mounted() as top:
         path = f"{top}/types/regular"

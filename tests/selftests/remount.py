@@ -1,15 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""What /proc/mounts shows of a mount, and changing one that there is."""
+"""The options that /proc/mounts shows, and remounts."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lib import fixtures, ktap, matrix_image, mounts, objects
@@ -18,19 +16,19 @@ from lib.objects import Store
 
 suite = ktap.Suite()
 
-# What mount(8) calls flags of the mount; the rest are the file system's.
+# The flags in /proc/mounts that are not options of the file system.
 FLAGS = {"ro", "rw", "relatime", "noatime", "nosuid", "nodev", "noexec"}
 
 
-def plain(text: str) -> str:
-    """Undoes the octal escapes of /proc/mounts."""
+def unescape(text: str) -> str:
+    """Decodes the octal escapes of /proc/mounts."""
     data = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]),
                   os.fsencode(text))
     return os.fsdecode(data)
 
 
 def shown(top: str) -> tuple[str, str]:
-    """Source and options of a mount, as they are given to mount(2)."""
+    """Source and options of a mount, as mount(2) takes them."""
     with open("/proc/mounts", encoding="utf-8",
               errors="surrogateescape") as file:
         for line in file:
@@ -38,30 +36,20 @@ def shown(top: str) -> tuple[str, str]:
             if where == top:
                 break
         else:
-            raise AssertionError(f"nothing at {top}")
+            raise AssertionError(f"nothing is mounted at {top}")
     assert kind == "composefs", line
-    own = [plain(option) for option in options.split(",")
+    own = [unescape(option) for option in options.split(",")
            if option not in FLAGS]
-    return plain(source), ",".join(own)
+    return unescape(source), ",".join(own)
 
 
-@contextmanager
-def by_mount2(source: str, data: str, flags: int = 0) -> Iterator[str]:
-    with mounts.directory() as top:
-        mounts.mount(source, top, "composefs", flags, data)
-        try:
-            yield top
-        finally:
-            mounts.umount(top)
-
-
-def again(test: ktap.Test, what: str, options: Options) -> None:
-    """Mounts what /proc/mounts shows. A pinned image mounted in the same way
-    has the same device number."""
+def check_mount_again(test: ktap.Test, what: str, options: Options) -> None:
+    """Mounts again with the options in /proc/mounts. The second mount shares
+    the super block, and so has the same st_dev."""
     with mounts.mounted("composefs", options) as top:
         source, data = shown(top)
         try:
-            with by_mount2(source, data) as second:
+            with mounts.mounted_by_mount2(source, data) as second:
                 test.equal(shown(second), (source, data), f"{what}: shown")
                 matrix_image.check(test, second, what)
                 test.equal(os.stat(second).st_dev, os.stat(top).st_dev,
@@ -70,7 +58,7 @@ def again(test: ktap.Test, what: str, options: Options) -> None:
             test.fail(f"{what}: {source!r}, {data!r}: {error}")
 
 
-@suite.test("/proc/mounts shows what mounts the same again")
+@suite.test("/proc/mounts shows options that mount the same again")
 def shows(test: ktap.Test) -> None:
     image = matrix_image.image()
     digests = (image.digest or "", (image.digest or "").partition(":")[2])
@@ -79,20 +67,22 @@ def shows(test: ktap.Test) -> None:
         (("digest", digests[0]),), (("digest", digests[1].upper()),),
         (("digest", digests[0]), ("verity", None)))
     for more in variants:
-        again(test, f"{more}", mounts.composefs_options(
+        check_mount_again(test, f"{more}", mounts.composefs_options(
             image.path, image.objects, *more))
-    again(test, "two object directories", mounts.composefs_options(
+    check_mount_again(test, "two object directories", mounts.composefs_options(
         image.path, ["/tmp", *image.objects]))
     fd = os.open(image.objects[0], os.O_PATH)
     image_fd = os.open(image.path, os.O_RDONLY)
     try:
-        again(test, "descriptors", [("source", image_fd), ("basedir", fd)])
+        check_mount_again(
+            test, "descriptors", [("source", image_fd), ("basedir", fd)]
+        )
     finally:
         os.close(fd)
         os.close(image_fd)
 
 
-@suite.test("/proc/mounts shows it with odd names, too")
+@suite.test("/proc/mounts escapes special characters in names")
 def shows_odd(test: ktap.Test) -> None:
     data = Path(matrix_image.image().path).read_bytes()
     with objects.store() as work:
@@ -103,19 +93,12 @@ def shows_odd(test: ktap.Test) -> None:
             for file in (matrix_image.FILE, matrix_image.INLINE):
                 matrix_image.add_to(store, file)
             image = store.verified("image", data)
-            again(test, repr(name), mounts.composefs_options(
+            check_mount_again(test, repr(name), mounts.composefs_options(
                 os.fsencode(image), [store.path]))
 
 
-@contextmanager
-def remountable(*more: tuple[str, Value]) -> Iterator[str]:
-    image = matrix_image.image()
-    with mounts.composefs(image.path, image.objects, *more) as top:
-        yield top
-
-
 def change(top: str, options: Options) -> list[str]:
-    """Changes a mount by fspick(2). Returns the errors that were told."""
+    """Remounts by fspick(2). Returns the messages."""
     with Context.pick(top) as context:
         try:
             for key, value in options:
@@ -126,28 +109,28 @@ def change(top: str, options: Options) -> list[str]:
         return context.messages()
 
 
-@suite.test("rw is accepted, and does nothing")
+@suite.test("a remount with rw succeeds and has no effect")
 def writable(test: ktap.Test) -> None:
-    with remountable() as top:
+    with matrix_image.mounted() as top:
         test.equal(change(top, [("rw", None)]), [], "messages")
         test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
-                   "fspick(2) and rw: is not read-only")
+                   "fspick(2) and rw: not read-only")
         test.fails(errno.EROFS, "open for writing", os.open,
                    f"{top}/{matrix_image.FILE}", os.O_WRONLY)
         mounts.mount(None, top, None, mounts.MS_REMOUNT, None)
         test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
-                   "mount(2) without MS_RDONLY: is not read-only")
+                   "mount(2) without MS_RDONLY: not read-only")
         test.fails(errno.EROFS, "open for writing", os.open,
                    f"{top}/{matrix_image.FILE}", os.O_WRONLY)
-        matrix_image.check(test, top, "then")
+        matrix_image.check(test, top, "afterwards")
 
 
-@suite.test("the mount's own options are accepted, by both calls")
+@suite.test("a remount with the same options succeeds, by both system calls")
 def own(test: ktap.Test) -> None:
     image = matrix_image.image()
     for more in ((), (("noverity", None),), (("tryverity", None),),
                  (("verity", None),), (("digest", image.digest),)):
-        with remountable(*more) as top:
+        with matrix_image.mounted(*more) as top:
             before = shown(top)
             given = [("basedir", mounts.escape(path))
                      for path in image.objects]
@@ -161,11 +144,13 @@ def own(test: ktap.Test) -> None:
                 test.fails(None, f"{more} by mount(2)", mounts.mount,
                            before[0], top, "composefs",
                            mounts.MS_REMOUNT | flags, before[1])
-            test.equal(shown(top), before, f"{more}: shown then")
-            matrix_image.check(test, top, f"{more} then")
+            test.equal(shown(top), before, f"{more}: shown afterwards")
+            matrix_image.check(test, top, f"{more} afterwards")
 
 
-@suite.test("other options are refused, with a message that names them")
+@suite.test(
+    "a remount with other options is EINVAL, with a message that names them"
+)
 def other(test: ktap.Test) -> None:
     image = matrix_image.image()
     wrong = "0" * 64
@@ -185,7 +170,7 @@ def other(test: ktap.Test) -> None:
             ((("noverity", None),), [("verity", None)], "verity"),
             ((), [("nonsense", None)], "nonsense"),
             ((), [("digest", "x")], "digest")):
-        with remountable(*more) as top:
+        with matrix_image.mounted(*more) as top:
             before = shown(top)
             what = f"{more}, then {options}"
             try:
@@ -195,31 +180,34 @@ def other(test: ktap.Test) -> None:
                 test.check(any(word in line for line in error.messages),
                            f"{what}: no message has {word}: {error.messages}")
             else:
-                test.fail(f"{what}: was accepted")
+                test.fail(f"{what}: the remount succeeded")
             test.equal(shown(top), before, f"{what}: shown")
             matrix_image.check(test, top, what)
 
 
-@suite.test("flags of a mount: nosuid, nodev, noexec, bind, by mount(2)")
+@suite.test("nosuid and bind remounts by mount(2)")
 def flags(test: ktap.Test) -> None:
     image = matrix_image.image()
-    with by_mount2(image.path, f"basedir={mounts.escape(image.objects[0])}",
-                   mounts.MS_NOSUID) as top, mounts.directory() as bound:
+    with (
+        mounts.mounted_by_mount2(
+            image.path,
+            f"basedir={mounts.escape(image.objects[0])}",
+            mounts.MS_NOSUID,
+        ) as top,
+        mounts.directory() as bound,
+    ):
         test.check(os.statvfs(top).f_flag & os.ST_NOSUID, "no nosuid")
-        mounts.mount(top, bound, None, mounts.MS_BIND)
-        try:
+        with mounts.bound(top, bound):
             mounts.mount(None, bound, None, mounts.MS_REMOUNT | mounts.MS_BIND
                          | mounts.MS_RDONLY, None)
             matrix_image.check(test, bound, "a bind mount")
             test.equal(os.stat(bound).st_dev, os.stat(top).st_dev, "device")
-            # Without MS_RDONLY: the mount is writable then, what it shows
-            # is not.
+            # Without MS_RDONLY the mount is writable, but the super block is
+            # not.
             mounts.mount(None, bound, None, mounts.MS_REMOUNT
                          | mounts.MS_BIND, None)
             test.fails(errno.EROFS, "open for writing below the bind mount",
                        os.open, f"{bound}/{matrix_image.FILE}", os.O_WRONLY)
-        finally:
-            mounts.umount(bound)
 
 
 fixtures.require()

@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Whose rights count, where two parties are at work: who mounted, and who
-uses.
+"""The credentials that apply: those of the mounter, or those of the reader.
 
-Objects and the image are looked up and read with the rights of who mounted,
-whoever reads. Whoever reads needs rights to the file of the mount, and only to
-that.
+The image and the objects are looked up and read with the mounter's
+credentials. A reader needs permissions on the file of the mount, and no
+others. This is compared with erofs + overlayfs.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from lib import (caches, fixtures, ktap, matrix_image, mounts, objects,
                  process, reference)
+from lib.files import opened
 from lib.objects import Store
 
 suite = ktap.Suite()
@@ -28,12 +28,9 @@ suite = ktap.Suite()
 USER = 1000
 
 
-def opened(path: str, use: Callable[[int], bytes]) -> bytes:
-    fd = os.open(path, os.O_RDONLY)
-    try:
+def use_opened(path: str, use: Callable[[int], bytes]) -> bytes:
+    with opened(path) as fd:
         return use(fd)
-    finally:
-        os.close(fd)
 
 
 def by_mmap(fd: int) -> bytes:
@@ -69,16 +66,10 @@ WAYS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def outcome(use: Callable[[], bytes]) -> bytes | str:
-    try:
-        return use()
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-
-
 def as_user(use: Callable[[], bytes]) -> bytes | str:
-    """What a user without any right but those of others has of it."""
-    return outcome(lambda: process.as_user(USER, use))
+    """The result for a user who is neither owner nor in the group."""
+    found: bytes | str = ktap.result(process.as_user, USER, use)
+    return found
 
 
 @contextmanager
@@ -94,31 +85,33 @@ def closed_store(mode: int = 0o600) -> Iterator[Store]:
 
 @contextmanager
 def both(store: Store) -> Iterator[list[tuple[str, str]]]:
-    """The image with this store, by composefs and as users have it today."""
+    """The image with this object directory, on composefs and the reference."""
     image = dataclasses.replace(matrix_image.image(), objects=[store.path])
     with mounts.composefs(image.path, image.objects) as ours, \
             reference.mount(image, verity=True) as theirs:
-        yield [("composefs", ours), ("control", theirs)]
+        yield [("composefs", ours), ("erofs + overlayfs", theirs)]
 
 
-@suite.test("a store that only the mounter may search, a user who reads")
+@suite.test(
+    "an object directory that only the mounter may search: a user reads"
+)
 def searched(test: ktap.Test) -> None:
     for way, use in WAYS.items():
         with closed_store() as store, both(store) as tops:
-            # The user can do nothing there without the mount.
+            # Without the mount the user cannot read the object.
             name = matrix_image.object_name()
             test.equal(as_user((store.top / name).read_bytes), "EACCES",
                        "the object itself")
             for what, top in tops:
                 path = f"{top}/{matrix_image.FILE}"
                 expected = matrix_image.data()
-                found = as_user(lambda p=path, u=use: opened(p, u))
+                found = as_user(lambda p=path, u=use: use_opened(p, u))
                 if way == "splice(2)":
                     expected = expected[:4096]
                 test.check(found == expected, f"{what}, {way}: {found!r:.60}")
 
 
-@suite.test("an object that comes after the open, in such a store")
+@suite.test("an object that appears there after open(2): a user reads it")
 def comes_later(test: ktap.Test) -> None:
     name = matrix_image.object_name()
     with closed_store() as store:
@@ -133,7 +126,7 @@ def comes_later(test: ktap.Test) -> None:
                     os.write(asks, b"x")
                     os.read(told, 1)
                     return os.pread(fd, 1 << 20, 0)
-                return opened(f"{top}/{matrix_image.FILE}", use)
+                return use_opened(f"{top}/{matrix_image.FILE}", use)
 
             mover = os.fork()
             if mover == 0:
@@ -151,14 +144,16 @@ def comes_later(test: ktap.Test) -> None:
 
 
 def change_fsuid() -> None:
-    """Gives up the rights to the files of others, and keeps those to mount."""
+    """Drops the capabilities over files of others, but not CAP_SYS_ADMIN."""
     process.libc.setfsuid(USER)
 
 
-@suite.test("a store that the mounter may not search, root who reads")
+@suite.test(
+    "an object directory that the mounter may not search: EIO for root"
+)
 def not_searched(test: ktap.Test) -> None:
     with closed_store(0o644) as store:
-        # As a descriptor: the mounter could not even name what is below.
+        # As a descriptor: the mounter could not look up the path.
         basedir = os.open(store.path, os.O_PATH)
         try:
             options: mounts.Options = [("source", matrix_image.image().path),
@@ -169,9 +164,13 @@ def not_searched(test: ktap.Test) -> None:
                     mounts.attach(mounts.new_mount("composefs", options), top)
                 process.in_child(run)
                 try:
-                    found = outcome(Path(top, matrix_image.FILE).read_bytes)
-                    test.check(found == "EIO", f"root reads {found!r:.60}")
-                    found = outcome(Path(top, matrix_image.INLINE).read_bytes)
+                    found = ktap.result(
+                        Path(top, matrix_image.FILE).read_bytes
+                    )
+                    test.check(found == "EIO", f"root: {found!r:.60}")
+                    found = ktap.result(
+                        Path(top, matrix_image.INLINE).read_bytes
+                    )
                     test.check(found == matrix_image.data(matrix_image.INLINE),
                                f"in the image: {found!r:.60}")
                 finally:
@@ -180,7 +179,7 @@ def not_searched(test: ktap.Test) -> None:
             os.close(basedir)
 
 
-@suite.test("an image that only the mounter may read, a user who looks")
+@suite.test("an image that only the mounter may read: a user uses the mount")
 def image_closed(test: ktap.Test) -> None:
     with objects.store() as work, closed_store() as store:
         copy = work.top / "image.cfs"
@@ -190,7 +189,10 @@ def image_closed(test: ktap.Test) -> None:
                                     objects=[store.path])
         with mounts.composefs(image.path, image.objects) as ours, \
                 reference.mount(image, verity=True) as theirs:
-            for what, top in (("composefs", ours), ("control", theirs)):
+            for what, top in (
+                ("composefs", ours),
+                ("erofs + overlayfs", theirs),
+            ):
                 caches.drop()
                 found = process.as_user(
                     USER, lambda t=top: sorted(os.listdir(t)))
@@ -201,10 +203,10 @@ def image_closed(test: ktap.Test) -> None:
 
 
 @suite.test(
-    "a file of the mount that a user may not read, an object that he may"
+    "a file that a user may not read, whose object is readable: EACCES"
 )
 def file_closed(test: ktap.Test) -> None:
-    """The object is the same for all images; modes are those of the image."""
+    """Objects are shared by images. The modes that apply are in the image."""
     image = fixtures.named("rights")
     with mounts.composefs(image.path, image.objects) as ours, \
             reference.mount(image) as theirs:
@@ -217,8 +219,10 @@ def file_closed(test: ktap.Test) -> None:
                     result = as_user(Path(top, name).read_bytes)
                     found[name] = result if isinstance(result, str) else "data"
             seen.append(found)
-        test.equal(seen[0], seen[1], "composefs and control")
-        test.check("EACCES" in seen[0].values(), f"none is closed: {seen[0]}")
+        test.equal(seen[0], seen[1], "composefs and the reference")
+        test.check(
+            "EACCES" in seen[0].values(), f"no file is EACCES: {seen[0]}"
+        )
 
 
 fixtures.require()

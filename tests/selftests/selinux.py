@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""SELinux, enforcing: the labels of an image count, and context= over them.
+"""SELinux: the labels of an image are enforced, unless context= replaces them.
 
-It loads a policy of its own, and so runs only where there is none yet.
+This loads its own policy, so it runs only where no other one is loaded. Labels
+and decisions are compared with erofs + overlayfs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import mmap
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,7 +29,7 @@ NAMES = ("", "public", "public-small", "private", "private-small", "locked",
          "locked/public", "locked/public-small", "unknown", "unknown-small",
          "unlabelled", "unlabelled-small", "malformed", "link",
          "private-link", "fifo", "entry", "runs", "runs-not")
-# Domains that the files' labels confine.
+# A domain that the labels of files confine.
 CONFINED = "confined_t"
 
 
@@ -47,7 +48,7 @@ def mounted(*options: tuple[str, Value],
 
 @contextmanager
 def both() -> Iterator[list[tuple[str, str]]]:
-    """Our mount and the reference, with what they are called."""
+    """composefs and the reference: their names and paths."""
     reference.require_support()
     with mounted() as ours, reference.mount(image()) as theirs:
         yield [("composefs", ours), ("erofs + overlayfs", theirs)]
@@ -72,46 +73,39 @@ def run(path: str, *arguments: str) -> str:
                           check=True).stdout
 
 
-def outcome(function: Callable[[], object]) -> str:
-    """How it ends."""
-    try:
-        function()
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-    return ktap.errno_name(None)
-
-
 def uses(top: str) -> dict[str, str]:
-    """How everything ends that a program may try with the files."""
+    """The outcome of each access to the files that a program may try."""
     def at(name: str) -> str:
         return f"{top}/{name}"
 
-    found = {"list": outcome(lambda: os.listdir(top)),
-             "list locked": outcome(lambda: os.listdir(at("locked"))),
-             "open fifo": outcome(lambda: os.close(os.open(
+    found = {"list": ktap.outcome(lambda: os.listdir(top)),
+             "list locked": ktap.outcome(lambda: os.listdir(at("locked"))),
+             "open fifo": ktap.outcome(lambda: os.close(os.open(
                  at("fifo"), os.O_RDONLY | os.O_NONBLOCK))),
-             "readlink link": outcome(lambda: os.readlink(at("link"))),
-             "readlink private-link": outcome(
+             "readlink link": ktap.outcome(lambda: os.readlink(at("link"))),
+             "readlink private-link": ktap.outcome(
                  lambda: os.readlink(at("private-link"))),
-             "follow private-link": outcome(
+             "follow private-link": ktap.outcome(
                  lambda: os.stat(at("private-link")))}
     for name in ("public", "private", "locked/public", "unknown",
                  "unlabelled", "malformed"):
         for path in (name, f"{name}-small"):
             if path not in NAMES:
                 continue
-            found[f"stat {path}"] = outcome(lambda: os.stat(at(path)))
-            found[f"read {path}"] = outcome(lambda: read(at(path)))
-            found[f"map {path}"] = outcome(
+            found[f"stat {path}"] = ktap.outcome(lambda: os.stat(at(path)))
+            found[f"read {path}"] = ktap.outcome(lambda: read(at(path)))
+            found[f"map {path}"] = ktap.outcome(
                 lambda: mapped(at(path), mmap.PROT_READ))
-            found[f"map {path} to execute"] = outcome(
+            found[f"map {path} to execute"] = ktap.outcome(
                 lambda: mapped(at(path), mmap.PROT_READ | mmap.PROT_EXEC))
     for name in ("runs", "runs-not"):
-        found[f"execute {name}"] = outcome(lambda: run(at(name), "/dev/null"))
+        found[f"execute {name}"] = ktap.outcome(
+            lambda: run(at(name), "/dev/null")
+        )
     return found
 
 
-@suite.test("without its line in the policy no label counts")
+@suite.test("without a rule for composefs in the policy, labels are ignored")
 def no_line(test: ktap.Test) -> None:
     selinux.load(*WITHOUT)
     with mounted() as top:
@@ -123,7 +117,7 @@ def no_line(test: ktap.Test) -> None:
                    "with composefs.cil")
 
 
-@suite.test("the module can be loaded where its labels count")
+@suite.test("the module can be loaded after the policy")
 def load_again(test: ktap.Test) -> None:
     with module.loaded_with():
         with mounted() as top:
@@ -131,7 +125,7 @@ def load_again(test: ktap.Test) -> None:
                        "label")
 
 
-@suite.test("labels are those of the image, and as erofs + overlayfs shows")
+@suite.test("labels are those of the image, as on erofs + overlayfs")
 def shown(test: ktap.Test) -> None:
     with both() as tops:
         ours, theirs = (labels(top) for _, top in tops)
@@ -145,17 +139,17 @@ def shown(test: ktap.Test) -> None:
         "unlabelled-small": "file_t"}
     for name, kind in expected.items():
         test.equal(ours[name], label(kind), name or "/")
-    # Who administers labels sees one that the policy does not know.
+    # CAP_MAC_ADMIN sees a label that the policy does not know.
     test.equal(ours["unknown"], label("in_no_policy_t"), "unknown")
     test.equal(ours["malformed"], "no label", "malformed")
     for name in ("unknown", "unknown-small", "malformed"):
         with mounted() as top:
             test.equal(in_domain(CONFINED, lambda: process.as_user(
                 1000, lambda: label_of(f"{top}/{name}"))),
-                label("unlabeled_t"), f"{name}, to others")
+                label("unlabeled_t"), f"{name}, to a user")
 
 
-@suite.test("a label is an attribute that is listed, and cannot be changed")
+@suite.test("a label is a listed xattr that cannot be changed")
 def attribute(test: ktap.Test) -> None:
     with both() as tops:
         for what, top in tops:
@@ -169,7 +163,7 @@ def attribute(test: ktap.Test) -> None:
                            label("public_t").encode(), follow_symlinks=False)
 
 
-@suite.test("a label is the same after the inode has left memory")
+@suite.test("a label is the same after the inode was evicted")
 def again(test: ktap.Test) -> None:
     with mounted() as top:
         before = labels(top)
@@ -188,7 +182,9 @@ def again(test: ktap.Test) -> None:
         test.equal(labels(top), before, "labels")
 
 
-@suite.test("what a domain may not do by the label is denied, the rest is not")
+@suite.test(
+    "accesses are denied or allowed by the labels, as on the reference"
+)
 def confined(test: ktap.Test) -> None:
     with both() as tops, selinux.enforcing():
         ours, theirs = (in_domain(CONFINED, lambda: uses(top))
@@ -209,7 +205,7 @@ def confined(test: ktap.Test) -> None:
         f"denied: {sorted(denied)}")
 
 
-@suite.test("a denial is in the log, with the label of the image's file")
+@suite.test("a denial is logged, with the label of the file")
 def logged(test: ktap.Test) -> None:
     with mounted() as top, selinux.enforcing(), selinux.denials() as log:
         test.fails(errno.EACCES, "read", in_domain, CONFINED,
@@ -218,7 +214,7 @@ def logged(test: ktap.Test) -> None:
                    f"no line: {log.lines}")
 
 
-@suite.test("where SELinux only reports, all is allowed")
+@suite.test("in permissive mode everything is allowed")
 def permissive(test: ktap.Test) -> None:
     with mounted() as top:
         found = in_domain(CONFINED, lambda: uses(top))
@@ -226,7 +222,7 @@ def permissive(test: ktap.Test) -> None:
                     if end != "success"}, {}, "denied")
 
 
-@suite.test("a program's label starts its domain, unless nosuid")
+@suite.test("a program's label starts a domain transition, unless nosuid")
 def transition(test: ktap.Test) -> None:
     with both() as tops, selinux.enforcing():
         for what, top in tops:
@@ -245,7 +241,7 @@ def transition(test: ktap.Test) -> None:
                        selinux.OWN_DOMAIN, f"{what}: nosuid")
 
 
-@suite.test("context= is the label of all files, and shown in /proc/mounts")
+@suite.test("context= is the label of all files, and is shown in /proc/mounts")
 def context(test: ktap.Test) -> None:
     for kind, readable in (("context_t", "success"), ("private_t", "EACCES")):
         with mounted(("context", label(kind))) as top:
@@ -262,7 +258,9 @@ def context(test: ktap.Test) -> None:
                            f"{kind}: map {name}")
 
 
-@suite.test("mounts of one image with other contexts share nothing, nor fail")
+@suite.test(
+    "mounts of an image with other contexts do not share a super block"
+)
 def apart(test: ktap.Test) -> None:
     choices: list[tuple[tuple[str, Value], ...]] = [
         (), (("context", label("context_t")),),
@@ -273,7 +271,7 @@ def apart(test: ktap.Test) -> None:
         tops = [stack.enter_context(mounted(*choice)) for choice in choices]
         devices = [os.stat(top).st_dev for top in tops]
         test.equal(len(set(devices)), 5, "super blocks")
-        test.equal(devices[0], devices[3], "those without options")
+        test.equal(devices[0], devices[3], "mounts without options")
         test.equal([label_of(f"{top}/private") for top in tops],
                    [label(kind) for kind in (
                        "private_t", "context_t", "private_t", "private_t",
@@ -284,13 +282,13 @@ def apart(test: ktap.Test) -> None:
                        "context_t", "context_t")], "labels of the roots")
 
 
-@suite.test("who is in another domain gets a super block of its own")
+@suite.test("mounters in different domains do not share a super block")
 def other_domain(test: ktap.Test) -> None:
     with mounted() as top, mounted_by("mounter_t", image().objects) as other:
         test.check(os.stat(top).st_dev != os.stat(other).st_dev, "shared")
 
 
-@suite.test("fscontext, defcontext and rootcontext do as for erofs")
+@suite.test("fscontext=, defcontext= and rootcontext= as on erofs")
 def other_contexts(test: ktap.Test) -> None:
     known, unknown = label("context_t"), label("in_no_policy_t")
     one = [(name, known) for name in ("fscontext", "defcontext",
@@ -320,10 +318,12 @@ def other_contexts(test: ktap.Test) -> None:
     with mounted(*one[1:3]) as top:
         test.equal(label_of(f"{top}/unlabelled"), known, "defcontext")
         test.equal(label_of(top), known, "rootcontext")
-        test.equal(label_of(f"{top}/public"), label("public_t"), "neither")
+        test.equal(
+            label_of(f"{top}/public"), label("public_t"), "a labelled file"
+        )
 
 
-@suite.test("a remount keeps the labels, and cannot change them")
+@suite.test("a remount does not change labels")
 def remount(test: ktap.Test) -> None:
     given = ("context", label("context_t"))
     for first, second, expected in (
@@ -346,7 +346,7 @@ def remount(test: ktap.Test) -> None:
 
 @contextmanager
 def labelled_store(kind: str) -> Iterator[objects.Store]:
-    """The objects of the image's larger files, with a label of their own."""
+    """The objects of the larger files, with another label."""
     with objects.store() as store:
         for name in ("public", "private"):
             data = read(f"{image().source}/{name}")
@@ -358,7 +358,7 @@ def labelled_store(kind: str) -> Iterator[objects.Store]:
 
 @contextmanager
 def mounted_by(kind: str, basedirs: list[str]) -> Iterator[str]:
-    """Mounts in another domain."""
+    """Mounts in a domain."""
     with mounts.directory() as top:
         def run_mount() -> None:
             mounts.attach(mounts.new_mount(
@@ -371,7 +371,7 @@ def mounted_by(kind: str, basedirs: list[str]) -> Iterator[str]:
             mounts.umount(top)
 
 
-@suite.test("an object is opened with the rights of who mounted")
+@suite.test("an object is opened with the mounter's credentials")
 def of_mounter(test: ktap.Test) -> None:
     with labelled_store("store_t") as store, \
             mounted(basedirs=[store.path]) as top, selinux.enforcing():
@@ -384,11 +384,11 @@ def of_mounter(test: ktap.Test) -> None:
                     ("map", lambda path: mapped(path, mmap.PROT_READ)),
                     ("map to execute", lambda path: mapped(
                         path, mmap.PROT_READ | mmap.PROT_EXEC))):
-                test.equal(in_domain(CONFINED, lambda: outcome(
+                test.equal(in_domain(CONFINED, lambda: ktap.outcome(
                     lambda: use(f"{top}/{name}"))), end, f"{how} {name}")
 
 
-@suite.test("what the mounter may not open nobody reads through the mount")
+@suite.test("an object that the mounter may not open is EIO for all")
 def not_of_mounter(test: ktap.Test) -> None:
     kernel_log.reset_ratelimit()
     with labelled_store("store_t") as store, selinux.enforcing(), \
@@ -400,19 +400,19 @@ def not_of_mounter(test: ktap.Test) -> None:
                 for who, name in (("kernel_t", "public"),
                                   ("kernel_t", "private"),
                                   (CONFINED, "public")):
-                    test.equal(in_domain(who, lambda: outcome(
+                    test.equal(in_domain(who, lambda: ktap.outcome(
                         lambda: use(f"{top}/{name}"))), "EIO",
                         f"{who}: {how} {name}")
-                    test.equal(in_domain(who, lambda: outcome(
+                    test.equal(in_domain(who, lambda: ktap.outcome(
                         lambda: read(f"{top}/public-small"))), "success",
-                        f"{who}: what is in the image")
+                        f"{who}: an inline file")
         test.check(log.find("open|read", "mounter_t", "store_t"),
                    f"no denial: {log.lines}")
         test.check(any("cannot be opened: permission denied" in line
-                       for line in lines), f"no line of ours: {lines}")
+                       for line in lines), f"no log line: {lines}")
 
 
-@suite.test("an image that the mounter may not read is not mounted")
+@suite.test("mounting an image that the mounter may not read is EACCES")
 def image_of_others(test: ktap.Test) -> None:
     with objects.store() as work:
         copy = work.plain("image", read(image().path))
@@ -430,7 +430,7 @@ def image_of_others(test: ktap.Test) -> None:
             test.equal(found[:1], ["EACCES"], "error")
             test.check(any("image" in line and "permission denied" in line
                            for line in found[1:]), f"{found}")
-            test.equal(in_domain("kernel_t", try_mount), [], "who may")
+            test.equal(in_domain("kernel_t", try_mount), [], "with permission")
 
 
 fixtures.require()

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Which mounts share a super block, and that none fails for it.
+"""Which mounts share a super block.
 
-Sharing shows in the device number: a super block has one of its own.
+Mounts that share one have the same st_dev. A mount that does not share may not
+fail because of that.
 """
 
 from __future__ import annotations
@@ -25,13 +26,8 @@ SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = 250, 1
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 MANY = 20
-# Files whose inodes are counted, of the 10,000 of the big directory.
+# The number of files of the big directory that a walk looks up.
 COUNTED = 1500
-
-
-def standard(*more: tuple[str, Value]) -> Options:
-    image = matrix_image.image()
-    return mounts.composefs_options(image.path, image.objects, *more)
 
 
 def device(top: str) -> int:
@@ -41,7 +37,7 @@ def device(top: str) -> int:
 @contextmanager
 def mounted_by(options: Options,
                change: Callable[[], object]) -> Iterator[str]:
-    """Mounts in a child that has changed its rights before."""
+    """Mounts in a child, after a change of its credentials."""
     with mounts.directory() as top:
         def run() -> None:
             change()
@@ -56,7 +52,7 @@ def mounted_by(options: Options,
 
 def shares(test: ktap.Test, what: str, expected: bool, first: Options,
            second: Options) -> None:
-    """Checks whether two mounts are one, and that both work."""
+    """Checks whether two mounts share a super block, and that both work."""
     with mounts.mounted("composefs", first) as one, \
             mounts.mounted("composefs", second) as two:
         test.equal(device(one) == device(two), expected, f"{what}: shared")
@@ -64,26 +60,32 @@ def shares(test: ktap.Test, what: str, expected: bool, first: Options,
         matrix_image.check(test, two, f"{what}, the second")
 
 
-@suite.test("the same again is shared, also as a descriptor or a copy")
+@suite.test("equal mounts share, also by descriptors or a copy of the image")
 def same(test: ktap.Test) -> None:
     image = matrix_image.image()
     for more in ((), (("verity", None),), (("noverity", None),),
                  (("tryverity", None),), (("digest", image.digest),)):
-        shares(test, f"{more}", True, standard(*more), standard(*more))
-    pinned = standard(("digest", image.digest))
+        shares(
+            test,
+            f"{more}",
+            True,
+            matrix_image.options(*more),
+            matrix_image.options(*more),
+        )
+    pinned = matrix_image.options(("digest", image.digest))
     shares(test, "digest= with verity", True, pinned,
-           standard(("digest", image.digest), ("verity", None)))
+           matrix_image.options(("digest", image.digest), ("verity", None)))
     fds = [os.open(image.path, os.O_RDONLY),
            os.open(image.objects[0], os.O_PATH)]
     try:
-        shares(test, "descriptors", True, standard(),
+        shares(test, "descriptors", True, matrix_image.options(),
                [("source", fds[0]), ("basedir", fds[1])])
     finally:
         for fd in fds:
             os.close(fd)
     with objects.store() as work:
-        # Its digest is what an image is known by, not its path; but another
-        # file system may fail, or go away, by itself.
+        # An image is identified by its digest, not by its path. But a copy on
+        # another file system is not shared, as either one may fail.
         content = Path(image.path).read_bytes()
         first, second = (mounts.composefs_options(
             str(work.verified(name, content)), image.objects,
@@ -94,7 +96,7 @@ def same(test: ktap.Test) -> None:
         shares(test, "a copy on another file system", False, pinned, first)
 
 
-@suite.test("other options are not shared")
+@suite.test("mounts with other options do not share")
 def options(test: ktap.Test) -> None:
     image = matrix_image.image()
     digest: tuple[str, Value] = ("digest", image.digest)
@@ -103,13 +105,24 @@ def options(test: ktap.Test) -> None:
         (digest,)]
     for number, first in enumerate(words):
         for second in words[number + 1:]:
-            shares(test, f"{first}, {second}", False, standard(*first),
-                   standard(*second))
+            shares(
+                test,
+                f"{first}, {second}",
+                False,
+                matrix_image.options(*first),
+                matrix_image.options(*second),
+            )
     for flag in ("sync", "dirsync", "lazytime"):
-        shares(test, flag, False, standard(), standard((flag, None)))
+        shares(
+            test,
+            flag,
+            False,
+            matrix_image.options(),
+            matrix_image.options((flag, None)),
+        )
 
 
-@suite.test("other object directories are not shared")
+@suite.test("mounts with other object directories do not share")
 def basedirs(test: ktap.Test) -> None:
     path = matrix_image.image().objects[0]
     source: tuple[str, Value] = ("source", matrix_image.image().path)
@@ -124,8 +137,7 @@ def basedirs(test: ktap.Test) -> None:
     shares(test, "the same two", True, [source, one, other],
            [source, ("basedir", f"{mounts.escape(path)}:/tmp")])
     with mounts.directory() as bound:
-        mounts.mount(path, bound, None, mounts.MS_BIND)
-        try:
+        with mounts.bound(path, bound):
             again: tuple[str, Value] = ("basedir", bound)
             shares(test, "by a bind mount", True, [source, one],
                    [source, again])
@@ -133,28 +145,30 @@ def basedirs(test: ktap.Test) -> None:
                          | mounts.MS_BIND | mounts.MS_NOSUID, None)
             shares(test, "by a mount with other flags", False, [source, one],
                    [source, again])
-        finally:
-            mounts.umount(bound)
 
 
-@suite.test("other images are not shared")
+@suite.test("mounts of other images do not share")
 def images(test: ktap.Test) -> None:
     other = fixtures.named("special-v0")
-    with mounts.mounted("composefs", standard()) as one, \
+    with mounts.mounted("composefs", matrix_image.options()) as one, \
             mounts.composefs(other.path, matrix_image.image().objects) as two:
-        test.check(device(one) != device(two), "two images share")
-        test.check("types" in os.listdir(two), "the second is another")
+        test.check(
+            device(one) != device(two), "two images share a super block"
+        )
+        test.check(
+            "types" in os.listdir(two), "the second mount shows another image"
+        )
         matrix_image.check(test, one, "the first")
 
 
-@suite.test("an image without fs-verity is never shared")
+@suite.test("mounts of an image without fs-verity do not share")
 def no_digest(test: ktap.Test) -> None:
     image = matrix_image.image()
     with objects.store() as work:
         copy = work.plain("copy", Path(image.path).read_bytes())
         plain = mounts.composefs_options(str(copy), image.objects)
         shares(test, "the same file twice", False, plain, plain)
-        shares(test, "with the image", False, standard(), plain)
+        shares(test, "with the image", False, matrix_image.options(), plain)
 
 
 def change_fsuid() -> None:
@@ -189,13 +203,18 @@ CHANGES: dict[str, Callable[[], object]] = {
 }
 
 
-@suite.test("a mounter with other rights does not share, and does not fail")
+@suite.test("mounters with other credentials do not share, and do not fail")
 def rights(test: ktap.Test) -> None:
-    with mounts.mounted("composefs", standard()) as ours, ExitStack() as all_:
+    with (
+        mounts.mounted("composefs", matrix_image.options()) as ours,
+        ExitStack() as stack,
+    ):
         seen = {device(ours): "root"}
         for what, change in CHANGES.items():
             try:
-                top = all_.enter_context(mounted_by(standard(), change))
+                top = stack.enter_context(
+                    mounted_by(matrix_image.options(), change)
+                )
             except OSError as error:
                 if what == "keyring" and error.errno == errno.ENOSYS:
                     test.note("the kernel has no keyrings")
@@ -208,16 +227,16 @@ def rights(test: ktap.Test) -> None:
             matrix_image.check(test, top, what)
             if what == "keyring":
                 continue
-            with mounted_by(standard(), change) as again:
+            with mounted_by(matrix_image.options(), change) as again:
                 test.equal(device(again), device(top),
                            f"{what}, twice: device")
-        with mounted_by(standard(), lambda: os.setgroups(
+        with mounted_by(matrix_image.options(), lambda: os.setgroups(
                 os.getgroups())) as same_rights:
             test.equal(device(same_rights), device(ours),
-                       "the same rights in new credentials: device")
+                       "equal values in new credentials: device")
 
 
-@suite.test("the mounter's rights are those that objects are read with")
+@suite.test("objects are read with the mounter's credentials")
 def reads_with(test: ktap.Test) -> None:
     with objects.store() as store:
         os.chmod(store.path, 0o755)
@@ -237,14 +256,14 @@ def reads_with(test: ktap.Test) -> None:
                 test.fails(errno.EIO, "mounted by a user", file.read, 1)
 
 
-@suite.test("umount of one leaves the others, also of the first")
+@suite.test("umount of a mount does not affect others that share with it")
 def umounts(test: ktap.Test) -> None:
     with ExitStack() as stack:
         tops = []
         for _ in range(3):
             one = stack.enter_context(ExitStack())
             tops.append((one, one.enter_context(
-                mounts.mounted("composefs", standard()))))
+                mounts.mounted("composefs", matrix_image.options()))))
         with open(f"{tops[0][1]}/{matrix_image.FILE}", "rb") as held:
             test.fails(errno.EBUSY, "umount with an open file",
                        mounts.umount, tops[0][1])
@@ -259,7 +278,7 @@ def umounts(test: ktap.Test) -> None:
                 test.equal(device(top), number, "device")
 
 
-@suite.test("an exclusive create of a shared super block is EBUSY")
+@suite.test("FSCONFIG_CMD_CREATE_EXCL of a shared super block is EBUSY")
 def exclusive(test: ktap.Test) -> None:
     def create(options_: Options) -> None:
         with Context.open("composefs") as context:
@@ -267,14 +286,16 @@ def exclusive(test: ktap.Test) -> None:
                 context.set(key, value)
             context.create_exclusive()
 
-    test.fails(None, "the first", create, standard())
-    with mounts.mounted("composefs", standard()) as top:
-        test.fails(errno.EBUSY, "the same", create, standard())
-        test.fails(None, "another", create, standard(("noverity", None)))
-        matrix_image.check(test, top, "then")
+    test.fails(None, "the first", create, matrix_image.options())
+    with mounts.mounted("composefs", matrix_image.options()) as top:
+        test.fails(errno.EBUSY, "the same", create, matrix_image.options())
+        test.fails(
+            None, "another", create, matrix_image.options(("noverity", None))
+        )
+        matrix_image.check(test, top, "afterwards")
 
 
-@suite.test(f"{MANY} mounts have the inodes of one")
+@suite.test(f"{MANY} mounts have the inodes of one mount")
 def one_memory(test: ktap.Test) -> None:
     image = fixtures.named("special-v0")
     options_ = mounts.composefs_options(image.path, image.objects,
@@ -292,22 +313,20 @@ def one_memory(test: ktap.Test) -> None:
                 os.lstat(f"{big}/{name}")
             counts.append(slab.all_inodes() - before)
         test.note(f"inodes after each walk: {counts}")
-        # Others' inodes come and go meanwhile, a few.
+        # A few inodes of other file systems come and go in between.
         test.check(counts[0] >= COUNTED * 0.9,
                    f"a walk of {COUNTED} files made {counts[0]} inodes")
         test.check(counts[-1] < counts[0] * 1.2,
                    f"{MANY} walks made {counts[-1]} inodes, one {counts[0]}")
 
 
-@suite.test("mounting and unmounting the same at once")
+@suite.test("mounting and unmounting the same image in parallel")
 def race(test: ktap.Test) -> None:
     def loop() -> None:
         for number in range(40):
             top = f"{place}/{os.getpid()}"
             os.mkdir(top)
-            fd = mounts.new_mount("composefs", standard())
-            mounts.attach(fd, top)
-            os.close(fd)
+            mounts.mount_at("composefs", matrix_image.options(), top)
             try:
                 with open(f"{top}/{matrix_image.INLINE}", "rb") as file:
                     if file.read() != inline:
@@ -332,7 +351,7 @@ def race(test: ktap.Test) -> None:
             children.append(child)
         for child in children:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            test.equal(ktap.errno_name(code or None), "success", "a process")
+            test.equal(ktap.errno_name(code or None), "success", "a child")
 
 
 fixtures.require()

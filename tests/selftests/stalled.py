@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""What must not wait, or must not go wrong, while something does not answer:
-a disk, or the server of a file system."""
+"""A disk, or the server of a file system, that does not answer: what may not
+wait for it.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import dm, fixtures, fuse, ktap, matrix_image, mounts, objects
-from lib.mounts import Options
+from lib import (dm, fixtures, fuse, ktap, loop, matrix_image, module, mounts,
+                 objects)
 
 suite = ktap.Suite()
 
-# What waits is still there after so many seconds; what does not wait is gone.
-SOON, PATIENCE = 3, 60
-MODULE = "composefs"
+# After SOON seconds a call counts as waiting. A call that does not wait
+# returns within LIMIT seconds.
+SOON, LIMIT = 3, 60
 
 
 class Child:
-    """Something that may wait, done in a child."""
+    """Calls a function that may block, in a child."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         self._status: int | None = None
@@ -37,7 +38,7 @@ class Child:
                 os._exit(1)
 
     def status(self, seconds: float) -> int | None:
-        """What it ended with, or None if it has not by then."""
+        """The exit status, or None if the child runs longer than that."""
         for _ in range(int(seconds * 10)):
             if self._status is not None:
                 break
@@ -49,22 +50,14 @@ class Child:
         return self._status
 
 
-def standard() -> Options:
-    image = matrix_image.image()
-    return mounts.composefs_options(image.path, image.objects)
-
-
 @contextmanager
 def dirty_disk() -> Iterator[dm.Device]:
-    """An ext4 that sync(2) has to write to."""
+    """A device with an ext4 that has dirty pages."""
     image = fixtures.SCRATCH / "dirty.img"
     with open(image, "wb") as file:
         file.truncate(64 << 20)
-    loop = subprocess.run(["losetup", "--find", "--show", image],
-                          capture_output=True, text=True,
-                          check=True).stdout.strip()
-    try:
-        device = dm.Device(loop, 64 << 20)
+    with loop.device(image) as below:
+        device = dm.Device(below, 64 << 20)
         try:
             subprocess.run(["mke2fs", "-q", "-t", "ext4", device.path],
                            check=True)
@@ -77,43 +70,39 @@ def dirty_disk() -> Iterator[dm.Device]:
                     mounts.umount(top)
         finally:
             device.remove()
-    finally:
-        subprocess.run(["losetup", "--detach", loop], check=True)
-        image.unlink()
+    image.unlink()
 
 
-@suite.test("the module is unloaded while sync(2) waits for a disk")
+@suite.test("unloading the module while sync(2) waits for a disk")
 def unloaded_during_sync(test: ktap.Test) -> None:
-    if not Path(f"/sys/module/{MODULE}/initstate").exists():
-        raise ktap.Skipped("composefs is no module that is loaded")
-    with mounts.mounted("composefs", standard()) as top:
+    module.require_loaded()
+    with mounts.mounted("composefs", matrix_image.options()) as top:
         matrix_image.check(test, top, "before")
-    # A walk of all super blocks keeps the one before the one that it waits
-    # for: let that be one which was made when the module was loaded, if any
-    # is.
-    for options in (["--remove"], []):
-        subprocess.run(["modprobe", *options, MODULE], check=True)
+    # While iterate_supers() waits for a super block it holds the one before it
+    # in the list. Let that be one that was made when the module was loaded.
+    module.reload()
     os.sync()
     with dirty_disk() as device:
         with device.stalled():
             sync = Child(os.sync)
-            test.equal(sync.status(SOON), None, "sync(2), as the disk waits")
-            remove = Child(lambda: subprocess.run(
-                ["modprobe", "--remove", MODULE], check=True))
+            test.equal(
+                sync.status(SOON), None, "sync(2), with the disk suspended"
+            )
+            remove = Child(module.unload)
             remove.status(SOON)
-        test.equal(sync.status(PATIENCE), 0, "sync(2)")
-    # Refused or not, it may be loaded again.
-    remove.status(PATIENCE)
+        test.equal(sync.status(LIMIT), 0, "sync(2)")
+    # Whether that succeeded or not, the module can be loaded.
+    remove.status(LIMIT)
     os.sync()
-    subprocess.run(["modprobe", MODULE], check=True)
-    with mounts.mounted("composefs", standard()) as top:
-        matrix_image.check(test, top, "then")
+    module.load()
+    with mounts.mounted("composefs", matrix_image.options()) as top:
+        matrix_image.check(test, top, "afterwards")
 
 
-@suite.test("an image whose server does not answer keeps nobody waiting")
+@suite.test("a mount that waits for the image's server does not block others")
 def image_never_read(test: ktap.Test) -> None:
     image = matrix_image.image()
-    # The server takes a byte for each read that it answers.
+    # The server waits for a byte before it answers a read.
     reader, writer = os.pipe()
     with fuse.mounted({"image": Path(image.path).read_bytes()},
                       before_read=lambda: os.read(reader, 1)) as server:
@@ -125,16 +114,18 @@ def image_never_read(test: ktap.Test) -> None:
             for what, action in (
                     ("sync(2)", os.sync),
                     ("another mount", lambda: mounts.new_mount(
-                        "composefs", standard())),
+                        "composefs", matrix_image.options())),
                     ("drop_caches", lambda: Path(
                         "/proc/sys/vm/drop_caches").write_text(
                             "2\n", encoding="ascii"))):
                 child = Child(action)
-                test.need(child.status(PATIENCE) == 0,
+                test.need(child.status(LIMIT) == 0,
                           f"{what} waits for the mount")
         finally:
             os.write(writer, bytes(1000))
-        test.equal(mount.status(PATIENCE), 0, "the mount, then")
+        test.equal(
+            mount.status(LIMIT), 0, "the mount, when the server answers"
+        )
     os.close(writer)
     os.close(reader)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""What a read-only mount does not refuse: writing to what is not its own.
+"""Writes that a read-only mount allows, as they change nothing in it: to
+devices, FIFOs, and what is mounted over a file or directory.
 
-Devices, FIFOs, what a symbolic link leads to, what is mounted over a file. The
-same is done on erofs and overlayfs.
+Each is tried on composefs and on erofs + overlayfs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def on_both(function: Callable[[ktap.Test, str, str], None]) -> Callable[
     return run
 
 
-@suite.test("a device is written to and read, however it is opened")
+@suite.test("a device can be read and written, with all flags of open(2)")
 @on_both
 def device(test: ktap.Test, what: str, top: str) -> None:
     path = f"{top}/{NULL}"
@@ -53,11 +53,11 @@ def device(test: ktap.Test, what: str, top: str) -> None:
                        f"{what}: {flags:#x}")
     with opened(path, os.O_RDWR) as fd:
         test.equal(os.read(fd, 10), b"", f"{what}: /dev/null is not empty")
-    test.fails(errno.ENXIO, f"{what}: a device that is not there", os.open,
+    test.fails(errno.ENXIO, f"{what}: a device that does not exist", os.open,
                f"{top}/types/char-4095-1048575", os.O_RDWR)
 
 
-@suite.test("a FIFO has two ends")
+@suite.test("a FIFO connects a reader and a writer")
 @on_both
 def fifo(test: ktap.Test, what: str, top: str) -> None:
     path = f"{top}/{FIFO}"
@@ -69,7 +69,7 @@ def fifo(test: ktap.Test, what: str, top: str) -> None:
         test.equal(os.read(reader, 100), b"through", what)
 
 
-@suite.test("a socket that nobody listens at is ECONNREFUSED")
+@suite.test("connecting to a socket without a listener is ECONNREFUSED")
 @on_both
 def unix_socket(test: ktap.Test, what: str, top: str) -> None:
     with socket.socket(socket.AF_UNIX) as end:
@@ -82,24 +82,23 @@ def unix_socket(test: ktap.Test, what: str, top: str) -> None:
                    f"{top}/types/new")
 
 
-@suite.test("a FIFO is that of its file system: elsewhere it is another")
+@suite.test("a FIFO does not connect to that of another mount of the image")
 def whose(test: ktap.Test) -> None:
     with (
         special_image.mounted() as top,
         reference.mount(special_image.image()) as other,
     ):
         with opened(f"{top}/{FIFO}", os.O_RDONLY | os.O_NONBLOCK):
-            test.fails(errno.ENXIO, "the reference's", os.open,
+            test.fails(errno.ENXIO, "the FIFO of the reference", os.open,
                        f"{other}/{FIFO}", os.O_WRONLY | os.O_NONBLOCK)
 
 
-@suite.test("what is mounted over a directory is written to, by links, too")
+@suite.test("a directory that is mounted over another one can be written to")
 @on_both
 def directory(test: ktap.Test, what: str, top: str) -> None:
     with objects.store() as work:
         place = f"{top}/types/directory"
-        mounts.mount(work.path, place, None, mounts.MS_BIND)
-        try:
+        with mounts.bound(work.path, place):
             target = work.top / "target"
             (work.top / "link").symlink_to("target")
             for flags in (os.O_CREAT | os.O_EXCL, 0, os.O_CREAT, os.O_TRUNC):
@@ -109,29 +108,27 @@ def directory(test: ktap.Test, what: str, top: str) -> None:
                            f"{what}: {flags:#x}")
             Path(place, "link").write_bytes(b"by the link")
             test.equal(target.read_bytes(), b"by the link", what)
-        finally:
-            mounts.umount(place)
-        test.fails(errno.EROFS, f"{what}: without the mount",
+        test.fails(errno.EROFS, f"{what}: after umount",
                    Path(place, "target").write_bytes, b"")
 
 
-@suite.test("what is mounted over a file is written to, and the file stays")
+@suite.test("a file that is mounted over another one can be written to")
 @on_both
 def over(test: ktap.Test, what: str, top: str) -> None:
     before = special_image.data("sizes/4097")
     with objects.store() as work:
         target = work.plain("target", b"before")
         place = f"{top}/sizes/4097"
-        mounts.mount(str(target), place, None, mounts.MS_BIND)
-        try:
+        with mounts.bound(target, place):
             for flags in (0, os.O_CREAT, os.O_TRUNC):
                 with opened(place, os.O_WRONLY | flags) as fd:
                     os.write(fd, b"after!")
                 test.equal(target.read_bytes(), b"after!",
                            f"{what}: {flags:#x}")
-        finally:
-            mounts.umount(place)
-    test.check(Path(place).read_bytes() == before, f"{what}: the file below")
+    test.check(
+        Path(place).read_bytes() == before,
+        f"{what}: the file below has changed",
+    )
 
 
 fixtures.require()

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import fixtures, ktap, mounts, objects, overlayfs, reference
+from lib import elf, fixtures, ktap, mounts, objects, overlayfs, reference
 from lib.files import opened
 
 suite = ktap.Suite()
@@ -21,30 +20,19 @@ suite = ktap.Suite()
 TRACING = Path("/sys/kernel/tracing")
 PROGRAM = "usr/bin/true"
 RUNS = 3
-PT_LOAD = 1
-
-
-def entry(program: bytes) -> int:
-    """Where in the file the first instruction of an x86-64 program is."""
-    address, headers = struct.unpack_from("<QQ", program, 24)
-    size, count = struct.unpack_from("<HH", program, 54)
-    for at in range(headers, headers + size * count, size):
-        kind, _, offset, start, _, length = struct.unpack_from("<IIQQQQ",
-                                                               program, at)
-        if kind == PT_LOAD and start <= address < start + length:
-            return int(address - start + offset)
-    raise AssertionError("the program begins nowhere")
 
 
 @contextmanager
 def uprobe(name: str, path: str,
            offset: int | None = None) -> Iterator[Callable[[], int]]:
-    """Counts how often a program starts. To set it reads nothing of it."""
+    """Sets a uprobe on the entry point of PROGRAM, or at another offset. Gives
+    a function that returns how often it fired. Setting it does not read the
+    file."""
     if offset is None:
-        offset = entry(Path("/", PROGRAM).read_bytes())
+        offset = elf.entry_offset(Path("/", PROGRAM).read_bytes())
 
     def command(text: str) -> None:
-        # Not to be truncated, which removes all, nor sought in.
+        # O_TRUNC would remove all uprobes.
         with opened(str(TRACING / "uprobe_events"),
                     os.O_WRONLY | os.O_APPEND) as fd:
             os.write(fd, text.encode())
@@ -84,7 +72,7 @@ def mounted(basedirs: list[str] | None = None) -> Iterator[str]:
 
 @contextmanager
 def stacked() -> Iterator[str]:
-    """A container's overlayfs on a mount."""
+    """A writable overlayfs on a mount of composefs."""
     with (
         mounted() as lower,
         overlayfs.writable([("lowerdir+", lower)]) as merged,
@@ -92,7 +80,7 @@ def stacked() -> Iterator[str]:
         yield merged.top
 
 
-@suite.test("one on a file of a mount fires, as on erofs + overlayfs")
+@suite.test("a uprobe on a file fires, as on erofs + overlayfs")
 def on_file(test: ktap.Test) -> None:
     reference.require_support()
     for what, mount in (("composefs", mounted()),
@@ -106,10 +94,10 @@ def on_file(test: ktap.Test) -> None:
                 test.equal(hits(), RUNS, f"{what}: set before the first use")
             with uprobe("again", path) as hits:
                 run(path)
-                test.equal(hits(), RUNS, f"{what}: set after it was used")
+                test.equal(hits(), RUNS, f"{what}: set after the first use")
 
 
-@suite.test("one on a file fires for each mount that has its object")
+@suite.test("a uprobe on a file fires in all mounts that share its object")
 def everywhere(test: ktap.Test) -> None:
     with mounted() as top, reference.mount(image()) as other:
         with uprobe("everywhere", f"{top}/{PROGRAM}") as hits:
@@ -122,16 +110,18 @@ def everywhere(test: ktap.Test) -> None:
             test.equal(hits(), RUNS, "set on the object")
 
 
-@suite.test("one on a file whose data are in the image can be set")
+@suite.test("a uprobe on an inline file can be set")
 def in_image(test: ktap.Test) -> None:
-    # Nothing as small can run, but it has pages of its own.
+    # A program cannot be as small, but the file has pages.
     small = fixtures.named("special-v0")
     with mounts.composefs(small.path, small.objects) as top, \
             uprobe("image", f"{top}/sizes/64", 0) as hits:
         test.equal(hits(), 0, "hits")
 
 
-@suite.test("one on a file without a right object is set on nothing else")
+@suite.test(
+    "a uprobe on a file without a right object is set on no other file"
+)
 def without(test: ktap.Test) -> None:
     data = Path("/", PROGRAM).read_bytes()
     name = objects.object_name(objects.digest_of(data))
@@ -142,20 +132,19 @@ def without(test: ktap.Test) -> None:
         store.verified(name, data)
         with uprobe("found", path) as hits:
             run(path)
-            test.equal(hits(), RUNS, "an object that has come")
+            test.equal(hits(), RUNS, "an object that appears later")
     with objects.store() as store, mounted([store.path]) as top:
         path = f"{top}/{PROGRAM}"
         wrong = store.verified(name, data + b"more")
         wrong.chmod(0o755)
         with uprobe("wrong", path) as hits:
             run(str(wrong))
-            test.equal(hits(), 0, "an object that is not the file's")
+            test.equal(hits(), 0, "another file of the object's name")
             test.fails(errno.EIO, "a wrong object", run, path)
 
 
 fixtures.require()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 if not (TRACING / "uprobe_events").exists():
     ktap.skip_all("the kernel has no CONFIG_UPROBE_EVENTS")
 suite.run()

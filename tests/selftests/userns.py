@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mounts in a user namespace: what they give, and that it is nothing more
-than the mounter has. The mounter is an attacker."""
+"""Mounts in a user namespace. The mounter is an attacker, who may not get any
+access that it does not have without the mount.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +27,12 @@ from lib.userns import ALONE, USUAL, in_namespace
 suite = ktap.Suite()
 
 OVERFLOW = 65534
-# A whole file system, in which there is what the mounter may not read.
+# A basedir with files that the mounter may not read.
 ROOT = "/tmp"
 SECRET = "of-root"
 
 
-# Found here, since some of the fixtures may be read by root alone.
+# Read before the tests, as some of the fixtures can only be read by root.
 fixtures.require()
 IMAGE = fixtures.named("rights")
 MATRIX = matrix_image.image()
@@ -43,7 +44,7 @@ def options(*more: tuple[str, Value]) -> Options:
 
 def test_with(name: str, allowed: bool) -> Callable[
         [Callable[[ktap.Test], None]], Callable[[ktap.Test], None]]:
-    """A test for which the module's parameter is so."""
+    """A test with the module parameter userns_mount on or off."""
     def decorate(function: Callable[[ktap.Test], None]) -> Callable[
             [ktap.Test], None]:
         def run(test: ktap.Test) -> None:
@@ -56,7 +57,7 @@ def test_with(name: str, allowed: bool) -> Callable[
 
 def mounting(function: Callable[[str], Any],
              given: Options | None = None) -> Callable[[], Any]:
-    """What is done with a mount, by who mounts."""
+    """A function that mounts, and calls another one with the mount."""
     def run() -> Any:
         with mounts.mounted("composefs", options() if given is None
                             else given) as top:
@@ -64,31 +65,26 @@ def mounting(function: Callable[[str], Any],
     return run
 
 
-def outcome(function: Callable[[], Any]) -> str:
+def attempt(given: Options) -> tuple[int | None, list[str]]:
+    """Mounts. Returns the errno and the messages of a failure."""
     try:
-        function()
-    except OSError as error:
-        return ktap.errno_name(error.errno)
-    return "success"
+        os.close(mounts.new_mount("composefs", given))
+    except mounts.MountError as error:
+        return error.errno, error.messages
+    return None, []
 
 
-@test_with("without userns_mount=1 it is EPERM, and a message says why", False)
+@test_with("without userns_mount=1 a mount is EPERM, with a message", False)
 def not_allowed(test: ktap.Test) -> None:
-    def attempt() -> tuple[int | None, list[str]]:
-        try:
-            os.close(mounts.new_mount("composefs", options()))
-        except mounts.MountError as error:
-            return error.errno, error.messages
-        return None, []
-    number, messages = in_namespace(attempt)
+    number, messages = in_namespace(lambda: attempt(options()))
     test.equal(ktap.errno_name(number), "EPERM", "fsopen(2)")
     test.check(any("userns_mount" in line for line in messages),
                f"messages: {messages}")
-    test.equal(in_namespace(lambda: outcome(lambda: mounts.mount(
+    test.equal(in_namespace(lambda: ktap.outcome(lambda: mounts.mount(
         IMAGE.path, "/tmp", "composefs"))), "EPERM", "mount(2)")
 
 
-@test_with("with it root of a namespace mounts, and reads what is verified",
+@test_with("root of a namespace can mount and read verified files",
            True)
 def allowed(test: ktap.Test) -> None:
     expected = [
@@ -106,22 +102,23 @@ def allowed(test: ktap.Test) -> None:
                 given,
             )
         )
-        test.check(found == expected, f"{more}: another content")
+        test.check(found == expected, f"{more}: wrong content")
 
 
-@test_with("who is not root there does not mount", True)
+@test_with("a user who is not root of the namespace cannot mount", True)
 def not_root(test: ktap.Test) -> None:
     def attempt() -> str:
         become(5)
-        return outcome(lambda: os.close(mounts.new_mount("composefs",
-                                                         options())))
+        return ktap.outcome(
+            lambda: os.close(mounts.new_mount("composefs", options()))
+        )
     test.equal(in_namespace(attempt), "EPERM", "a user of the namespace")
-    test.equal(as_user(userns.USER, lambda: outcome(lambda: os.close(
+    test.equal(as_user(userns.USER, lambda: ktap.outcome(lambda: os.close(
         mounts.new_mount("composefs", options())))), "EPERM",
         "a user without a namespace")
 
 
-@test_with("owners are those that the namespace has", True)
+@test_with("owners are mapped as the namespace maps them", True)
 def owners(test: ktap.Test) -> None:
     def seen(top: str) -> dict[str, tuple[int, int]]:
         return {name: (os.stat(f"{top}/{name}").st_uid,
@@ -138,7 +135,7 @@ def owners(test: ktap.Test) -> None:
         test.equal(found[name], (owner, owner), f"alone: {name}")
 
     def as_owner(top: str) -> dict[str, str]:
-        return {name: outcome(lambda: Path(top, name).read_bytes())
+        return {name: ktap.outcome(lambda: Path(top, name).read_bytes())
                 for name in ("of-root", "of-1000", "of-1000-small",
                              "of-100000", "of-100000-small")}
     test.equal(in_namespace(mounting(as_owner)), {
@@ -158,7 +155,7 @@ def owners(test: ktap.Test) -> None:
 
 
 def object_of(name: str) -> bytes:
-    """What the image says where a file's content is."""
+    """The redirect of a file: the path of its object."""
     return os.fsencode("/" + objects.object_name(objects.digest_of(
         content_of(name))))
 
@@ -168,7 +165,7 @@ def content_of(name: str) -> bytes:
 
 
 def secret_in(directory: Path, basedir: str | Path = ROOT) -> Path:
-    """A path that is, seen from a basedir, as long as an object's."""
+    """A path whose part below a basedir is as long as that of an object."""
     rest = len(object_of(SECRET)) - len(
         f"/{directory.relative_to(basedir)}/" if directory != Path(basedir)
         else "/")
@@ -178,7 +175,7 @@ def secret_in(directory: Path, basedir: str | Path = ROOT) -> Path:
 @contextmanager
 def forged(secret: Path, name: str,
            basedir: str | Path = ROOT) -> Iterator[str]:
-    """An image in which a file's content is somewhere else."""
+    """An image in which the redirect of a file leads to another path."""
     data = Path(IMAGE.path).read_bytes()
     before = object_of(name)
     after = b"/" + os.fsencode(secret.relative_to(basedir))
@@ -193,14 +190,14 @@ def forged(secret: Path, name: str,
 
 @contextmanager
 def directory(mode: int = 0o755) -> Iterator[Path]:
-    """Of root; in memory, which is a file system of its own."""
+    """A directory of root, on the tmpfs at ROOT."""
     with tempfile.TemporaryDirectory(prefix="s-", dir=ROOT) as path:
         os.chmod(path, mode)
         yield Path(path)
 
 
 def ways(top: str, name: str, content: bytes) -> dict[str, str]:
-    """What each way of reading a file gives."""
+    """The outcome of each way of reading a file."""
     path = f"{top}/{name}"
 
     def read() -> bytes:
@@ -242,15 +239,15 @@ def ways(top: str, name: str, content: bytes) -> dict[str, str]:
             found[way.__name__] = ktap.errno_name(error.errno)
         else:
             found[way.__name__] = (
-                "all of it" if data == content else
+                "all bytes" if data == content else
                 f"{len(data)} bytes" if data else "nothing")
     return found
 
 
 def attack(secret: Path, name: str,
            basedir: str | Path = ROOT) -> dict[str, str]:
-    """All that a mounter gets of a file of somebody else's, in whose place
-    an image has it."""
+    """The outcomes for a mounter whose image has the redirect of a file lead
+    to a secret file."""
     content = content_of(name)
     with forged(secret, name, basedir) as path:
         return in_namespace(mounting(
@@ -259,7 +256,7 @@ def attack(secret: Path, name: str,
              ("noverity", None)]))
 
 
-def gives_nothing(test: ktap.Test, found: dict[str, str], what: str) -> None:
+def check_no_access(test: ktap.Test, found: dict[str, str], what: str) -> None:
     for way, result in found.items():
         test.check(result in ("EIO", "EACCES", "EPERM", "ENOEXEC", "nothing",
                               "EINVAL", "ENOTTY", "EOPNOTSUPP"),
@@ -268,22 +265,18 @@ def gives_nothing(test: ktap.Test, found: dict[str, str], what: str) -> None:
         test.equal(found[way], "EIO", f"{what}: {way}")
 
 
-@test_with("basedir=/ is refused where it would uncover what is hidden", True)
+@test_with("basedir=/ is refused where it would uncover hidden mounts", True)
 def uncovered(test: ktap.Test) -> None:
-    def attempt() -> tuple[int | None, list[str]]:
-        try:
-            os.close(mounts.new_mount("composefs", [
-                ("source", IMAGE.path), ("basedir", "/")]))
-        except mounts.MountError as error:
-            return error.errno, error.messages
-        return None, []
-    number, messages = in_namespace(attempt)
+    number, messages = in_namespace(lambda: attempt(
+        [("source", IMAGE.path), ("basedir", "/")]))
     test.equal(ktap.errno_name(number), "EINVAL", "error")
     test.check(any("uncover" in line for line in messages),
                f"messages: {messages}")
 
 
-@test_with("basedir= gives no file that the mounter may not read", True)
+@test_with(
+    "basedir= gives no access to files that the mounter may not read", True
+)
 def secrets(test: ktap.Test) -> None:
     for name in (SECRET, "plain"):
         program = name == "plain"
@@ -294,21 +287,23 @@ def secrets(test: ktap.Test) -> None:
             found = attack(secret, name)
             for way in ("read", "mapped", "sent",
                         *(("executed",) if program else ())):
-                test.equal(found[way], "all of it",
-                           f"{name}: {way}, if the mounter may")
+                test.equal(found[way], "all bytes",
+                           f"{name}: {way}, readable by the mounter")
             for uid, mode in ((0, 0o600), (0, 0o711), (1001, 0o600), (0, 0)):
                 os.chown(secret, uid, uid)
                 os.chmod(secret, mode)
-                gives_nothing(test, attack(secret, name),
-                              f"{name} of {uid}, {mode:o}")
-            # Root of the namespace has its own files whatever the mode.
+                check_no_access(
+                    test, attack(secret, name), f"{name} of {uid}, {mode:o}"
+                )
+            # Root of the namespace has CAP_DAC_OVERRIDE over its own files.
             os.chown(secret, userns.USER, userns.USER)
             os.chmod(secret, 0)
-            test.equal(attack(secret, name)["read"], "all of it",
-                       f"{name}: read, own")
+            test.equal(attack(secret, name)["read"], "all bytes",
+                       f"{name}: read, a file of the mounter")
 
 
-@test_with("nor one in a directory that the mounter may not search", True)
+@test_with("basedir= gives no access to directories that the mounter may not "
+           "search", True)
 def hidden(test: ktap.Test) -> None:
     with directory() as where:
         inner = where / "d"
@@ -318,37 +313,33 @@ def hidden(test: ktap.Test) -> None:
             secret.write_bytes(content_of(SECRET))
             os.chmod(secret, 0o644)
             os.chmod(inner, 0o711)
-            test.equal(attack(secret, SECRET, basedir)["read"], "all of it",
-                       f"{basedir}: in one that may be searched")
+            test.equal(attack(secret, SECRET, basedir)["read"], "all bytes",
+                       f"{basedir}: a searchable directory")
             os.chmod(inner, 0o700)
-            gives_nothing(test, attack(secret, SECRET, basedir),
-                          str(basedir))
+            check_no_access(
+                test, attack(secret, SECRET, basedir), str(basedir)
+            )
 
 
-@test_with("an image that the mounter may not read is not mounted", True)
+@test_with("mounting an image that the mounter may not read is EACCES", True)
 def secret_image(test: ktap.Test) -> None:
     with tempfile.NamedTemporaryFile(dir=ROOT) as file:
         file.write(Path(IMAGE.path).read_bytes())
         file.flush()
 
-        def attempt() -> tuple[int | None, list[str]]:
-            try:
-                os.close(mounts.new_mount("composefs",
-                                          [("source", file.name)]))
-            except mounts.MountError as error:
-                return error.errno, error.messages
-            return None, []
+        def try_mount() -> tuple[int | None, list[str]]:
+            return attempt([("source", file.name)])
         os.chmod(file.name, 0o644)
-        test.equal(in_namespace(attempt)[0], None, "0644")
+        test.equal(in_namespace(try_mount)[0], None, "0644")
         os.chmod(file.name, 0o600)
-        number, messages = in_namespace(attempt)
+        number, messages = in_namespace(try_mount)
         test.equal(ktap.errno_name(number), "EACCES", "0600")
         test.check(any("permission denied" in line for line in messages),
                    f"messages: {messages}")
 
 
 def identity(fd: int, name: str) -> list[str]:
-    """The ids and capabilities that a program of the image has."""
+    """The ids and capabilities that a program of the image runs with."""
     said = subprocess.run([f"/proc/self/fd/{fd}/{name}", "/proc/self/status"],
                           pass_fds=[fd], capture_output=True, text=True,
                           check=True).stdout
@@ -356,7 +347,7 @@ def identity(fd: int, name: str) -> list[str]:
             if line.startswith(("Uid:", "Gid:", "CapEff:"))]
 
 
-@test_with("a setuid program of such a mount gives nothing outside", True)
+@test_with("a setuid program of such a mount gives no privilege outside", True)
 def setuid_outside(test: ktap.Test) -> None:
     names = ("plain", "setuid", "setgid", "setuid-1000", "capable")
 
@@ -372,16 +363,16 @@ def setuid_outside(test: ktap.Test) -> None:
     for name in names[1:]:
         test.equal(found[name], found["plain"], name)
 
-    # That these programs do give rights where they are believed.
+    # In a mount by root these programs do give privileges.
     with mounts.mounted("composefs", options()) as top:
         with opened(top, os.O_RDONLY | os.O_DIRECTORY) as fd:
             trusted = in_child(lambda: outside(fd))
     for name in names[1:]:
         test.check(trusted[name] != trusted["plain"],
-                   f"{name}: gives nothing to anybody")
+                   f"{name}: no privilege in a mount by root")
 
 
-@test_with("a setuid program inside gives an id of the namespace", True)
+@test_with("a setuid program runs with an id of the namespace inside", True)
 def setuid_inside(test: ktap.Test) -> None:
     def run(top: str) -> list[str]:
         with opened(top, os.O_RDONLY | os.O_DIRECTORY) as fd:
@@ -394,18 +385,21 @@ def setuid_inside(test: ktap.Test) -> None:
                "ids")
 
 
-@test_with("a device of such a mount is none", True)
+@test_with("a device of such a mount cannot be opened", True)
 def devices(test: ktap.Test) -> None:
     def run(top: str) -> list[Any]:
         found = os.stat(f"{top}/null")
-        return [stat.S_ISCHR(found.st_mode), os.major(found.st_rdev),
-                outcome(lambda: os.close(os.open(f"{top}/null", os.O_RDWR)))]
+        return [
+            stat.S_ISCHR(found.st_mode),
+            os.major(found.st_rdev),
+            ktap.outcome(lambda: os.close(os.open(f"{top}/null", os.O_RDWR))),
+        ]
     test.equal(in_namespace(mounting(run)), [True, 1, "EACCES"], "null")
     with mounts.mounted("composefs", options()) as top:
-        test.equal(run(top)[2], "success", "where it is believed")
+        test.equal(run(top)[2], "success", "in a mount by root")
 
 
-@test_with("a context that is handed to root outside is of no use", True)
+@test_with("an fs context that is passed to root outside is EPERM", True)
 def handed_on(test: ktap.Test) -> None:
     with tempfile.NamedTemporaryFile(dir=ROOT) as secret:
         secret.write(Path(IMAGE.path).read_bytes())
@@ -419,14 +413,16 @@ def handed_on(test: ktap.Test) -> None:
 
         def outside(fd: int) -> list[Any]:
             context = mounts.Context(fd)
-            return [outcome(context.create), context.messages()]
+            return [ktap.outcome(context.create), context.messages()]
         found = userns.pass_to_outside(inside, outside)
     test.equal(found[0], "EPERM", "fsconfig(2)")
     test.check(any("user namespace" in line for line in found[1]),
                f"messages: {found[1]}")
 
 
-@test_with("such mounts share a super block with those of nobody else", True)
+@test_with(
+    "such mounts do not share a super block with other namespaces", True
+)
 def apart(test: ktap.Test) -> None:
     given = mounts.composefs_options(MATRIX.path, MATRIX.objects)
     with mounts.mounted("composefs", given) as top:
@@ -441,9 +437,12 @@ def apart(test: ktap.Test) -> None:
         test.equal(first[2], ours, "root's, seen from the namespace")
 
 
-@test_with("the store of a user, in a namespace, by a user of it", True)
+@test_with(
+    "a user's own object directory is read with the mounter's credentials",
+    True,
+)
 def own_store(test: ktap.Test) -> None:
-    """The mounter's rights count for all who read."""
+    """The reader cannot read the object itself."""
     content = matrix_image.data()
     with directory() as where:
         path = where / matrix_image.object_name()
@@ -455,7 +454,7 @@ def own_store(test: ktap.Test) -> None:
         def read(top: str) -> list[Any]:
             def other() -> list[Any]:
                 become(7)
-                return [outcome(path.read_bytes),
+                return [ktap.outcome(path.read_bytes),
                         Path(top, matrix_image.FILE).read_bytes() == content]
             return in_child(other)
         test.equal(in_namespace(mounting(read, mounts.composefs_options(
@@ -463,20 +462,23 @@ def own_store(test: ktap.Test) -> None:
             ["EACCES", True], "the object, and the file")
 
 
-@test_with("writes are refused, also after a remount", True)
+@test_with("writes are EROFS, also after a remount", True)
 def read_only(test: ktap.Test) -> None:
     def run(top: str) -> list[str]:
-        return [outcome(lambda: Path(top, "new").write_bytes(b"")),
-                outcome(lambda: os.chmod(f"{top}/plain", 0o777)),
-                outcome(lambda: os.chown(f"{top}/plain", 1, 1)),
-                outcome(lambda: mounts.mount(None, top, None,
-                                             mounts.MS_REMOUNT))]
+        return [
+            ktap.outcome(lambda: Path(top, "new").write_bytes(b"")),
+            ktap.outcome(lambda: os.chmod(f"{top}/plain", 0o777)),
+            ktap.outcome(lambda: os.chown(f"{top}/plain", 1, 1)),
+            ktap.outcome(
+                lambda: mounts.mount(None, top, None, mounts.MS_REMOUNT)
+            ),
+        ]
     found = in_namespace(mounting(run))
     test.equal(found[:3], ["EROFS"] * 3, "writes")
 
     def still(top: str) -> str:
-        outcome(lambda: mounts.mount(None, top, None, mounts.MS_REMOUNT))
-        return outcome(lambda: Path(top, "new").write_bytes(b""))
+        ktap.outcome(lambda: mounts.mount(None, top, None, mounts.MS_REMOUNT))
+        return ktap.outcome(lambda: Path(top, "new").write_bytes(b""))
     test.equal(in_namespace(mounting(still)), "EROFS", "after a remount")
 
 

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""FAN_FS_ERROR for each object that is refused: whose watches a file system
-hears of the file, by its handle, and of nothing else."""
+"""FAN_FS_ERROR events for objects that are refused.
+
+A listener on the file system gets an event with the file's handle, and no
+other events.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from lib.objects import Store
 suite = ktap.Suite()
 
 Make = Callable[[Store, str, bytes], object]
-# What is wrong with an object: given the store, its name and its content.
+# Adds an object that is wrong, given its right name and content.
 WRONG: dict[str, Make] = {
     "is missing": lambda store, name, data: None,
     "has no fs-verity": lambda store, name, data: store.plain(name, data),
@@ -71,24 +74,26 @@ def refused(test: ktap.Test, what: str) -> None:
                     test.equal(event.file, handles.of(path, flags=0),
                                f"{use.__name__}: handle")
                     if event.file:
-                        found = handles.open_by(mount, event.file)
-                        try:
+                        with handles.opened(mount, event.file) as found:
                             test.equal(os.fstat(found).st_ino,
                                        os.stat(path).st_ino, "inode")
-                        finally:
-                            os.close(found)
                 with opened(f"{top}/file-01") as fd:
                     use(fd)
-                test.equal(notify.events(listener), [],
-                           f"{use.__name__}: events of a good file")
+                test.equal(
+                    notify.events(listener),
+                    [],
+                    f"{use.__name__}: events of a file with a right object",
+                )
 
 
 for _what in WRONG:
-    suite.add(f"an object that {_what}: EIO, and an event with its handle",
-              lambda test, what=_what: refused(test, what))
+    suite.add(
+        f"an object that {_what}: EIO, and an event with the file's handle",
+        lambda test, what=_what: refused(test, what),
+    )
 
 
-@suite.test("errors that nobody has read yet are counted")
+@suite.test("errors are counted until a listener reads the event")
 def counted(test: ktap.Test) -> None:
     image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
@@ -106,7 +111,7 @@ def counted(test: ktap.Test) -> None:
         )
 
 
-@suite.test("an object whose name is gone, but not its content: no event")
+@suite.test("an object that is unlinked while in use: no event")
 def name_is_gone(test: ktap.Test) -> None:
     image = matrix_image.image()
     with objects.store() as store:
@@ -126,7 +131,7 @@ def name_is_gone(test: ktap.Test) -> None:
                 test.equal(notify.events(listener), [], "events")
 
 
-@suite.test("who watches another mount hears nothing")
+@suite.test("a listener on another mount gets no event")
 def apart(test: ktap.Test) -> None:
     image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
@@ -137,21 +142,19 @@ def apart(test: ktap.Test) -> None:
         with opened(f"{top}/{matrix_image.FILE}") as fd:
             test.fails(errno.EIO, "read", read, fd)
         test.check(notify.ready(here), "no event")
-        test.equal(notify.events(elsewhere), [], "events elsewhere")
+        test.equal(notify.events(elsewhere), [], "events of the other mount")
 
 
-@suite.test("who has opened a file by its handle hears of it as well")
+@suite.test("a file that was opened by its handle causes an event")
 def by_handle(test: ktap.Test) -> None:
     image = matrix_image.image()
     with objects.store() as store, mounts.composefs(
             image.path, [store.path]) as top, opened(top) as mount, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
-        fd = handles.open_by(mount, handles.of(f"{top}/{matrix_image.FILE}"),
-                             os.O_RDONLY)
-        try:
+        with handles.opened(
+            mount, handles.of(f"{top}/{matrix_image.FILE}"), os.O_RDONLY
+        ) as fd:
             test.fails(errno.EIO, "read", read, fd)
-        finally:
-            os.close(fd)
         test.check(notify.ready(listener), "no event")
 
 

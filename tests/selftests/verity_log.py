@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""What the kernel log says of an object that is refused.
+"""Log lines about objects that are refused.
 
-A line names the image, the inode, the object, and what was expected and found.
+A line names the image, the inode and the object, and what was expected and
+found.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ suite = ktap.Suite()
 FILE = "file-00"
 
 
-def line_of(test: ktap.Test, make: Callable[[Store, str, bytes], object],
-            *words: str, image_name: str = "matrix",
-            options: tuple[tuple[str, mounts.Value], ...] = ()) -> None:
-    """Reads a file whose object is wrong, and looks for the words in one
-    line of the log."""
+def check_line(
+    test: ktap.Test,
+    make: Callable[[Store, str, bytes], object],
+    *words: str,
+    image_name: str = "matrix",
+    options: tuple[tuple[str, mounts.Value], ...] = (),
+) -> None:
+    """Reads a file whose object is wrong, and checks that one log line has all
+    the words."""
     image = fixtures.named(image_name)
     data = Path(image.source or "", FILE).read_bytes()
     name = objects.object_name(objects.digest_of(data, image.algorithm))
@@ -48,45 +53,59 @@ def digests(data: bytes, *algorithms: str) -> list[str]:
     return [objects.digest_of(data, algorithm) for algorithm in algorithms]
 
 
-@suite.test("an object that is missing")
+@suite.test("a missing object")
 def missing(test: ktap.Test) -> None:
-    line_of(test, lambda s, n, d: None, "in none of the object directories")
+    check_line(test, lambda s, n, d: None, "in none of the object directories")
 
 
-@suite.test("an object without fs-verity: the digest that is expected")
+@suite.test("an object without fs-verity: the expected digest")
 def without(test: ktap.Test) -> None:
     data = content()
-    line_of(test, lambda s, n, d: s.plain(n, d), "no fs-verity",
-            f"expected {objects.digest_of(data)}")
+    check_line(
+        test,
+        lambda s, n, d: s.plain(n, d),
+        "no fs-verity",
+        f"expected {objects.digest_of(data)}",
+    )
 
 
-@suite.test("an object of another digest: both digests")
+@suite.test("an object with another digest: both digests")
 def other(test: ktap.Test) -> None:
     data = content()
     changed = data[::-1]
-    line_of(test, lambda s, n, d: s.verified(n, changed),
-            f"expected {objects.digest_of(data)}",
-            f"found {objects.digest_of(changed)}")
+    check_line(
+        test,
+        lambda s, n, d: s.verified(n, changed),
+        f"expected {objects.digest_of(data)}",
+        f"found {objects.digest_of(changed)}",
+    )
 
 
-@suite.test("an object of another algorithm: both digests")
+@suite.test("an object with a digest of another algorithm: both digests")
 def algorithm(test: ktap.Test) -> None:
     data = content()
-    line_of(test, lambda s, n, d: s.verified(n, d, "sha512"),
-            f"expected {objects.digest_of(data)}",
-            f"found {objects.digest_of(data, 'sha512')}")
+    check_line(
+        test,
+        lambda s, n, d: s.verified(n, d, "sha512"),
+        f"expected {objects.digest_of(data)}",
+        f"found {objects.digest_of(data, 'sha512')}",
+    )
 
 
 @suite.test("an object of another size: both sizes")
 def size(test: ktap.Test) -> None:
     data = content()
-    line_of(test, lambda s, n, d: s.verified(n, d + b"more"),
-            str(len(data)), str(len(data) + 4))
+    check_line(
+        test,
+        lambda s, n, d: s.verified(n, d + b"more"),
+        str(len(data)),
+        str(len(data) + 4),
+    )
 
 
-@suite.test("an object that is no regular file")
+@suite.test("an object that is not a regular file")
 def directory(test: ktap.Test) -> None:
-    line_of(test, lambda s, n, d: s.at(n).mkdir(), "not a regular file")
+    check_line(test, lambda s, n, d: s.at(n).mkdir(), "not a regular file")
 
 
 @suite.test("an object below a symbolic link")
@@ -96,16 +115,22 @@ def link(test: ktap.Test) -> None:
         store.verified(f"elsewhere/{file}", data)
         (store.top / directory).symlink_to("elsewhere")
 
-    line_of(test, make, "symbolic link")
+    check_line(test, make, "symbolic link")
 
 
 @suite.test("a file without a digest, under verity")
 def no_digest(test: ktap.Test) -> None:
-    line_of(test, lambda s, n, d: s.verified(n, d), "digest", "verity",
-            image_name="matrix-no-digests", options=(("verity", None),))
+    check_line(
+        test,
+        lambda s, n, d: s.verified(n, d),
+        "digest",
+        "verity",
+        image_name="matrix-no-digests",
+        options=(("verity", None),),
+    )
 
 
-@suite.test("a file without content, under verity: a line and an event")
+@suite.test("a file without content, under verity: a log line and an event")
 def no_content(test: ktap.Test) -> None:
     kernel_log.reset_ratelimit()
     with matrix_image.without_content() as image, \
@@ -122,7 +147,7 @@ def no_content(test: ktap.Test) -> None:
                f"no line with {words} among {lines}")
 
 
-@suite.test("nothing is said of objects that are good")
+@suite.test("no log line for objects that are right")
 def good(test: ktap.Test) -> None:
     image = fixtures.named("matrix")
     kernel_log.reset_ratelimit()
@@ -131,12 +156,12 @@ def good(test: ktap.Test) -> None:
         for name in sorted(os.listdir(top)):
             test.equal(Path(top, name).read_bytes(),
                        Path(image.source or "", name).read_bytes(), name)
-    test.equal([line for line in lines if "composefs" in line], [],
-               "lines of the log")
+    test.equal(kernel_log.of_composefs(lines), [],
+               "log lines")
 
 
 def content() -> bytes:
-    """Of the file whose object is wrong."""
+    """The content of FILE."""
     return Path(fixtures.named("matrix").source or "", FILE).read_bytes()
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Every kind of object under every mode of verification.
+"""Every kind of object in every verity mode.
 
-Each way of reading is tried as the first one after a mount, since it is the
-first one that opens and verifies. open(2) has to succeed always.
+Each way of reading is the first access after a mount once: that access opens
+and verifies the object. open(2) has to succeed in all cases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lib.verity_modes import EIO, GOOD, MODES, OTHER, options, other, outcome
 
 suite = ktap.Suite()
 
-# Makes an object of a name, given the content that it should have.
+# Adds an object, given its right name and content.
 Make = Callable[[Store, str, bytes], object]
 
 
@@ -33,27 +33,35 @@ def symlink(store: Store, name: str, data: bytes) -> None:
 
 
 def linked_directory(store: Store, name: str, data: bytes) -> None:
-    """A symbolic link on the way to a good object."""
+    """A right object in a directory that is a symbolic link."""
     directory, _, file = name.partition("/")
     store.verified(f"elsewhere/{file}", data)
     store.at(name).parent.rmdir()
     (store.top / directory).symlink_to("elsewhere")
 
 
-# Kinds of SHA-256 objects, and what each mode makes of them. Where there are
-# two words, the first is for noverity.
+# Kinds of SHA-256 objects, and the outcomes of a read: under noverity, and in
+# all other modes.
 KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
     "good": (lambda s, n, d: s.verified(n, d), (GOOD, GOOD)),
     "missing": (lambda s, n, d: None, (EIO, EIO)),
     "without fs-verity": (lambda s, n, d: s.plain(n, d), (GOOD, EIO)),
-    "of other content": (lambda s, n, d: s.verified(n, other(d)),
-                         (OTHER, EIO)),
-    "with a salt": (lambda s, n, d: s.verified(n, d, salt=b"salt"),
-                    (GOOD, EIO)),
-    "with small hash blocks": (lambda s, n, d: s.verified(
-        n, d, block_size=1024), (GOOD, EIO)),
-    "of the wrong algorithm": (lambda s, n, d: s.verified(
-        n, d, algorithm="sha512"), (GOOD, EIO)),
+    "with other content": (
+        lambda s, n, d: s.verified(n, other(d)),
+        (OTHER, EIO),
+    ),
+    "with a salt": (
+        lambda s, n, d: s.verified(n, d, salt=b"salt"),
+        (GOOD, EIO),
+    ),
+    "with small hash blocks": (
+        lambda s, n, d: s.verified(n, d, block_size=1024),
+        (GOOD, EIO),
+    ),
+    "with the wrong algorithm": (
+        lambda s, n, d: s.verified(n, d, algorithm="sha512"),
+        (GOOD, EIO),
+    ),
     "too long": (lambda s, n, d: s.verified(n, d + b"x"), (EIO, EIO)),
     "too short": (lambda s, n, d: s.verified(n, d[:-1]), (EIO, EIO)),
     "empty": (lambda s, n, d: s.plain(n, b""), (EIO, EIO)),
@@ -61,21 +69,29 @@ KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
     "a symbolic link": (symlink, (EIO, EIO)),
     "below a symbolic link": (linked_directory, (EIO, EIO)),
     "a fifo": (lambda s, n, d: os.mkfifo(s.at(n)), (EIO, EIO)),
-    "below a file": (lambda s, n, d: s.plain(n.partition("/")[0], b""),
-                     (EIO, EIO)),
+    "below a file": (
+        lambda s, n, d: s.plain(n.partition("/")[0], b""),
+        (EIO, EIO),
+    ),
 }
+
+
+def read_outcome(path: str, way: read_whole.Way, data: bytes) -> str:
+    """As outcome(). An error of open(2) is "open: ..."."""
+    try:
+        return outcome(path, way, data)
+    except OSError as error:
+        return f"open: {ktap.errno_name(error.errno)}"
 
 
 def check_ways(test: ktap.Test, image: Image, basedirs: list[str], mode: str,
                expected: str, file: str = "file-00") -> None:
+    """Checks the outcome of each way of reading, each on a new mount."""
     data = Path(image.source or "", file).read_bytes()
     for name, way in read_whole.WAYS.items():
         with mounts.composefs(image.path, basedirs,
                               *options(mode, image)) as top:
-            try:
-                found = outcome(f"{top}/{file}", way, data)
-            except OSError as error:
-                found = f"open: {ktap.errno_name(error.errno)}"
+            found = read_outcome(f"{top}/{file}", way, data)
         test.equal(found, expected, f"{name}, {mode}")
 
 
@@ -101,7 +117,7 @@ for a_mode in MODES:
                       test, kind, mode))
 
 
-@suite.test("SHA-512: good, wrong, of the wrong algorithm")
+@suite.test("a SHA-512 image: right, wrong, and SHA-256 objects")
 def sha512(test: ktap.Test) -> None:
     image = fixtures.named("matrix-sha512")
     name, data = object_of(image)
@@ -117,7 +133,7 @@ def sha512(test: ktap.Test) -> None:
                        GOOD if mode == "noverity" else EIO)
 
 
-@suite.test("an image without digests is refused by verity alone")
+@suite.test("files without digests are EIO under verity and digest= only")
 def no_digests(test: ktap.Test) -> None:
     image = fixtures.named("matrix-no-digests")
     name, data = object_of(fixtures.named("matrix"))
@@ -134,7 +150,7 @@ def no_digests(test: ktap.Test) -> None:
             check_ways(test, image, [store.path], mode, EIO)
 
 
-@suite.test("a file in the image needs no digest")
+@suite.test("an inline file needs no digest")
 def inline(test: ktap.Test) -> None:
     for name in ("matrix", "matrix-no-digests", "matrix-sha512"):
         image = fixtures.named(name)
@@ -142,7 +158,7 @@ def inline(test: ktap.Test) -> None:
             check_ways(test, image, [], mode, GOOD, "inline")
 
 
-@suite.test("a size without content: zeros, or EIO where digests are required")
+@suite.test("a file without content: zeros, or EIO where digests are required")
 def no_content(test: ktap.Test) -> None:
     with matrix_image.without_content() as image, objects.store() as store:
         for mode in MODES:
@@ -153,28 +169,28 @@ def no_content(test: ktap.Test) -> None:
                 test.equal(os.stat(f"{top}/{matrix_image.FILE}").st_size, size,
                            f"{mode}: size")
                 for name, way in read_whole.WAYS.items():
-                    try:
-                        found = outcome(f"{top}/{matrix_image.FILE}", way,
-                                        bytes(size))
-                    except OSError as error:
-                        found = f"open: {ktap.errno_name(error.errno)}"
+                    found = read_outcome(f"{top}/{matrix_image.FILE}", way,
+                                         bytes(size))
                     test.equal(found, "open: EIO" if refused else GOOD,
                                f"{name}, {mode}")
                 test.equal(
                     Path(top, matrix_image.INLINE).read_bytes(),
                     matrix_image.data(matrix_image.INLINE),
-                    f"{mode}: in the image",
+                    f"{mode}: the inline file",
                 )
-        # What users see today.
+        # On the reference.
         with reference.mount(dataclasses.replace(
                 image, objects=[store.path]), verity=True) as top:
             test.fails(errno.EIO, "erofs + overlayfs: open", os.open,
                        f"{top}/{matrix_image.FILE}", os.O_RDONLY)
-            test.equal(Path(top, matrix_image.INLINE).read_bytes(),
-                       matrix_image.data(matrix_image.INLINE), "in the image")
+            test.equal(
+                Path(top, matrix_image.INLINE).read_bytes(),
+                matrix_image.data(matrix_image.INLINE),
+                "the inline file",
+            )
 
 
-@suite.test("a store that can have no fs-verity is for noverity and tryverity")
+@suite.test("objects on tmpfs: read under noverity and tryverity, else EIO")
 def tmpfs(test: ktap.Test) -> None:
     image = fixtures.named("matrix")
     with mounts.mounted("tmpfs", [("source", "store")]) as top, \
@@ -185,14 +201,14 @@ def tmpfs(test: ktap.Test) -> None:
                        GOOD if mode in ("noverity", "tryverity") else EIO)
 
 
-@suite.test("no object directory at all")
+@suite.test("no object directory")
 def no_store(test: ktap.Test) -> None:
     image = fixtures.named("matrix")
     for mode in MODES:
         check_ways(test, image, [], mode, EIO)
 
 
-@suite.test("of several object directories the first that has it counts")
+@suite.test("the first object directory that has an object is used")
 def several(test: ktap.Test) -> None:
     image = fixtures.named("matrix")
     name, data = object_of(image)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Objects that are put right, or go away, under a mount that goes on."""
+"""Objects that are repaired, or removed, while they are in use."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ suite = ktap.Suite()
 FILE = "file-00"
 
 
-class Bench:
-    """A mount whose objects a test makes."""
+class Setup:
+    """A mount, and its empty object directory."""
 
     def __init__(self, test: ktap.Test, store: objects.Store,
                  top: str) -> None:
@@ -49,105 +49,107 @@ class Bench:
                         mmap.MAP_SHARED, mmap.PROT_READ)
 
 
-def bench_test(name: str) -> Callable[[Callable[[Bench], None]], None]:
-    """A test that is given a bench."""
-    def decorate(function: Callable[[Bench], None]) -> None:
+def setup_test(name: str) -> Callable[[Callable[[Setup], None]], None]:
+    """A test that takes a Setup."""
+    def decorate(function: Callable[[Setup], None]) -> None:
         def run(test: ktap.Test) -> None:
             image = fixtures.named("matrix")
             with objects.store() as store, mounts.composefs(
                     image.path, [store.path]) as top:
-                bench = Bench(test, store, top)
+                setup = Setup(test, store, top)
                 try:
-                    function(bench)
+                    function(setup)
                 finally:
-                    for fd in bench.opened:
+                    for fd in setup.opened:
                         os.close(fd)
         suite.add(name, run)
     return decorate
 
 
-@bench_test("a missing object that comes is read, through a new open")
-def comes(bench: Bench) -> None:
-    bench.refused(bench.open(), "while it is missing")
-    bench.store.verified(bench.name, bench.data)
-    bench.good(bench.open(), "when it is there")
+@setup_test("a missing object that appears is read by a new open file")
+def comes(setup: Setup) -> None:
+    setup.refused(setup.open(), "while it is missing")
+    setup.store.verified(setup.name, setup.data)
+    setup.good(setup.open(), "when it exists")
 
 
-@bench_test("a missing object that comes is read, through an old open")
-def comes_late(bench: Bench) -> None:
-    fd = bench.open()
-    bench.refused(fd, "while it is missing")
-    bench.store.verified(bench.name, bench.data)
-    bench.good(fd, "when it is there")
+@setup_test("a missing object that appears is read by an old open file")
+def comes_late(setup: Setup) -> None:
+    fd = setup.open()
+    setup.refused(fd, "while it is missing")
+    setup.store.verified(setup.name, setup.data)
+    setup.good(fd, "when it exists")
 
 
-@bench_test("an object that gets fs-verity is read, through old and new opens")
-def gets_verity(bench: Bench) -> None:
-    path = bench.store.plain(bench.name, bench.data)
-    fd = bench.open()
-    bench.refused(fd, "without fs-verity")
+@setup_test("an object that gets fs-verity is read by old and new open files")
+def gets_verity(setup: Setup) -> None:
+    path = setup.store.plain(setup.name, setup.data)
+    fd = setup.open()
+    setup.refused(fd, "without fs-verity")
     objects.enable_verity(path)
-    bench.good(fd, "with fs-verity, old open")
-    bench.good(bench.open(), "with fs-verity, new open")
+    setup.good(fd, "with fs-verity, old open file")
+    setup.good(setup.open(), "with fs-verity, new open file")
 
 
-@bench_test("a wrong object that is replaced is read, through a new open")
-def replaced(bench: Bench) -> None:
-    bench.store.verified(bench.name, bench.data[::-1])
-    bench.refused(bench.open(), "while it is wrong")
-    bench.store.verified(bench.name, bench.data)
-    bench.good(bench.open(), "when it was replaced")
+@setup_test("a wrong object that is replaced is read by a new open file")
+def replaced(setup: Setup) -> None:
+    setup.store.verified(setup.name, setup.data[::-1])
+    setup.refused(setup.open(), "while it is wrong")
+    setup.store.verified(setup.name, setup.data)
+    setup.good(setup.open(), "when it is replaced")
 
 
-@bench_test("a wrong object that is moved away is not looked at again")
-def moved_away(bench: Bench) -> None:
-    bench.store.verified(bench.name, bench.data[::-1])
-    bench.refused(bench.open(), "while it is wrong")
-    # It still has a name, and is still not the object.
-    (bench.store.top / bench.name).rename(bench.store.top / "elsewhere")
-    bench.store.verified(bench.name, bench.data)
-    with mmap.mmap(bench.open(), len(bench.data), mmap.MAP_SHARED,
+@setup_test("a wrong object that is renamed is not used again")
+def moved_away(setup: Setup) -> None:
+    setup.store.verified(setup.name, setup.data[::-1])
+    setup.refused(setup.open(), "while it is wrong")
+    # The wrong object still has a name, but not that of the object.
+    (setup.store.top / setup.name).rename(setup.store.top / "elsewhere")
+    setup.store.verified(setup.name, setup.data)
+    with mmap.mmap(setup.open(), len(setup.data), mmap.MAP_SHARED,
                    mmap.PROT_READ) as view:
-        bench.test.equal(view[:], bench.data, "mmap of a new open")
-    bench.good(bench.open(), "read of a new open")
+        setup.test.equal(view[:], setup.data, "mmap of a new open file")
+    setup.good(setup.open(), "read of a new open file")
 
 
-@bench_test("an object that is gone stays where it is open")
-def goes(bench: Bench) -> None:
-    bench.store.verified(bench.name, bench.data)
-    fd = bench.open()
-    bench.good(fd, "while it is there")
-    bench.store.remove(bench.name)
-    bench.good(fd, "when it is gone")
+@setup_test("an object that is removed stays readable by an old open file")
+def goes(setup: Setup) -> None:
+    setup.store.verified(setup.name, setup.data)
+    fd = setup.open()
+    setup.good(fd, "while it exists")
+    setup.store.remove(setup.name)
+    setup.good(fd, "when it is removed")
 
 
-@bench_test("a good object that becomes a wrong one: who reads on has the old")
-def swapped(bench: Bench) -> None:
-    bench.store.verified(bench.name, bench.data)
-    old = bench.open()
-    bench.good(old, "before")
-    bench.store.verified(bench.name, bench.data[::-1])
-    bench.good(old, "after, old open")
-    new = bench.open()
-    # Either is right: the object that was verified, or none. Never the new.
+@setup_test(
+    "an object that is replaced by a wrong one: an old open file keeps it"
+)
+def swapped(setup: Setup) -> None:
+    setup.store.verified(setup.name, setup.data)
+    old = setup.open()
+    setup.good(old, "before")
+    setup.store.verified(setup.name, setup.data[::-1])
+    setup.good(old, "after, old open file")
+    new = setup.open()
+    # The verified object or EIO are right, the wrong object is not.
     try:
-        bench.test.equal(pread(new, len(bench.data)), bench.data,
-                         "after, new open")
+        setup.test.equal(pread(new, len(setup.data)), setup.data,
+                         "after, new open file")
     except OSError as error:
-        bench.test.equal(error.errno, errno.EIO, "after, new open")
+        setup.test.equal(error.errno, errno.EIO, "after, new open file")
 
 
-@bench_test("an mmap as the first access finds an object that came after open")
-def mapped_late(bench: Bench) -> None:
-    fd = bench.open()
-    bench.store.verified(bench.name, bench.data)
-    # No name is looked up under the lock of the memory map.
-    bench.test.fails(errno.EIO, "mmap", mmap.mmap, fd, 4096, mmap.MAP_SHARED,
+@setup_test("mmap does not look up an object that appears after open(2)")
+def mapped_late(setup: Setup) -> None:
+    fd = setup.open()
+    setup.store.verified(setup.name, setup.data)
+    # Names are not looked up with mmap_lock held.
+    setup.test.fails(errno.EIO, "mmap", mmap.mmap, fd, 4096, mmap.MAP_SHARED,
                      mmap.PROT_READ)
-    bench.good(fd, "read")
-    with mmap.mmap(fd, len(bench.data), mmap.MAP_SHARED,
+    setup.good(fd, "read")
+    with mmap.mmap(fd, len(setup.data), mmap.MAP_SHARED,
                    mmap.PROT_READ) as view:
-        bench.test.equal(view[:], bench.data, "mmap after a read")
+        setup.test.equal(view[:], setup.data, "mmap after a read")
 
 
 fixtures.require()

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Who waits for a lease on an object, or for its disk, and who must not.
+"""Leases on objects, and disks that do not answer: who waits for them.
 
-Not mmap(2): the memory map is locked meanwhile, and whoever reads
-/proc/PID/cmdline waits for it. Not who frees memory. open(2) is where to wait.
+mmap(2) may not wait: it holds mmap_lock, and readers of /proc/PID/cmdline wait
+for that. Memory reclaim may not wait. open(2) may.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ suite = ktap.Suite()
 SMALL, LARGE = "sizes/4097", special_image.LARGE
 FIFREEZE, FITHAW = 0xc0045877, 0xc0045878
 BREAK_TIME = Path("/proc/sys/fs/lease-break-time")
-# How long what waits for nobody may take under emulation, and how long those
-# whom it should not wait for take.
+# A call that does not wait returns within SOON seconds, under emulation.
+# Leases are held for LATE seconds.
 SOON, LATE = 20, 60
 
 READER = """
@@ -51,15 +51,15 @@ sys.stdin.readline()
 
 
 class Mapper:
-    """Another process that opens a file, and maps it when it is told to."""
+    """A process that opens a file, and maps it when it is told to."""
 
     def __init__(self, path: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", READER, path], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True)
 
-    def said(self, seconds: float) -> str:
-        """What it says within some time, or nothing."""
+    def output(self, seconds: float) -> str:
+        """The next line of its output, or "" after some time."""
         assert self.process.stdout
         if not select.select([self.process.stdout], [], [], seconds)[0]:
             return ""
@@ -86,7 +86,7 @@ def mapper(path: str) -> Iterator[Mapper]:
 
 @contextmanager
 def leased(path: str) -> Iterator[int]:
-    """Somebody has the object for himself, and does not give it up."""
+    """Holds a write lease on a file, and does not release it when asked."""
     before = BREAK_TIME.read_text()
     BREAK_TIME.write_text(f"{LATE}\n")
     handler = signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -104,7 +104,9 @@ def read(path: str, flags: int = os.O_RDONLY) -> bytes:
         return os.read(fd, 2 << 20)
 
 
-@suite.test("a lease on an object: open(2) waits, or says that it would")
+@suite.test(
+    "a lease on an object: open(2) waits, with O_NONBLOCK it is EAGAIN"
+)
 def open_waits(test: ktap.Test) -> None:
     reference.require_support()
     with special_image.mounted() as top, \
@@ -121,19 +123,23 @@ def open_waits(test: ktap.Test) -> None:
                                    os.open, f"{where}/{name}",
                                    os.O_RDONLY | os.O_NONBLOCK)
                         with mapper(f"{where}/{name}") as other:
-                            test.equal(other.said(1), "", f"{said}: too early")
+                            test.equal(
+                                other.output(1),
+                                "",
+                                f"{said}: open with the lease held",
+                            )
                             fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-                            test.equal(other.said(SOON), "open", said)
+                            test.equal(other.output(SOON), "open", said)
                             other.go_on()
-                            test.equal(other.said(SOON), "mapped", said)
+                            test.equal(other.output(SOON), "mapped", said)
                     test.equal(
                         read(f"{where}/{name}"),
                         special_image.data(name),
-                        f"{said}: then",
+                        f"{said}: after the lease",
                     )
 
 
-@suite.test("a lease that is taken after open(2): mmap(2) does not wait")
+@suite.test("a lease that is taken after open(2): mmap(2) is EAGAIN")
 def mmap_does_not_wait(test: ktap.Test) -> None:
     kernel_log.reset_ratelimit()
     with special_image.mounted() as top, kernel_log.watch() as lines:
@@ -148,17 +154,20 @@ def mmap_does_not_wait(test: ktap.Test) -> None:
                                mmap.MAP_SHARED, mmap.PROT_READ)
                     test.check(time.monotonic() - start < SOON,
                                f"{name}: mmap waits")
-                # Whoever had it has given it up.
+                # The lease is released.
                 with mmap.mmap(fd, 0, mmap.MAP_SHARED,
                                mmap.PROT_READ) as view:
-                    test.equal(view[:], data, f"{name}: mapped then")
-                # What the mapping has opened may wait again.
+                    test.equal(
+                        view[:], data, f"{name}: mapped after the lease"
+                    )
+                # mmap(2) has opened the object with O_NONBLOCK; reads may
+                # block again.
                 test.equal(os.pread(fd, len(data), 0), data, f"{name}: read")
             test.equal(read(path), data, f"{name}: opened again")
-    test.equal([line for line in lines if "composefs" in line], [], "the log")
+    test.equal(kernel_log.of_composefs(lines), [], "the log")
 
 
-@suite.test("the objects' disk stands still: mmap(2) does not wait for it")
+@suite.test("the objects' disk is suspended: mmap(2) does not wait")
 def disk_stands_still(test: ktap.Test) -> None:
     dm.require()
     image = special_image.image()
@@ -169,21 +178,23 @@ def disk_stands_still(test: ktap.Test) -> None:
                 mounts.composefs(image.path, [str(where.top)]) as top:
             caches.drop_all()
             with mapper(f"{top}/{name}") as other:
-                test.equal(other.said(SOON), "open", f"{name}: open")
-                # For who asks, to have what it needs in memory.
+                test.equal(other.output(SOON), "open", f"{name}: open")
+                # Bring what cat(1) needs below into memory.
                 Path(f"/proc/{other.process.pid}/cmdline").read_bytes()
                 dmsetup("suspend", "--noflush", "--nolockfs",
                         where.device.name)
                 try:
                     other.go_on()
-                    test.equal(other.said(SOON), "mapped", f"{name}: mmap")
-                    asked = subprocess.Popen(
+                    test.equal(other.output(SOON), "mapped", f"{name}: mmap")
+                    reader = subprocess.Popen(
                         ["cat", f"/proc/{other.process.pid}/cmdline"],
                         stdout=subprocess.DEVNULL)
                     try:
-                        asked.wait(SOON)
+                        reader.wait(SOON)
                     except subprocess.TimeoutExpired:
-                        test.fail(f"{name}: who asks for its name waits")
+                        test.fail(
+                            f"{name}: a reader of /proc/PID/cmdline waits"
+                        )
                 finally:
                     dmsetup("resume", where.device.name)
             test.equal(read(f"{top}/{name}"), special_image.data(name), name)
@@ -191,7 +202,7 @@ def disk_stands_still(test: ktap.Test) -> None:
 
 @contextmanager
 def frozen(path: Path) -> Iterator[None]:
-    """Whoever writes to the file system waits."""
+    """Freezes a file system: all who write to it wait."""
     with opened(str(path)) as fd:
         fcntl.ioctl(fd, FIFREEZE, 0)
         try:
@@ -200,7 +211,7 @@ def frozen(path: Path) -> Iterator[None]:
             fcntl.ioctl(fd, FITHAW, 0)
 
 
-@suite.test("objects without a name on a frozen disk: memory is freed at once")
+@suite.test("unlinked objects on a frozen disk: reclaim does not wait")
 def frozen_disk(test: ktap.Test) -> None:
     names = (SMALL, LARGE, "sizes/131072")
     with disk.mounted() as where:
@@ -214,7 +225,7 @@ def frozen_disk(test: ktap.Test) -> None:
             ("noverity", None), basedirs=[str(where.top)]
         ) as top:
             for name in names:
-                # Small ones are kept open.
+                # Small objects stay open.
                 for _ in range(3):
                     read(f"{top}/{name}")
             for name in names:
@@ -231,15 +242,16 @@ def frozen_disk(test: ktap.Test) -> None:
                     if done:
                         break
                     time.sleep(0.1)
-                test.check(done, "who frees memory waits for the disk")
+                test.check(done, "drop_caches waits for the disk")
             if not done:
                 os.waitpid(child, 0)
-        # Unmounting has waited for what was left to a worker.
+        # umount has waited for the worker that closes the objects.
         used = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
-        test.equal(before - used, len(names), "objects that have gone")
+        test.equal(
+            before - used, len(names), "inodes of objects that were freed"
+        )
 
 
 fixtures.require()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 suite.run()

@@ -4,8 +4,6 @@
 //! scripts/make-fixtures makes in the guest.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -23,8 +21,13 @@ use crate::vm::Disk;
 /// When a tool cannot be built or the guest fails.
 pub fn make(context: &Context) -> Result<Disk> {
     let scripts = context.repo.join("scripts");
+    let selftests = context.repo.join("tests/selftests");
     let mut key = Key::default();
-    for script in makers(&scripts)? {
+    for script in [
+        scripts.join("make-fixtures"),
+        selftests.join("lib/program_tree.py"),
+        selftests.join("lib/special_tree.py"),
+    ] {
         key = key.with("script", fs::read(script)?);
     }
     guest_disk::make(
@@ -33,23 +36,15 @@ pub fn make(context: &Context) -> Result<Disk> {
             kind: "fixtures",
             about: "making images for the tests, in the guest",
             size: 4 << 30,
-            command: "python3 -B /mnt/scripts/make-fixtures \"$CFSCTL\" \"$DISK\"".to_owned(),
-            mounts: vec![("scripts".to_owned(), scripts)],
+            command: "PYTHONPATH=/mnt/selftests python3 -B /mnt/scripts/make-fixtures \
+                      \"$CFSCTL\" \"$DISK\""
+                .to_owned(),
+            mounts: vec![
+                ("scripts".to_owned(), scripts),
+                ("selftests".to_owned(), selftests),
+            ],
             timeout: Duration::from_secs(3600),
             key,
         },
     )
-}
-
-/// The scripts on which the content of the disk depends.
-fn makers(scripts: &Path) -> Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = fs::read_dir(scripts)?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension().is_some_and(|ext| ext == "py") || path.ends_with("make-fixtures")
-        })
-        .collect();
-    found.sort();
-    Ok(found)
 }

@@ -9,7 +9,7 @@ import shutil
 import stat
 import struct
 
-from special_tree import content, write
+from .special_tree import content, write
 
 # It can show everything about the process that runs it: in /proc/self.
 PROGRAM = "/usr/bin/cat"

@@ -169,7 +169,7 @@ def pack(root: Inode, version: int = 2) -> bytes:
     at = EROFS_SUPER_OFFSET + 128
     for inode in places:
         head = _head_size(inode)
-        tail = len(contents[inode]) % BLOCK
+        tail = _tail(len(contents[inode]))
         while (at + head) % BLOCK + tail > BLOCK:
             at += SLOT
         places[inode] = at // SLOT
@@ -180,12 +180,12 @@ def pack(root: Inode, version: int = 2) -> bytes:
     blocks = bytearray()
     for number, (inode, nid) in enumerate(places.items()):
         content = _content(inode, places, parents.get(inode, inode))
-        whole = len(content) - len(content) % BLOCK
+        whole = len(content) - _tail(len(content))
         head = _head(inode, nid if version == 2 else number,
                      first_block + len(blocks) // BLOCK, len(content),
                      links[inode]) + content[whole:]
         inodes[nid * SLOT:nid * SLOT + len(head)] = head
-        blocks += content[:whole]
+        blocks += content[:whole].ljust(_round_up(whole, BLOCK), b"\0")
 
     has_acl = any(name.startswith("system.posix_acl_") for inode in places
                   for name in inode.xattrs)
@@ -249,11 +249,17 @@ def _directory_blocks(dirents: list[tuple[bytes, int, int]]
         yield (block + names).ljust(BLOCK if dirents else 0, b"\0")
 
 
+def _tail(size: int) -> int:
+    """Bytes of content that are right behind an inode. If there are too many
+    to find room for in the block, they get a block of their own."""
+    tail = size % BLOCK
+    return tail if tail <= BLOCK - SLOT else 0
+
+
 def _head(inode: Inode, number: int, block: int, size: int, links: int
           ) -> bytes:
     """struct erofs_inode_extended, the xattrs, the chunks."""
-    layout = EROFS_INODE_FLAT_INLINE if size % BLOCK else \
-        EROFS_INODE_FLAT_PLAIN
+    layout = EROFS_INODE_FLAT_INLINE if _tail(size) else EROFS_INODE_FLAT_PLAIN
     place = block
     if inode.size is not None:
         layout, place, size = EROFS_INODE_CHUNK_BASED, CHUNK_FORMAT, inode.size

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib import core, image, ktap, mounts, scratch
 from lib.mounts import Value
-from lib.objects import enable_verity, measure_verity
+from lib.verity import enable_verity, measure_verity
 
 suite = ktap.Suite()
 

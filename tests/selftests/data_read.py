@@ -25,6 +25,7 @@ from lib import (caches, fixtures, ktap, loop, matrix_image, mounts, objects,
 from lib.files import opened
 from lib.mounts import libc
 from lib.uring import Ring
+from lib.verity import FS_IOC_MEASURE_VERITY
 
 suite = ktap.Suite()
 
@@ -316,7 +317,7 @@ def verity_metadata(kind: int) -> Call:
 def verity(test: ktap.Test) -> None:
     def measure(fd: int) -> bytes:
         room = bytearray(struct.pack("=HH64s", 0, 64, b""))
-        fcntl.ioctl(fd, objects.FS_IOC_MEASURE_VERITY, room)
+        fcntl.ioctl(fd, FS_IOC_MEASURE_VERITY, room)
         return bytes(room)
 
     # Each is the first access to a file.

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from lib import fixtures, ktap, objects, process, reference, special_image
 from lib.mounts import libc
 from lib.special_image import KINDS
+from lib.verity import FS_IOC_ENABLE_VERITY
 
 suite = ktap.Suite()
 
@@ -171,7 +172,7 @@ OPERATIONS: dict[str, Operation] = {
     "FS_IOC_FSSETXATTR": on_descriptor(lambda fd: fcntl.ioctl(
         fd, FS_IOC_FSSETXATTR, b"\0" * 28)),
     "FS_IOC_ENABLE_VERITY": on_descriptor(lambda fd: fcntl.ioctl(
-        fd, objects.FS_IOC_ENABLE_VERITY, b"\0" * 128)),
+        fd, FS_IOC_ENABLE_VERITY, b"\0" * 128)),
     "FICLONE to itself": on_descriptor(lambda fd: fcntl.ioctl(
         fd, FICLONE, fd)),
     "FIDEDUPERANGE": on_descriptor(lambda fd: fcntl.ioctl(

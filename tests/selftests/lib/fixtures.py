@@ -2,9 +2,11 @@
 
 """The images that the tests mount.
 
-COMPOSEFS_FIXTURES names the root of the disk that scripts/make-fixtures fills.
-COMPOSEFS_IMAGES names a directory of *.cfs.gz: images without their objects.
-Tests that need a variable that is not set are skipped.
+COMPOSEFS_FIXTURES names the root of a disk with images that the composefs tools
+made. If it is not set, lib/make_images.py makes images, and a scratch directory
+if COMPOSEFS_SCRATCH is not set either.
+COMPOSEFS_IMAGES names a directory of *.cfs.gz: images without their objects. If
+it is not set, tests that need it are skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import ktap
+from . import ktap, make_images
 
 # A directory to write to, on an ext4 with fs-verity.
 SCRATCH = Path(os.environ.get("COMPOSEFS_SCRATCH", "/scratch"))
@@ -65,11 +67,24 @@ def read_header(path: str) -> tuple[int, bool]:
     return version, bool(flags & FLAG_HAS_ACL)
 
 
-def top() -> Path | None:
-    """The root of the fixtures, if there are any."""
-    path = os.environ.get("COMPOSEFS_FIXTURES")
-    if not path:
-        return None
+def _make() -> str:
+    """Makes the images, or ends the program if that is impossible. Returns the
+    root of their disk."""
+    global SCRATCH  # pylint: disable=global-statement
+    try:
+        images, scratch = make_images.set_up()
+    except ktap.Skipped as reason:
+        ktap.skip_all(f"COMPOSEFS_FIXTURES is not set, and no images can be "
+                      f"made: {reason}")
+    os.environ["COMPOSEFS_FIXTURES"] = str(images)
+    if "COMPOSEFS_SCRATCH" not in os.environ:
+        SCRATCH = scratch
+    return str(images)
+
+
+def top() -> Path:
+    """The root of the fixtures."""
+    path = os.environ.get("COMPOSEFS_FIXTURES") or _make()
     if not (Path(path) / "manifest.json").exists():
         ktap.bail_out(f"COMPOSEFS_FIXTURES={path} has no manifest.json: "
                       "scripts/make-fixtures did not make it, or failed")
@@ -79,8 +94,6 @@ def top() -> Path | None:
 def load() -> list[Image]:
     """All images of the fixtures."""
     root = top()
-    if root is None:
-        return []
     images = []
     with open(root / "manifest.json", encoding="utf-8") as file:
         manifest = json.load(file)
@@ -102,12 +115,8 @@ def load() -> list[Image]:
 
 
 def require() -> list[Image]:
-    """All images of the fixtures. Ends the program if there are none."""
-    images = load()
-    if not images:
-        ktap.skip_all("COMPOSEFS_FIXTURES is not set: it has to name a "
-                      "directory that scripts/make-fixtures has filled")
-    return images
+    """All images of the fixtures. Ends the program if there can be none."""
+    return load()
 
 
 def named(name: str) -> Image:
@@ -120,10 +129,7 @@ def named(name: str) -> Image:
 
 def many() -> Image:
     """An image of 300 directories with 100 names each, and no objects."""
-    root = top()
-    path = root and root / "images/many.cfs"
-    if path is None or not path.exists():
-        raise ktap.Skipped("no images/many.cfs in COMPOSEFS_FIXTURES")
+    path = top() / "images/many.cfs"
     version, has_acl = read_header(str(path))
     return Image(name="many", path=str(path), version=version,
                  has_acl=has_acl, objects=[str(path.parent)],

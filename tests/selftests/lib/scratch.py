@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,12 +24,19 @@ def run(*command: str) -> None:
                            f"{error.stderr.strip()}") from None
 
 
+def make(file: str | Path, size: int) -> None:
+    """An empty ext4 with fs-verity in a file, with room for large xattrs."""
+    with open(file, "wb") as disk:
+        disk.truncate(size)
+    run("mkfs.ext4", "-q", "-F", "-b", "4096", "-O",
+        "verity,ea_inode", str(file))
+
+
 @contextmanager
 def ext4(size: int = 64 << 20) -> Iterator[Path]:
     """An empty ext4 with fs-verity, gone afterwards."""
     with tempfile.NamedTemporaryFile(prefix="composefs-") as file:
-        os.truncate(file.name, size)
-        run("mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "verity", file.name)
+        make(file.name, size)
         with mounts.directory() as top:
             run("mount", "-o", "loop", file.name, top)
             try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Trees of programs, and of what may or may not be done with them."""
+"""Trees of programs with rights and SELinux labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import struct
 
 from .special_tree import content, write
 
-# It can show everything about the process that runs it: in /proc/self.
+# It can print /proc/self/*, which shows the rights of its process.
 PROGRAM = "/usr/bin/cat"
 
 
 def rights(top: str) -> None:
-    """Files that would give rights to who uses them, were they believed."""
+    """Files that give rights to a process, if the mount allows it."""
     os.mkdir(top)
     os.chmod(top, 0o755)
     for name, mode, owner in (("plain", 0o755, 0), ("setuid", 0o4755, 0),
@@ -80,7 +80,7 @@ def label(path: str, kind: str) -> None:
 
 
 def copy_program(top: str, name: str) -> None:
-    """A program whose object is its own."""
+    """A program with an object that no other file has."""
     shutil.copy(PROGRAM, f"{top}/{name}")
     with open(f"{top}/{name}", "ab") as file:
         file.write(name.encode())

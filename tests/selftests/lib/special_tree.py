@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""A tree with everything in it that a file system can hold and few have.
+"""A tree with all that a file system can hold, common or not.
 
 It is the source of the `special-*` images. Each function makes one directory
-of it, so that a difference found there says by its path what it is about.
+of it, so the path of a difference says which function to look at.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_GROUP, ACL_MASK, ACL_OTHER = (
     0x01, 0x02, 0x04, 0x08, 0x10, 0x20)
 NO_ID = 0xffffffff
 
-# Where mkcomposefs, which keeps files of up to 64 bytes in the image, and the
-# page cache change what they do.
+# Sizes around those at which mkcomposefs and the page cache change what they
+# do. mkcomposefs stores files of up to 64 bytes in the image.
 SIZES = (0, 1, 63, 64, 65, 511, 512, 513, 4095, 4096, 4097, 8192, 131072,
          1048576)
 LINK_SIZES = (1, 59, 60, 63, 64, 65, 1023, 1024, 4000, 4094, 4095)
@@ -49,7 +49,7 @@ def types(top: str) -> None:
     os.symlink("regular", f"{top}/symlink")
     os.mkfifo(f"{top}/fifo")
     with socket.socket(socket.AF_UNIX) as listener:
-        # A socket's address holds no long path.
+        # A socket's address has no room for a long path.
         os.chdir(top)
         listener.bind("socket")
         os.chdir("/")
@@ -84,9 +84,9 @@ def names(top: str) -> None:
            b"...", b"....", b"..a", b".hidden", b"-", b"--", b"!before-dot",
            b"back\\slash", b'"quoted"', b"'", b"a=b", b"#", b"*?[", b"$HOME",
            b"n" * 255, b"n" * 254, "\u65e5".encode() * 85,
-           # A prefix, a name, and a longer one: for the search in a block.
+           # Each name is a prefix of the next one, for the search in a block.
            b"pre", b"prefix", b"prefix-more",
-           # What the root's stubs are called means nothing down here.
+           # The names of the root's whiteout stubs are ordinary names here.
            b"00", b"7f", b"ff"]
     for number, name in enumerate(odd):
         write(base + b"/" + name, b"%d" % number)
@@ -261,13 +261,13 @@ def make(top: str) -> None:
     for part in PARTS:
         os.mkdir(f"{top}/{part.__name__}")
         part(f"{top}/{part.__name__}")
-    # Names of the root's stubs that are taken, and a whiteout beside them.
+    # Files with the names of stubs in the root, and a whiteout beside them.
     write(f"{top}/aa", content(100, 11))
     os.mkdir(f"{top}/bb")
     os.symlink("aa", f"{top}/cc")
     os.mknod(f"{top}/gone", stat.S_IFCHR, 0)
     os.setxattr(top, "user.on-root", b"root")
-    # Every directory has a time of its own again.
+    # Each directory gets a time of its own.
     for number, part in enumerate(PARTS):
         when = (1_700_000_000 + number) * 10**9 + number
         os.utime(f"{top}/{part.__name__}", ns=(when, when))

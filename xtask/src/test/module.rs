@@ -156,8 +156,13 @@ pub fn complaints(checkpatch: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// All files below a directory with one of these extensions, sorted.
-fn files(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+/// All files below a directory with one of these extensions, sorted. Bindings that the
+/// build has generated are left out.
+///
+/// # Errors
+///
+/// When a directory cannot be read.
+pub fn files(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)?.flatten() {
         let path = entry.path();

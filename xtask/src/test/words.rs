@@ -8,39 +8,31 @@ use std::path::Path;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::module::files;
+
 /// Longest line of Rust, in characters. checkpatch.pl checks that of C.
 const COLUMNS: usize = 100;
 
 /// Words that the module does not use, and the ones it uses instead.
 const REPLACED: [(&str, &str); 1] = [("blob", "object")];
 
-/// Checks all files of the module.
+/// Checks the source files in `dir` and below.
 ///
 /// # Errors
 ///
 /// The lines that break a rule.
 pub fn check(dir: &Path) -> Result<()> {
     let mut wrong = Vec::new();
-    look(dir, &mut wrong)?;
-    if !wrong.is_empty() {
-        bail!("{}", wrong.join("\n"));
-    }
-    Ok(())
-}
-
-fn look(dir: &Path, wrong: &mut Vec<String>) -> Result<()> {
-    for entry in fs::read_dir(dir)?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            look(&path, wrong)?;
-            continue;
-        }
+    for path in files(dir, &["rs", "c", "h"])? {
         let rust = path.extension().is_some_and(|extension| extension == "rs");
         for (number, line) in (1..).zip(fs::read_to_string(&path)?.lines()) {
             if let Some(why) = fault(line, rust) {
                 wrong.push(format!("{}:{number}: {why}", path.display()));
             }
         }
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
     }
     Ok(())
 }

@@ -85,8 +85,8 @@ impl<T: super_block::Operations> Registration<T> {
 ///
 /// `type` is the type that implements [`FileSystem`]. The other arguments are those of [`module!`].
 ///
-/// The registration exists from the initialisation of the module until it is unloaded. Safe code can
-/// neither drop it earlier nor make a second one.
+/// The registration exists from the initialisation of the module until it is unloaded. Safe code
+/// can neither drop it earlier nor make a second one.
 ///
 /// # Examples
 ///

@@ -51,8 +51,8 @@ pub trait Reader: Send + Sync + 'static {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result;
 }
 
-/// A page cache over the bytes of a [`Reader`], which are borrowed in blocks of `BLOCK_SIZE` bytes: a
-/// power of two that is at most the page size.
+/// A page cache over the bytes of a [`Reader`], which are borrowed in blocks of `BLOCK_SIZE`
+/// bytes: a power of two that is at most the page size.
 ///
 /// # Invariants
 ///

@@ -6,7 +6,7 @@
 #
 #	make KDIR=/lib/modules/$(uname -r)/build modules
 #
-# A kernel's build that is pointed here (make -C KDIR M=...) reads Kbuild.
+# `make -C KDIR M=...` with this directory reads Kbuild, not this file.
 
 XTASK = cargo xtask
 
@@ -16,9 +16,9 @@ help:
 	@echo 'make modules  builds composefs.ko; with KDIR=..., for your own kernel'
 	@echo 'make patches  writes patches for a kernel tree'
 	@echo 'make shell    a shell in the guest, with the module loaded'
-	@echo 'make setup    installs what is missing, or names it'
+	@echo 'make setup    installs what this machine lacks, or lists it'
 	@echo 'make clean    removes what was built in the clone'
-	@echo 'cargo xtask --help tells the rest'
+	@echo 'cargo xtask --help lists all commands'
 
 demo test setup kernel guest patches:
 	$(XTASK) $@
@@ -37,7 +37,7 @@ modules:
 	$(XTASK) module
 
 modules_install:
-	@echo 'error: say for which kernel: make KDIR=DIR modules_install' >&2
+	@echo 'error: name the kernel: make KDIR=DIR modules_install' >&2
 	@false
 
 clean:

@@ -88,7 +88,7 @@ enum Task {
     },
     /// Makes the guest's disk
     Guest,
-    /// Boots the guest with the module, and runs a command or a shell in it
+    /// Boots the guest, and runs a command or a shell in it
     Vm(VmArgs),
     /// Mounts a real image in the guest, step by step
     Demo {

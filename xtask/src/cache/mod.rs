@@ -88,7 +88,12 @@ impl Cache {
         let prefix = format!("{name}-");
         let mut old: Vec<PathBuf> = fs::read_dir(&dir)?
             .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                let time = name.strip_prefix(&prefix);
+                time.is_some_and(|time| time.starts_with(|c: char| c.is_ascii_digit()))
+            })
             .map(|entry| entry.path())
             .collect();
         // The names begin with the time, so they sort by age.
@@ -99,7 +104,7 @@ impl Cache {
         let now = SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        // Two guests may run at once.
+        // Two runs may begin at the same time.
         Ok(dir.join(format!(
             "{prefix}{:014}-{}.log",
             now.as_millis(),

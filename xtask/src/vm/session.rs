@@ -54,9 +54,9 @@ pub struct Session {
     /// The job's exit status.
     status: Option<u8>,
     /// Why the guest could not prepare itself.
-    excuse: Option<String>,
+    not_prepared: Option<String>,
     /// The guest was told to power off.
-    dismissed: bool,
+    powering_off: bool,
 }
 
 impl Session {
@@ -65,7 +65,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When a stream cannot be duplicated or the signal not be handled.
+    /// When a stream cannot be duplicated, or SIGWINCH cannot be handled.
     pub fn connect(
         child: Child,
         ports: &[&str],
@@ -111,8 +111,8 @@ impl Session {
             stderr: ending(),
             ready: false,
             status: None,
-            excuse: None,
-            dismissed: false,
+            not_prepared: None,
+            powering_off: false,
         })
     }
 
@@ -126,17 +126,17 @@ impl Session {
         let mut stopped = None;
         loop {
             let was_ready = self.ready;
-            let was_dismissed = self.dismissed;
+            let was_powering_off = self.powering_off;
             match self.events.recv_timeout(Duration::from_millis(100)) {
                 Ok(Event::Output(stream, bytes)) => self.pass_on(stream, &bytes, output),
-                Ok(Event::Control(line)) => self.hear(&line),
+                Ok(Event::Control(line)) => self.take_line(&line),
                 Ok(Event::Escape) => stopped = Some(Stopped::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
                 // All threads have ended: QEMU has closed its ends.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.dismiss_when_done();
-            if self.ready != was_ready || self.dismissed != was_dismissed {
+            self.power_off_when_done();
+            if self.ready != was_ready || self.powering_off != was_powering_off {
                 since = Instant::now();
             }
             if self.resized.swap(false, Ordering::Relaxed) {
@@ -183,20 +183,20 @@ impl Session {
     }
 
     /// Takes a line of the guest's init.
-    fn hear(&mut self, line: &str) {
+    fn take_line(&mut self, line: &str) {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("ready", _) => self.ready = true,
             ("status", number) => self.status = number.trim().parse().ok(),
-            ("failed", why) => self.excuse = Some(why.to_owned()),
+            ("failed", why) => self.not_prepared = Some(why.to_owned()),
             _ => {}
         }
     }
 
     /// Tells the guest to power off when all of the job's output has arrived.
-    fn dismiss_when_done(&mut self) {
+    fn power_off_when_done(&mut self) {
         let done = self.status.is_some() && self.stdout.ended() && self.stderr.ended();
-        if (done || self.excuse.is_some()) && !self.dismissed {
-            self.dismissed = true;
+        if (done || self.not_prepared.is_some()) && !self.powering_off {
+            self.powering_off = true;
             let _ = writeln!(self.control, "off");
         }
     }
@@ -204,7 +204,7 @@ impl Session {
     /// Why the guest has to be stopped after `waited`, the time since it last went a step
     /// further.
     fn overdue(&self, config: &VmConfig, waited: Duration) -> Option<Stopped> {
-        if self.dismissed {
+        if self.powering_off {
             let most = config.boot_timeout / 2;
             (waited > most).then_some(Stopped::NotPoweredOff)
         } else if self.ready {
@@ -232,7 +232,7 @@ impl Session {
             Some(failure) => return Err(failure),
             None => {}
         }
-        if let Some(why) = self.excuse.clone() {
+        if let Some(why) = self.not_prepared.clone() {
             return Err(Failure::NotPrepared(why));
         }
         match (end, self.status) {
@@ -241,7 +241,7 @@ impl Session {
             (Some(Stopped::NotPoweredOff), status) => {
                 Err(Failure::NotPoweredOff(status.unwrap_or_default()))
             }
-            (_, Some(status)) if self.dismissed => Ok(status),
+            (_, Some(status)) if self.powering_off => Ok(status),
             _ if !self.ready && !qemu.is_empty() => Err(Failure::Qemu(qemu.to_owned())),
             _ => Err(Failure::Vanished),
         }

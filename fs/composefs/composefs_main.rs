@@ -16,6 +16,7 @@
 //! | `inode.rs`   | reading inodes from the image, and what is kept of them                 |
 //! | `object.rs`  | finding the object of an inode, and verifying it                        |
 //! | `report.rs`  | log lines, fserror events and error numbers for damage                  |
+//! | `trace.rs`   | trace events                                                            |
 //! | `sb.rs`      | what a super block holds                                                |
 //! | `options.rs` | mount options                                                           |
 //! | `digest.rs`  | fs-verity digests                                                       |
@@ -48,6 +49,7 @@ mod object;
 mod options;
 mod report;
 mod sb;
+mod trace;
 #[allow(unsafe_code, clippy::as_conversions)]
 pub mod vfs;
 mod xattr;

@@ -19,6 +19,7 @@ use crate::{
         Location, //
     },
     report,
+    trace,
     Composefs, //
 };
 use core::ops::ControlFlow;
@@ -26,17 +27,9 @@ use kernel::prelude::*;
 
 impl dir::Operations for Composefs {
     fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>> {
-        let sb = dir.super_block();
-        let image = &sb.data().image;
-        let mut hint = DirHint::load(dir);
-        image.source().note_lookup(hint.walk());
-        // Programs look names up in the order in which readdir returned them.
-        let found = image.lookup_with_hint(&inode::layout(dir), name, &mut hint.lookup);
-        let Some(found) = found.map_err(|e| report::metadata_error(dir, e))? else {
-            return Ok(None);
-        };
-        hint.store_lookup(dir);
-        inode::get(sb, found.nid, Location::new(dir.ino(), found.block))
+        let result = find(dir, name);
+        trace::lookup(dir, name, &result);
+        result
     }
 
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result {
@@ -54,4 +47,19 @@ impl dir::Operations for Composefs {
         emitter.set_pos(pos);
         result.map_err(|e| report::metadata_error(dir, e))
     }
+}
+
+/// Looks `name` up in the directory `dir`.
+fn find<'a>(dir: &'a Inode<Composefs>, name: &[u8]) -> Result<Option<InodeRef<'a, Composefs>>> {
+    let sb = dir.super_block();
+    let image = &sb.data().image;
+    let mut hint = DirHint::load(dir);
+    image.source().note_lookup(hint.walk());
+    // Programs look names up in the order in which readdir returned them.
+    let found = image.lookup_with_hint(&inode::layout(dir), name, &mut hint.lookup);
+    let Some(found) = found.map_err(|e| report::metadata_error(dir, e))? else {
+        return Ok(None);
+    };
+    hint.store_lookup(dir);
+    inode::get(sb, found.nid, Location::new(dir.ino(), found.block))
 }

@@ -42,7 +42,6 @@ use crate::vfs::{
     inode::Inode,
     path::Path,
     super_block::SuperBlock,
-    trace, //
 };
 use crate::{
     image::{
@@ -60,6 +59,7 @@ use crate::{
     },
     options::Verity,
     report,
+    trace,
     Composefs, //
 };
 use kernel::{

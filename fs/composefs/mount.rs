@@ -269,7 +269,7 @@ impl super_block::Operations for Composefs {
         let (low, high) = sbi.uuid.split_at(8);
         let half = |bytes: &[u8]| bytes.iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
         let fsid = match half(low) ^ half(high) {
-            0 => sb.device(),
+            0 => sb.device().into(),
             fsid => fsid,
         };
         statfs.identify(fsid, MAGIC, NAME_MAX);

@@ -15,11 +15,13 @@ use crate::vfs::{
 use crate::{
     image,
     sb::SbInfo,
+    trace,
     Composefs, //
 };
 use kernel::{
     fmt,
-    prelude::*, //
+    prelude::*,
+    str::CString, //
 };
 
 /// Reports `error`, which reading the metadata of `inode` gave, and converts it.
@@ -39,11 +41,21 @@ pub(crate) fn warn_corrupt(sbi: &SbInfo, nid: u64, corrupt: image::Corrupt) {
     let (source, what) = (Escaped(&sbi.source), corrupt.what);
     match corrupt.at {
         // The position is beyond what 64 bits can address.
-        u64::MAX => log::warn(&sbi.limit, fmt!("{source}: inode {nid}: {what}")),
-        at => log::warn(
-            &sbi.limit,
+        u64::MAX => warn(sbi, fmt!("{source}: inode {nid}: {what}")),
+        at => warn(
+            sbi,
             fmt!("{source}: inode {nid}: {what} (at byte {at} of the image)"),
         ),
+    }
+}
+
+/// Emits the trace event of a message, and writes it to the kernel log.
+///
+/// A message for which there is no memory is lost. The system call fails anyway.
+fn warn(sbi: &SbInfo, message: fmt::Arguments<'_>) {
+    if let Ok(message) = CString::try_from_fmt(message) {
+        trace::fault(&message);
+        log::warn::<Composefs>(&sbi.limit, &message);
     }
 }
 
@@ -60,7 +72,7 @@ pub(crate) fn object_error(
 pub(crate) fn content_error(inode: &Inode<Composefs>, what: fmt::Arguments<'_>) -> Error {
     let sbi = inode.super_block().data();
     let source = Escaped(&sbi.source);
-    log::warn(&sbi.limit, fmt!("{source}: inode {}: {what}", inode.ino()));
+    warn(sbi, fmt!("{source}: inode {}: {what}", inode.ino()));
     inode.report_data_lost();
     EIO
 }

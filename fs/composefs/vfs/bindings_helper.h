@@ -30,6 +30,8 @@
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
 
+#include "rust_bytes.h"
+
 #define __rust_helper
 #include "helpers.c"
 

@@ -5,7 +5,10 @@
 //! C header: [`include/linux/cred.h`](srctree/include/linux/cred.h)
 
 use super::bindings;
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::{
     cred::Credential,
     prelude::*,
@@ -33,15 +36,57 @@ pub fn with<R>(cred: &Credential, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether two credentials give the same rights to files.
+/// Whether two credentials give the same rights to files: ids, capabilities, user namespace, security
+/// label and keyrings.
 pub fn same_rights(a: &Credential, b: &Credential) -> bool {
-    // SAFETY: Both are valid.
-    unsafe { bindings::cred_same_rights(a.as_ptr(), b.as_ptr()) }
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    // SAFETY: Both credentials are valid, and these fields do not change.
+    let same_ids = unsafe {
+        (*a).user_ns == (*b).user_ns
+            && (*a).securebits == (*b).securebits
+            && (*a).cap_effective.val == (*b).cap_effective.val
+            && bindings::cred_fscmp(a, b) == 0
+    };
+    a == b || same_ids && same_keyrings(a, b) && same_labels(a, b)
+}
+
+/// Whether two credentials, which must be valid, have the same keyrings.
+#[cfg(CONFIG_KEYS)]
+fn same_keyrings(a: *const bindings::cred, b: *const bindings::cred) -> bool {
+    // SAFETY: `same_rights` passes valid credentials. The keyrings are only compared.
+    unsafe {
+        (*a).session_keyring == (*b).session_keyring
+            && (*a).process_keyring == (*b).process_keyring
+            && (*a).thread_keyring == (*b).thread_keyring
+    }
+}
+
+#[cfg(not(CONFIG_KEYS))]
+fn same_keyrings(_: *const bindings::cred, _: *const bindings::cred) -> bool {
+    true
+}
+
+/// Whether two credentials, which must be valid, have the same security labels.
+fn same_labels(a: *const bindings::cred, b: *const bindings::cred) -> bool {
+    let label = |cred| {
+        let mut label = MaybeUninit::<bindings::lsm_prop>::zeroed();
+        // SAFETY: The credentials are valid, and `label` has room for the result.
+        unsafe { bindings::security_cred_getlsmprop(cred, label.as_mut_ptr()) };
+        label
+    };
+    let (a, b) = (label(a), label(b));
+    // SAFETY: Both have this size, and all of their bytes were set to zero at first.
+    unsafe { bindings::memcmp(a.as_ptr().cast(), b.as_ptr().cast(), size_of_val(&a)) == 0 }
 }
 
 /// Whether the current task has `CAP_SYS_ADMIN` in the initial user namespace. It writes nothing to
 /// the audit log: use it to choose what to show, not to refuse an access.
 pub fn is_admin() -> bool {
-    // SAFETY: The function has no requirements.
-    unsafe { bindings::capable_noaudit(bindings::CAP_SYS_ADMIN as c_int) }
+    // SAFETY: The initial user namespace is static.
+    unsafe {
+        bindings::ns_capable_noaudit(
+            &raw mut bindings::init_user_ns,
+            bindings::CAP_SYS_ADMIN as c_int,
+        )
+    }
 }

@@ -11,7 +11,6 @@ use super::{
         Inode,
         InodeRef, //
     },
-    trace,
     xattr,
     FileSystem, //
 };
@@ -193,7 +192,6 @@ pub(super) unsafe extern "C" fn lookup<T: Operations>(
         return ENAMETOOLONG.to_ptr();
     }
     let result = T::lookup(dir, name);
-    trace::lookup(dir, name, &result);
     let inode = match result {
         Ok(None) => ptr::null_mut(),
         Ok(Some(inode)) if !inode.is_of(dir.super_block()) => return EIO.to_ptr(),

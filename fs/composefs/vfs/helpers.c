@@ -29,11 +29,6 @@
 #include <linux/xxhash.h>
 #include "recent_folios.h"
 
-#ifndef __BINDGEN__
-#define CREATE_TRACE_POINTS
-#endif
-#include "trace.h"
-
 __rust_helper struct dentry *rust_helper_dget(struct dentry *dentry)
 {
 	return dget(dentry);
@@ -406,33 +401,6 @@ __rust_helper void rust_helper_revert_creds(const struct cred *cred)
 	revert_creds(cred);
 }
 
-__rust_helper bool rust_helper_capable_noaudit(int cap)
-{
-	return ns_capable_noaudit(&init_user_ns, cap);
-}
-
-__rust_helper bool rust_helper_cred_same_rights(const struct cred *a,
-						const struct cred *b)
-{
-	struct lsm_prop prop_a = {}, prop_b = {};
-
-	if (a == b)
-		return true;
-	security_cred_getlsmprop(a, &prop_a);
-	security_cred_getlsmprop(b, &prop_b);
-#ifdef CONFIG_KEYS
-	if (a->session_keyring != b->session_keyring ||
-	    a->process_keyring != b->process_keyring ||
-	    a->thread_keyring != b->thread_keyring)
-		return false;
-#endif
-	return !memcmp(&prop_a, &prop_b, sizeof(prop_a)) &&
-	       a->user_ns == b->user_ns && a->securebits == b->securebits &&
-	       !memcmp(&a->cap_effective, &b->cap_effective,
-		       sizeof(a->cap_effective)) &&
-	       !cred_fscmp(a, b);
-}
-
 __rust_helper struct mnt_idmap *
 rust_helper_mnt_idmap(const struct vfsmount *mnt)
 {
@@ -694,36 +662,10 @@ __rust_helper void rust_helper_fc_error(struct fs_context *fc,
 		pr_err_ratelimited("%s: %s\n", fc->fs_type->name, message);
 }
 
-__rust_helper void rust_helper_trace_lookup(const struct inode *dir,
-					    const char *name, u32 len, u64 ino,
-					    int error)
-{
-	trace_composefs_lookup(dir->i_sb->s_dev, dir->i_ino, name, len, ino,
-			       error);
-}
-
-__rust_helper void rust_helper_trace_object_open(const struct inode *inode,
-						 int error)
-{
-	trace_composefs_object_open(inode->i_sb->s_dev, inode->i_ino, error);
-}
-
 __rust_helper void
 rust_helper_ratelimit_default_init(struct ratelimit_state *state)
 {
 	ratelimit_default_init(state);
-}
-
-/* Without a @state of its own, the message counts with all others that have none. */
-__rust_helper void rust_helper_warn_and_trace(struct ratelimit_state *state,
-					      const char *message)
-{
-	static DEFINE_RATELIMIT_STATE(common, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
-
-	trace_composefs_fault(message);
-	if (___ratelimit(state ?: &common, "composefs"))
-		pr_warn("composefs: %s\n", message);
 }
 
 __rust_helper void rust_helper_seq_show_option(struct seq_file *m,
@@ -749,4 +691,18 @@ __rust_helper void rust_helper_fserror_report_data_lost(struct inode *inode,
 							loff_t pos, u64 len)
 {
 	fserror_report_data_lost(inode, pos, len, GFP_KERNEL);
+}
+
+/* The limit of all messages whose caller has none. */
+__rust_helper struct ratelimit_state *rust_helper_common_ratelimit_state(void)
+{
+	static DEFINE_RATELIMIT_STATE(common, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return &common;
+}
+
+__rust_helper void rust_helper_pr_warn(const char *prefix, const char *message)
+{
+	pr_warn("%s: %s\n", prefix, message);
 }

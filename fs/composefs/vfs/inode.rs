@@ -131,7 +131,7 @@ impl<T: FileSystem> Inode<T> {
         unsafe { &*ptr.cast() }
     }
 
-    #[inline]
+    #[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
     pub(super) fn as_ptr(&self) -> *mut bindings::inode {
         self.0.get()
     }

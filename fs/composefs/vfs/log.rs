@@ -4,12 +4,13 @@
 //!
 //! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
-use super::bindings;
+use super::{
+    bindings,
+    FileSystem, //
+};
 use core::pin::Pin;
 use kernel::{
-    fmt,
     prelude::*,
-    str::CString,
     types::Opaque, //
 };
 
@@ -18,7 +19,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The state, if there is one, is initialised.
+/// The state, if there is one, is initialised. Without one it is the common limit.
 pub struct Limit(Option<Pin<KBox<Opaque<bindings::ratelimit_state>>>>);
 
 // SAFETY: A `struct ratelimit_state` has its own lock, and may be used and freed by any thread.
@@ -49,17 +50,20 @@ impl Limit {
     }
 }
 
-/// Writes a warning to the kernel log, unless the limit is reached.
-///
-/// A message for which there is no memory is lost. Callers report the problem by an error, too.
-pub fn warn(limit: &Limit, args: fmt::Arguments<'_>) {
-    if let Ok(message) = CString::try_from_fmt(args) {
+/// Writes `message` as a warning of the file system `T` to the kernel log, unless the limit is
+/// reached.
+pub fn warn<T: FileSystem>(limit: &Limit, message: &CStr) {
+    let prefix = T::NAME.as_char_ptr();
+    // SAFETY: The state is initialised by the type invariants, or static. The name is a C string.
+    let permitted = unsafe {
         let state = match &limit.0 {
             Some(state) => state.get(),
-            None => core::ptr::null_mut(),
+            None => bindings::common_ratelimit_state(),
         };
-        // SAFETY: The state is null or initialised by the type invariants, and the message a valid
-        // C string, which the function does not keep.
-        unsafe { bindings::warn_and_trace(state, message.as_char_ptr()) };
+        bindings::___ratelimit(state, prefix) != 0
+    };
+    if permitted {
+        // SAFETY: Both are C strings.
+        unsafe { bindings::pr_warn(prefix, message.as_char_ptr()) };
     }
 }

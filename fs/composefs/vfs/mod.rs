@@ -13,7 +13,9 @@
 
 mod anon_inode;
 pub mod backing;
-mod bindings;
+// Macros of this layer name symbols in it from outside.
+#[doc(hidden)]
+pub mod bindings;
 pub mod buffer;
 pub mod context;
 pub mod cred;

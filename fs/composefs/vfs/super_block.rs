@@ -191,9 +191,10 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 
     /// Number of the anonymous device that it has for stat(2).
-    pub fn device(&self) -> u64 {
+    #[inline]
+    pub fn device(&self) -> u32 {
         // SAFETY: The number of a super block does not change.
-        unsafe { (*self.0.get()).s_dev.into() }
+        unsafe { (*self.0.get()).s_dev }
     }
 
     /// Tells fanotify's `FAN_FS_ERROR` listeners that the metadata are damaged.

@@ -1,36 +1,124 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints: see `trace.h`. They cost next to nothing where nobody listens.
+//! Trace events of a file system.
+//!
+//! A file system defines its events in C, by `TRACE_EVENT()` with `CREATE_RUST_TRACE_POINTS`, and
+//! declares safe functions that emit them by [`trace_events!`]. The kernel crate's `declare_trace!`
+//! declares unsafe ones, and needs the events in the bindings of the kernel.
+//!
+//! C header: [`include/linux/tracepoint.h`](srctree/include/linux/tracepoint.h)
 
-use super::{
-    bindings,
-    inode::{
-        Inode,
-        InodeRef, //
-    },
-    FileSystem, //
-};
+use super::bindings;
 use kernel::prelude::*;
 
-/// `composefs_lookup`: `name` was looked up in `dir`.
-pub fn lookup<T: FileSystem>(
-    dir: &Inode<T>,
-    name: &[u8],
-    result: &Result<Option<InodeRef<'_, T>>>,
-) {
-    let (ino, error) = match result {
-        Ok(inode) => (inode.as_ref().map_or(0, |inode| inode.ino()), 0),
-        Err(e) => (0, e.to_errno()),
-    };
-    let len = u32::try_from(name.len()).unwrap_or(0);
-    // SAFETY: The inode is valid; the name is at least as long as said, and is copied.
-    unsafe { bindings::trace_lookup(dir.as_ptr(), name.as_ptr().cast(), len, ino, error) };
+/// An argument of a trace event.
+pub trait Argument {
+    /// The value that is passed to C.
+    type Value;
+
+    /// Converts the argument. The value is valid as long as the argument.
+    fn value(&self) -> Self::Value;
 }
 
-/// `composefs_object_open`: the file with the data of `inode` was opened, and found to be the right
-/// one or not.
-pub fn object_open<T: FileSystem, U>(inode: &Inode<T>, result: &Result<U>) {
-    let error = result.as_ref().map_or_else(|e| e.to_errno(), |_| 0);
-    // SAFETY: The inode is valid.
-    unsafe { bindings::trace_object_open(inode.as_ptr(), error) };
+macro_rules! integer_arguments {
+    ($($type:ty)*) => {$(
+        impl Argument for $type {
+            type Value = Self;
+
+            #[inline]
+            fn value(&self) -> Self {
+                *self
+            }
+        }
+    )*};
 }
+
+integer_arguments! { u32 u64 c_int }
+
+/// Bytes: `const struct rust_bytes *`.
+pub struct Bytes<'a>(bindings::rust_bytes, core::marker::PhantomData<&'a [u8]>);
+
+impl<'a> From<&'a [u8]> for Bytes<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Self(
+            bindings::rust_bytes {
+                data: bytes.as_ptr().cast(),
+                // A slice that is too long is truncated.
+                len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            },
+            core::marker::PhantomData,
+        )
+    }
+}
+
+impl Argument for Bytes<'_> {
+    type Value = *const bindings::rust_bytes;
+
+    #[inline]
+    fn value(&self) -> Self::Value {
+        &raw const self.0
+    }
+}
+
+/// Whether a trace event is enabled.
+///
+/// # Safety
+///
+/// `tracepoint` must be a tracepoint that is defined in C.
+#[cfg(CONFIG_TRACEPOINTS)]
+#[doc(hidden)]
+#[inline]
+pub unsafe fn is_enabled(tracepoint: *const bindings::tracepoint) -> bool {
+    // SAFETY: The tracepoint is valid. The count of its key is read as `static_key_count()` does.
+    unsafe { (&raw const (*tracepoint).key.key.enabled.counter).read_volatile() > 0 }
+}
+
+/// Declares safe functions that emit trace events.
+///
+/// Each argument is an integer or [`Bytes`], and must have the type of the event's argument. Nothing
+/// is called while the event is disabled.
+///
+/// # Examples
+///
+/// ```ignore
+/// trace_events! {
+///     /// A name was looked up.
+///     pub(crate) fn lookup(dir: u64, name: Bytes<'_>) = myfs_lookup;
+/// }
+/// ```
+macro_rules! trace_events {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) = $event:ident;
+    )*) => {$(
+        $(#[$attribute])*
+        #[inline]
+        #[allow(unsafe_code)]
+        $visibility fn $name($($argument: $type),*) {
+            #[cfg(CONFIG_TRACEPOINTS)]
+            ::kernel::macros::paste! {
+                // SAFETY: bindgen names only tracepoints like this.
+                if unsafe {
+                    $crate::vfs::trace::is_enabled(
+                        &raw const $crate::vfs::bindings::[< __tracepoint_ $event >],
+                    )
+                } {
+                    // SAFETY: A function of this name only emits the event. It has no requirements
+                    // but valid arguments: integers, and bytes that are valid during the call.
+                    unsafe {
+                        $crate::vfs::bindings::[< rust_do_trace_ $event >](
+                            $($crate::vfs::trace::Argument::value(&$argument)),*
+                        )
+                    };
+                }
+            }
+            #[cfg(not(CONFIG_TRACEPOINTS))]
+            {
+                $(let _ = $argument;)*
+            }
+        }
+    )*};
+}
+
+pub(crate) use trace_events;

@@ -16,6 +16,7 @@ use crate::debian;
 use crate::named;
 use crate::packages;
 use crate::progress::Step;
+use crate::progress::output;
 
 /// The oldest kernel that the module is written for.
 const OLDEST: (u32, u32) = (7, 3);
@@ -31,7 +32,7 @@ const RELEASE: &str = "7.3.4";
 pub struct Source {
     /// Its top.
     pub dir: PathBuf,
-    /// What its Makefile says, like "7.3.4".
+    /// What `make kernelversion` says, like "7.3.4".
     pub version: String,
     /// Whether it is the user's own, which may change at any time.
     pub own: bool,
@@ -73,22 +74,30 @@ impl Source {
     }
 
     fn read(dir: PathBuf, own: bool) -> Result<Self> {
-        let makefile = dir.join("Makefile");
-        let text = fs::read_to_string(&makefile)
-            .with_context(|| format!("{} is not a kernel source tree", dir.display()))?;
-        let (numbers, version) = version(&text)
-            .with_context(|| format!("{} does not say a kernel version", makefile.display()))?;
-        if numbers < OLDEST {
+        let name = dir.display();
+        let said = output(
+            Command::new("make")
+                .arg("-sC")
+                .arg(&dir)
+                .arg("kernelversion"),
+        )
+        .with_context(|| format!("{name} is not a kernel source tree"))?;
+        let version = said.trim().to_owned();
+        let (major, minor) = OLDEST;
+        if numbers(&version).is_none_or(|numbers| numbers < OLDEST) {
             bail!(
-                "{} is Linux {version}: composefs needs {}.{} or newer, whose VFS interfaces and \
-                 Rust bindings it is written for",
-                dir.display(),
-                OLDEST.0,
-                OLDEST.1
+                "{name} is Linux {version}: composefs needs {major}.{minor} or newer, for its VFS \
+                 and Rust interfaces"
             );
         }
         Ok(Self { dir, version, own })
     }
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Downloads an archive of the kernel into `dir`: Debian's, or kernel.org's where
@@ -121,30 +130,14 @@ fn fetch(context: &Context, log: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The version in a kernel's top Makefile, as numbers and in full.
-fn version(makefile: &str) -> Option<((u32, u32), String)> {
-    let value = |name: &str| {
-        makefile.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            (key.trim() == name).then(|| value.trim().to_owned())
-        })
-    };
-    let major = value("VERSION")?;
-    let minor = value("PATCHLEVEL")?;
-    let numbers = (major.parse().ok()?, minor.parse().ok()?);
-    let level = value("SUBLEVEL").unwrap_or_default();
-    let extra = value("EXTRAVERSION").unwrap_or_default();
-    Some((numbers, format!("{major}.{minor}.{level}{extra}")))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::numbers;
 
     #[test]
-    fn the_makefile_tells_the_version() {
-        let makefile = "# x\nVERSION = 7\nPATCHLEVEL = 4\nSUBLEVEL = 0\nEXTRAVERSION = -rc1\n";
-        assert_eq!(version(makefile), Some(((7, 4), "7.4.0-rc1".to_owned())));
-        assert_eq!(version("all:\n"), None);
+    fn versions_are_compared_by_their_numbers() {
+        assert_eq!(numbers("7.3.4"), Some((7, 3)));
+        assert_eq!(numbers("7.10-rc1"), Some((7, 10)));
+        assert_eq!(numbers("composefs"), None);
     }
 }

@@ -11,10 +11,6 @@ use anyhow::Result;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::progress::Step;
-use crate::progress::output;
-
-/// The oldest bindings generator that works with the kernel and clang 19.
-const BINDGEN_OLDEST: (u32, u32, u32) = (0, 71, 1);
 
 /// A program on crates.io.
 struct Tool {
@@ -48,18 +44,13 @@ const CFSCTL: Tool = Tool {
     rustflags: Some("-C target-feature=+crt-static"),
 };
 
-/// The bindings generator: the one in PATH if it is new enough.
+/// The bindings generator that the kernel's build runs. It has one version on all
+/// machines, so that they build the same bindings.
 ///
 /// # Errors
 ///
 /// When it cannot be built.
 pub fn bindgen(context: &Context) -> Result<PathBuf> {
-    if let Ok(own) = which::which(BINDGEN.program) {
-        let said = output(Command::new(&own).arg("--version")).unwrap_or_default();
-        if version_in(&said).is_some_and(|version| version >= BINDGEN_OLDEST) {
-            return Ok(own);
-        }
-    }
     install(context, &BINDGEN)
 }
 
@@ -99,23 +90,4 @@ fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(dir.join("bin").join(tool.program))
-}
-
-/// The first a.b.c in a program's words.
-fn version_in(said: &str) -> Option<(u32, u32, u32)> {
-    said.split_whitespace().find_map(|word| {
-        let mut numbers = word.split('.').map(|part| part.parse().ok());
-        Some((numbers.next()??, numbers.next()??, numbers.next()??))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_in;
-
-    #[test]
-    fn versions_are_read() {
-        assert_eq!(version_in("bindgen 0.72.1\n"), Some((0, 72, 1)));
-        assert_eq!(version_in("bindgen"), None);
-    }
 }

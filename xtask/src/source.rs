@@ -75,13 +75,12 @@ impl Source {
 
     fn read(dir: PathBuf, own: bool) -> Result<Self> {
         let name = dir.display();
-        let said = output(
-            Command::new("make")
-                .arg("-sC")
-                .arg(&dir)
-                .arg("kernelversion"),
-        )
-        .with_context(|| format!("{name} is not a kernel source tree"))?;
+        let mut make = Command::new("make");
+        make.arg("-sC").arg(&dir).arg("kernelversion");
+        // With a surrounding make's -w, make prints more than the version.
+        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+        let said =
+            output(&mut make).with_context(|| format!("{name} is not a kernel source tree"))?;
         let version = said.trim().to_owned();
         let (major, minor) = OLDEST;
         if numbers(&version).is_none_or(|numbers| numbers < OLDEST) {

@@ -4,6 +4,7 @@
 
 mod boots;
 mod citations;
+mod compile_fail;
 mod harness;
 mod host;
 mod hostile;

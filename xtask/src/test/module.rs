@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::compile_fail;
 use super::report::Report;
 use crate::context::Context;
 use crate::kernel;
@@ -48,6 +49,10 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("cannot panic", || {
         module::make(context, &kernel, Lint::Usual)?;
         no_panic(&module::output_dir(context, &kernel, Lint::Usual)?)
+    });
+    report.check("misuse does not compile", || {
+        module::make(context, &kernel, Lint::Usual)?;
+        compile_fail::check(context, &module::output_dir(context, &kernel, Lint::Usual)?)
     });
     report.check("checkpatch", || checkpatch(context, &kernel));
     Ok(())

@@ -54,7 +54,7 @@ def forged_path(template: str) -> tuple[bytes, str]:
 def forged_mode() -> bytes:
     """The image, with FILE owned by root and set-user-id."""
     image = bytearray(Path(matrix_image.image().path).read_bytes())
-    with mounts.composefs(matrix_image.image().path, []) as top:
+    with matrix_image.mounted(basedirs=[]) as top:
         at = os.stat(f"{top}/{FILE}").st_ino * 32
     image[at + 4:at + 6] = (stat.S_IFREG | 0o4755).to_bytes(2, "little")
     return bytes(image)

@@ -1,293 +1,31 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Attributes of files, and who may read them: statfs, statx, xattrs, ACLs.
+"""Permissions, ACLs and xattrs, and who may read them.
 
-Permissions are compared with the tree that the image was made from, on its own
-file system, and the rest with erofs + overlayfs or with the object.
+They are compared with the tree that the image was made from, on its own file
+system. statx.py has statfs(2) and statx(2).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import struct
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lib import (disk, fixtures, ktap, loop, mounts, notify, objects,
-                 overlayfs, process, reference, special_image)
-from lib.mounts import AT_FDCWD, libc
+from lib import fixtures, ktap, mounts, process, reference, special_image
+from lib.mounts import libc
 from lib.special_image import KINDS
 
 suite = ktap.Suite()
 
-MAGIC = 0xd078629a
-STATX_BASIC_STATS, STATX_ATIME, STATX_ALL = 0x7ff, 0x20, 0xfff
-STATX_DIOALIGN = 0x2000
-STATX_ATTR_IMMUTABLE, STATX_ATTR_VERITY = 0x10, 0x100000
-AT_SYMLINK_NOFOLLOW, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = (
-    0x100, 0x2000, 0x4000)
 XATTR_SIZE_MAX = 65536
 
 # Uid, gid and supplementary groups: the ACLs of the tree name these.
 USERS = ((1000, 1000, ()), (1001, 1001, ()), (1002, 70000, ()),
          (1002, 1002, (70000,)), (1003, 1003, ()), (1003, 0, ()),
          (65534, 65534, ()))
-
-
-class StatFs(NamedTuple):
-    type: int
-    bsize: int
-    blocks: int
-    bfree: int
-    bavail: int
-    files: int
-    ffree: int
-    fsid: bytes
-    namelen: int
-    frsize: int
-    flags: int
-
-
-def statfs(path: str) -> StatFs:
-    room = ctypes.create_string_buffer(120)
-    if libc.statfs(os.fsencode(path), room):
-        raise OSError(ctypes.get_errno(), f"statfs({path})")
-    return StatFs(*struct.unpack_from("=7q8s3q", room.raw))
-
-
-@suite.test("statfs(2): size of the first object directory, own type and id")
-def file_system(test: ktap.Test) -> None:
-    image = special_image.image()
-    pinned = ("digest", image.digest)
-    with special_image.mounted(pinned) as top:
-        found, store = statfs(top), statfs(image.objects[0])
-        test.equal(found.type, MAGIC, "type")
-        for name in ("bsize", "blocks", "frsize"):
-            test.equal(getattr(found, name), getattr(store, name), name)
-        test.equal(found.namelen, 255, "namelen")
-        # statfs(2) has 0 for unknown counts.
-        test.equal((found.files, found.ffree), (0, 0), "inodes")
-        test.check(found.flags & os.ST_RDONLY, "is not read-only")
-        test.equal(statfs(f"{top}/sizes/64"), found, "of a file")
-        test.check(any(found.fsid), "fsid is 0")
-        test.check(found.fsid != store.fsid, "fsid is the store's")
-        with special_image.mounted(("noverity", None)) as other:
-            test.equal(statfs(other).fsid, found.fsid,
-                       "fsid of another mount of the image")
-        with mounts.composefs(fixtures.named("matrix").path, []) as other:
-            without = statfs(other)
-            test.check(without.fsid != found.fsid, "fsid of another image")
-            test.check(without.blocks > 0, "no blocks without a store")
-    with mounts.mounted("tmpfs", [("source", "x"), ("size", "1m")]) as small, \
-            special_image.mounted(basedirs=[small, *image.objects]) as top:
-        test.equal(statfs(top).blocks, statfs(small).blocks,
-                   "blocks of the first of two")
-
-
-@suite.test("df(1): no use of inodes is told, as on erofs and overlayfs")
-def inodes_in_use(test: ktap.Test) -> None:
-    def used(top: str) -> str:
-        return subprocess.run(
-            ["df", "--output=ipcent", top], check=True, capture_output=True,
-            text=True).stdout.split()[-1]
-    with special_image.mounted() as top, \
-            reference.mount(special_image.image()) as their_top:
-        test.equal(used(top), "-", "composefs")
-        test.equal(used(their_top), "-", "erofs + overlayfs")
-
-
-def statx(path: str, flags: int, mask: int = STATX_ALL) -> bytes:
-    room = ctypes.create_string_buffer(256)
-    if libc.statx(AT_FDCWD, os.fsencode(path), flags | AT_SYMLINK_NOFOLLOW,
-                  mask, room):
-        raise OSError(ctypes.get_errno(), f"statx({path})")
-    return room.raw
-
-
-@suite.test("statx(2) says what stat(2) says, and what overlayfs does")
-def extended(test: ktap.Test) -> None:
-    with special_image.mounted() as top, \
-            reference.mount(special_image.image()) as their_top:
-        for path in KINDS.values():
-            expected = os.lstat(f"{top}/{path}")
-            for flags in (0, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC):
-                ours = statx(f"{top}/{path}", flags)
-                theirs = statx(f"{their_top}/{path}", flags)
-                mask, blksize, attributes, nlink, uid, gid, mode, ino, size, \
-                    _blocks, known = struct.unpack_from("=IIQIIIHxxQQQQ", ours)
-                # No atime is kept, and as on erofs none is told.
-                test.equal(mask & STATX_BASIC_STATS,
-                           STATX_BASIC_STATS & ~STATX_ATIME, f"{path}: mask")
-                test.equal((blksize, nlink, uid, gid, mode, ino, size),
-                           (expected.st_blksize, expected.st_nlink,
-                            expected.st_uid, expected.st_gid,
-                            expected.st_mode, expected.st_ino,
-                            expected.st_size), f"{path}: values")
-                # Atime, birth, ctime and mtime.
-                test.equal(ours[112:128], theirs[112:128], f"{path}: mtime")
-                test.equal(ours[128:136], theirs[128:136], f"{path}: rdev")
-                test.equal(attributes & ~known, 0,
-                           f"{path}: attributes that are not known")
-
-
-class Statx(NamedTuple):
-    """What only statx(2) tells."""
-
-    attributes: int
-    known: int
-    # Of memory, of an offset.
-    dio: tuple[int, int] | None
-
-
-def statx_more(path: str, mask: int = STATX_DIOALIGN) -> Statx:
-    room = statx(path, 0, mask | STATX_ALL)
-    found, = struct.unpack_from("=I", room, 0)
-    attributes, = struct.unpack_from("=Q", room, 8)
-    known, = struct.unpack_from("=Q", room, 56)
-    dio = struct.unpack_from("=II", room, 152)
-    return Statx(attributes, known,
-                 (dio[0], dio[1]) if found & STATX_DIOALIGN else None)
-
-
-@suite.test("statx(2): all files are immutable, as on erofs + overlayfs")
-def immutable(test: ktap.Test) -> None:
-    with special_image.mounted() as top, \
-            reference.mount(special_image.image()) as their_top:
-        for path in ("", *KINDS.values()):
-            for where, what in ((top, "composefs"),
-                                (their_top, "erofs + overlayfs")):
-                found = statx_more(f"{where}/{path}")
-                test.check(found.attributes & found.known
-                           & STATX_ATTR_IMMUTABLE,
-                           f"{what}: {path!r} is not immutable")
-        # A file that overlayfs has copied up is not.
-        with overlayfs.writable([("lowerdir+", top)]) as merged:
-            name = f"{merged.top}/sizes/4097"
-            with open(name, "r+b") as file:
-                file.write(b"changed")
-            os.unlink(name)
-
-
-@suite.test(
-    "statx(2): STATX_ATTR_VERITY once an object is verified"
-)
-def verified(test: ktap.Test) -> None:
-    def has_verity(path: str) -> bool:
-        found = statx_more(path)
-        test.check(
-            found.known & STATX_ATTR_VERITY,
-            f"{path}: STATX_ATTR_VERITY is not supported",
-        )
-        return bool(found.attributes & STATX_ATTR_VERITY)
-
-    for mode, options, expected in (
-            ("default", (), True), ("verity", (("verity", None),), True),
-            ("tryverity", (("tryverity", None),), True),
-            ("noverity", (("noverity", None),), False)):
-        with special_image.mounted(*options) as top:
-            path = f"{top}/sizes/4097"
-            test.equal(has_verity(path), False, f"{mode}: before a read")
-            Path(path).read_bytes()
-            test.equal(has_verity(path), expected, f"{mode}: after a read")
-            Path(f"{top}/sizes/64").read_bytes()
-            test.equal(has_verity(f"{top}/sizes/64"), False,
-                       f"{mode}: an inline file")
-    test.equal(
-        has_verity(special_image.object_path("sizes/4097")), True, "the object"
-    )
-    with mounts.mounted("tmpfs", [("source", "store")]) as store:
-        data = special_image.data("sizes/4097")
-        objects.Store(Path(store)).plain(
-            objects.object_name(objects.digest_of(data)), data)
-        with special_image.mounted(
-            ("tryverity", None), basedirs=[store]
-        ) as top:
-            test.equal(Path(f"{top}/sizes/4097").read_bytes(), data, "content")
-            test.equal(has_verity(f"{top}/sizes/4097"), False,
-                       "an object on tmpfs")
-
-
-@suite.test("statx(2): STATX_DIOALIGN is that of the object")
-def direct_io(test: ktap.Test) -> None:
-    data = special_image.data(special_image.LARGE)
-    name = objects.object_name(objects.digest_of(data))
-    with objects.store() as store:
-        plain = str(store.plain(name, data))
-        test.need(
-            sum(statx_more(plain).dio or (0,)), "ext4 has no STATX_DIOALIGN"
-        )
-        for read_before in (False, True):
-            with special_image.mounted(
-                ("noverity", None), basedirs=[store.path]
-            ) as top:
-                path = f"{top}/{special_image.LARGE}"
-                if read_before:
-                    Path(path).read_bytes()
-                test.equal(statx_more(path).dio, statx_more(plain).dio,
-                           f"without fs-verity, read {read_before}")
-    with special_image.mounted() as top:
-        path = f"{top}/{special_image.LARGE}"
-        test.equal(
-            statx_more(path).dio,
-            statx_more(special_image.object_path(special_image.LARGE)).dio,
-            "with fs-verity",
-        )
-        for name in special_image.INLINE_SIZES:
-            test.equal(statx_more(f"{top}/sizes/{name}").dio, (0, 0),
-                       f"{name} bytes, inline")
-        for kind in ("directory", "symlink"):
-            test.equal(statx_more(f"{top}/{KINDS[kind]}").dio, None, kind)
-    with special_image.mounted(basedirs=[]) as top:
-        path = f"{top}/{special_image.LARGE}"
-        test.equal(statx_more(path).dio, None, "without its object")
-        test.equal(os.stat(path).st_size, len(data), "its size")
-
-
-@suite.test(
-    "losetup(8) --direct-io, with an object on 4 KiB sectors"
-)
-def loop_device(test: ktap.Test) -> None:
-    data = special_image.data(special_image.LARGE)
-    name = objects.object_name(objects.digest_of(data))
-    with objects.store() as work:
-        image = work.top / "disk"
-        disk.make(image, 32 << 20)
-        with loop.device(image, "--sector-size=4096") as below, \
-                mounts.mounted("ext4", [("source", below)]) as store:
-            objects.Store(Path(store)).plain(name, data)
-            os.sync()
-            with special_image.mounted(("noverity", None),
-                                       basedirs=[store]) as top:
-                path = f"{top}/{special_image.LARGE}"
-                test.equal((statx_more(path).dio or (0, 0))[1], 4096,
-                           "alignment of an offset")
-                with loop.device(path, "--read-only",
-                                 "--direct-io=on") as device:
-                    test.check(Path(device).read_bytes() == data,
-                               "wrong content")
-
-
-@suite.test("stat(2) and statx(2) neither look up nor open an object")
-def no_object(test: ktap.Test) -> None:
-    with objects.store() as store, special_image.mounted(
-            basedirs=[store.path]) as top, notify.fanotify(
-                store.path, notify.FAN_OPEN | notify.FAN_ACCESS
-                | notify.FAN_ONDIR) as listener:
-        path = f"{top}/{special_image.LARGE}"
-        os.stat(path)
-        statx_more(path, 0)
-        # A lookup before this would have left a negative dentry.
-        data = special_image.data(special_image.LARGE)
-        store.verified(objects.object_name(objects.digest_of(data)), data)
-        notify.events(listener)
-        os.stat(path)
-        statx_more(path)
-        test.equal(notify.events(listener), [], "events of the store")
-        test.equal(Path(path).read_bytes() == data, True, "content")
 
 
 def rights(top: str) -> dict[tuple[str, str], str]:

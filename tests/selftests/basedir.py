@@ -258,7 +258,7 @@ def through_link(test: ktap.Test) -> None:
         matrix_image.add_to(store)
         link = work.top / "link"
         link.symlink_to(store.path)
-        with mounts.composefs(matrix_image.image().path, [str(link)]) as top:
+        with matrix_image.mounted(basedirs=[str(link)]) as top:
             link.unlink()
             test.equal(
                 Path(top, matrix_image.FILE).read_bytes(),
@@ -272,7 +272,7 @@ def pinned(test: ktap.Test) -> None:
     with objects.store() as work:
         store = Store(work.top / "before")
         matrix_image.add_to(store)
-        with mounts.composefs(matrix_image.image().path, [store.path]) as top:
+        with matrix_image.mounted(basedirs=[store.path]) as top:
             os.rename(store.path, work.top / "after")
             test.equal(
                 Path(top, matrix_image.FILE).read_bytes(),

@@ -12,16 +12,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import mmap
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
-from lib import (caches, fixtures, ktap, loop, matrix_image, mounts, objects,
-                 read_whole, reference, special_image)
+from lib import (caches, fixtures, ktap, objects, read_whole, reference,
+                 special_image)
+from lib.compare_object import Call, brief, check_same, file_and_object
 from lib.files import opened
 from lib.mounts import libc
 from lib.uring import Ring
@@ -33,32 +30,6 @@ FS_IOC_FIEMAP = 0xc020660b
 FS_IOC_READ_VERITY_METADATA = 0xc0286687
 FS_IOC_GETFLAGS = 0x80086601
 SYS_READAHEAD = 187
-O_DIRECT = os.O_DIRECT
-
-Call = Callable[[int], Any]
-
-
-def brief(value: Any) -> Any:
-    return f"{len(value)} bytes" if isinstance(value, bytes) and \
-        len(value) > 100 else value
-
-
-@contextmanager
-def both(name: str, flags: int = os.O_RDONLY) -> Iterator[tuple[int, int]]:
-    """A file of a new mount, not accessed before, and its object."""
-    with (
-        special_image.mounted() as top,
-        opened(f"{top}/{name}", flags) as ours,
-        opened(special_image.object_path(name), flags) as theirs,
-    ):
-        yield ours, theirs
-
-
-def same(test: ktap.Test, what: str, fds: tuple[int, int],
-         call: Call) -> None:
-    ours, theirs = (ktap.result(call, fd) for fd in fds)
-    test.check(ours == theirs, f"{what}: {brief(ours)!r}, the object "
-                               f"{brief(theirs)!r}")
 
 
 @suite.test("files of all sizes, each way of reading as the first access")
@@ -83,17 +54,26 @@ def sizes(test: ktap.Test) -> None:
 def positions(test: ktap.Test) -> None:
     for name in ("sizes/4097", special_image.LARGE):
         size = int(name.rpartition("/")[2])
-        with both(name) as fds:
+        with file_and_object(name) as fds:
             for at in (0, 1, 4095, 4096, size - 1, size, size + 1, 1 << 40,
                        (1 << 63) - 1, -1):
                 for count in (0, 1, 4096, 70000):
-                    same(test, f"{name}: {count} at {at}", fds,
-                         lambda fd, count=count, at=at: os.pread(fd, count,
-                                                                 at))
-            same(test, f"{name}: beyond the address space", fds,
-                 lambda fd: libc.pread(fd, ctypes.c_void_p(8), 16,
-                                       ctypes.c_long(0)) < 0
-                 and ctypes.get_errno())
+                    check_same(
+                        test,
+                        f"{name}: {count} at {at}",
+                        fds,
+                        lambda fd, count=count, at=at: os.pread(fd, count, at),
+                    )
+            check_same(
+                test,
+                f"{name}: beyond the address space",
+                fds,
+                lambda fd: libc.pread(
+                    fd, ctypes.c_void_p(8), 16, ctypes.c_long(0)
+                )
+                < 0
+                and ctypes.get_errno(),
+            )
 
 
 @suite.test(
@@ -125,8 +105,12 @@ def nowait(test: ktap.Test) -> None:
         test.fails(errno.EOPNOTSUPP, "RWF_DONTCACHE", read, fd, 0x80)
         for flag in (os.RWF_HIPRI, os.RWF_DSYNC, os.RWF_SYNC, os.RWF_APPEND,
                      0x1000, 1 << 30):
-            same(test, f"flags {flag:#x}", (fd, theirs),
-                 lambda fd, flag=flag: read(fd, flag))
+            check_same(
+                test,
+                f"flags {flag:#x}",
+                (fd, theirs),
+                lambda fd, flag=flag: read(fd, flag),
+            )
 
 
 @suite.test("io_uring: several reads at once, also as the first access")
@@ -246,11 +230,11 @@ def as_reference(test: ktap.Test) -> None:
 def fadvise(test: ktap.Test) -> None:
     expected = special_image.data(special_image.LARGE)
     for advice in range(8):
-        with both(special_image.LARGE) as fds:
+        with file_and_object(special_image.LARGE) as fds:
             for at, count in ((0, 0), (100, 50000), (0, -1), (1 << 40, 1)):
-                same(test, f"{advice} at {at}, {count}", fds,
-                     lambda fd, at=at, count=count, advice=advice:
-                     os.posix_fadvise(fd, at, count, advice))
+                check_same(test, f"{advice} at {at}, {count}", fds,
+                           lambda fd, at=at, count=count, advice=advice:
+                           os.posix_fadvise(fd, at, count, advice))
             test.check(os.pread(fds[0], 1 << 20, 0) == expected,
                        f"{advice}: wrong content afterwards")
 
@@ -259,7 +243,7 @@ def fadvise(test: ktap.Test) -> None:
 def seek(test: ktap.Test) -> None:
     size = len(special_image.data(special_image.SPARSE))
     for name in (special_image.SPARSE, special_image.LARGE):
-        with both(name) as fds:
+        with file_and_object(name) as fds:
             for whence in (os.SEEK_DATA, os.SEEK_HOLE, os.SEEK_SET,
                            os.SEEK_END, os.SEEK_CUR, 5, 99, -1):
                 for at in (0, 1, 4096, 5 << 20, 12 << 20, (12 << 20) + 5,
@@ -267,9 +251,14 @@ def seek(test: ktap.Test) -> None:
                            -1 << 63):
                     for fd in fds:
                         os.lseek(fd, 0, os.SEEK_SET)
-                    same(test, f"{name}: {at} from {whence}", fds,
-                         lambda fd, at=at, whence=whence: os.lseek(
-                             fd, at, whence))
+                    check_same(
+                        test,
+                        f"{name}: {at} from {whence}",
+                        fds,
+                        lambda fd, at=at, whence=whence: os.lseek(
+                            fd, at, whence
+                        ),
+                    )
                     test.equal(os.lseek(fds[0], 0, os.SEEK_CUR),
                                os.lseek(fds[1], 0, os.SEEK_CUR),
                                f"{name}: position after {at} from {whence}")
@@ -298,8 +287,8 @@ def fiemap(fd: int) -> tuple[int, bytes]:
 @suite.test("FIEMAP returns the object's extents")
 def extents(test: ktap.Test) -> None:
     for name in (special_image.SPARSE, special_image.LARGE):
-        with both(name) as fds:
-            same(test, name, fds, fiemap)
+        with file_and_object(name) as fds:
+            check_same(test, name, fds, fiemap)
             test.check(fiemap(fds[1])[0] > 0, f"{name}: no extents")
 
 
@@ -326,139 +315,15 @@ def verity(test: ktap.Test) -> None:
              "the signature": verity_metadata(3),
              "an unknown type": verity_metadata(9)}
     for what, call in calls.items():
-        with both(special_image.LARGE) as fds:
-            same(test, what, fds, call)
-    with both(special_image.LARGE) as fds:
+        with file_and_object(special_image.LARGE) as fds:
+            check_same(test, what, fds, call)
+    with file_and_object(special_image.LARGE) as fds:
         test.check(len(ktap.result(verity_metadata(1), fds[0])) > 4096,
                    "the Merkle tree is too small")
     with special_image.mounted() as top, opened(f"{top}/sizes/64") as fd:
         for what, call in calls.items():
             test.equal(ktap.result(call, fd), "ENOTTY",
                        f"{what} of an inline file")
-
-
-def read_direct(fd: int) -> bytes:
-    """Reads into aligned memory."""
-    with mmap.mmap(-1, 65536) as room:
-        count = os.preadv(fd, [room], 4096)
-        return room[:count]
-
-
-@suite.test("O_DIRECT, on an object with and without fs-verity")
-def direct(test: ktap.Test) -> None:
-    expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
-    with both(special_image.LARGE, os.O_RDONLY | O_DIRECT) as fds:
-        same(test, "an object with fs-verity", fds, read_direct)
-        test.check(
-            ktap.result(read_direct, fds[0]) == expected, "wrong content"
-        )
-        test.check(fcntl.fcntl(fds[0], fcntl.F_GETFL) & O_DIRECT,
-                   "O_DIRECT is not set")
-    with objects.store() as store:
-        name = objects.object_name(objects.digest_of(special_image.data(
-            special_image.LARGE)))
-        path = store.plain(name, special_image.data(special_image.LARGE))
-        os.sync()
-        with (
-            special_image.mounted(
-                ("noverity", None), basedirs=[store.path]
-            ) as top,
-            opened(f"{top}/{special_image.LARGE}", O_DIRECT) as fd,
-            opened(str(path), O_DIRECT) as theirs,
-        ):
-            same(
-                test, "an object without fs-verity", (fd, theirs), read_direct
-            )
-            # It does not go through the page cache, so alignment matters.
-            same(test, "not aligned", (fd, theirs),
-                 lambda fd: os.preadv(fd, [bytearray(100)], 7))
-
-
-def check_direct_ignored(test: ktap.Test, path: str, expected: bytes) -> None:
-    """Reads a file without an object: O_DIRECT is accepted, and has no
-    effect."""
-    for what, flags, later in (("O_DIRECT", O_DIRECT, 0),
-                               ("O_DIRECT from fcntl(2)", 0, O_DIRECT),
-                               ("without it from fcntl(2)", O_DIRECT, 0)):
-        for name, way in read_whole.WAYS.items():
-            if not expected and name.startswith("map"):
-                continue
-            try:
-                with opened(path, os.O_RDONLY | flags) as fd:
-                    fcntl.fcntl(fd, fcntl.F_SETFL, later or flags)
-                    test.check(fcntl.fcntl(fd, fcntl.F_GETFL) & O_DIRECT,
-                               f"{path}, {what}: not set")
-                    if what.startswith("without"):
-                        fcntl.fcntl(fd, fcntl.F_SETFL, 0)
-                    found = way(fd, len(expected))
-            except OSError as error:
-                found = ktap.errno_name(error.errno)
-            test.check(found == expected,
-                       f"{path}, {what}, {name}: {brief(found)!r}")
-    with opened(path, os.O_RDONLY | O_DIRECT) as fd:
-        # Neither offset nor memory has to be aligned.
-        room = bytearray(100)
-        count = os.preadv(fd, [memoryview(room)[1:]], 1)
-        test.equal(bytes(room[1:1 + count]), expected[1:100],
-                   f"{path}: not aligned")
-        test.equal(os.preadv(fd, [room], len(expected)), 0,
-                   f"{path}: at the end")
-
-
-@suite.test("O_DIRECT has no effect on files without an object")
-def direct_without_object(test: ktap.Test) -> None:
-    names = [f"sizes/{size}" for size in special_image.INLINE_SIZES]
-    with special_image.mounted() as top:
-        for name in names:
-            check_direct_ignored(
-                test, f"{top}/{name}", special_image.data(name)
-            )
-    with matrix_image.without_content() as image, \
-            mounts.composefs(image.path, []) as top:
-        check_direct_ignored(
-            test, f"{top}/{matrix_image.FILE}", bytes(len(matrix_image.data()))
-        )
-    # erofs on a device does the same.
-    with (
-        loop.device(special_image.image().path, "--read-only") as device,
-        mounts.mounted("erofs", [("source", device), ("ro", None)]) as top,
-    ):
-        for name in names:
-            with opened(f"{top}/{name}", os.O_RDONLY | O_DIRECT) as fd, \
-                    mmap.mmap(-1, 65536) as room:
-                count = os.preadv(fd, [room], 0)
-                test.equal(room[:count], special_image.data(name),
-                           f"{name}: erofs on a loop device")
-
-
-@suite.test("fcntl(2) F_SETFL: flags on and off, as on the object")
-def set_flags(test: ktap.Test) -> None:
-    def change(flag: int, on: bool) -> Call:
-        def run(fd: int) -> bool:
-            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-            fcntl.fcntl(fd, fcntl.F_SETFL,
-                        flags | flag if on else flags & ~flag)
-            return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & flag)
-        return run
-
-    expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
-    for first in (0, O_DIRECT, os.O_NONBLOCK):
-        for read_before in (False, True):
-            with both(special_image.LARGE, os.O_RDONLY | first) as fds:
-                if read_before:
-                    read_direct(fds[0])
-                for flag, name in ((O_DIRECT, "O_DIRECT"),
-                                   (os.O_NONBLOCK, "O_NONBLOCK"),
-                                   (os.O_NOATIME, "O_NOATIME"),
-                                   (os.O_APPEND, "O_APPEND")):
-                    for on in (True, False, True, False):
-                        what = f"opened with {first:#o}, read " \
-                               f"{read_before}, {name} {on}"
-                        same(test, what, fds, change(flag, on))
-                        test.check(
-                            ktap.result(read_direct, fds[0]) == expected,
-                            f"{what}: wrong content",
-                        )
 
 
 fixtures.require()

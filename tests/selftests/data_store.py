@@ -86,7 +86,7 @@ def on_fuse(test: ktap.Test) -> None:
     with file_systems.mounted("fuse", the_object()) as top:
         check_store(test, top, OFF)
         check_store(test, top, ("tryverity", None))
-        with mounts.composefs(matrix_image.image().path, [top]) as ours, \
+        with matrix_image.mounted(basedirs=[top]) as ours, \
                 open(f"{ours}/{matrix_image.FILE}", "rb", buffering=0) as file:
             test.fails(errno.EIO, "verified", file.read, 1)
 
@@ -109,7 +109,7 @@ def on_composefs(test: ktap.Test) -> None:
 
 @suite.test("no object directory: open(2) succeeds, all else is EIO")
 def nowhere(test: ktap.Test) -> None:
-    with mounts.composefs(matrix_image.image().path, []) as top:
+    with matrix_image.mounted(basedirs=[]) as top:
         with opened(f"{top}/{matrix_image.FILE}") as fd:
             for _ in range(2):
                 test.fails(errno.EIO, "read", os.pread, fd, 1, 0)
@@ -127,8 +127,7 @@ def nowhere(test: ktap.Test) -> None:
 @suite.test("an object that appears after open(2) is read")
 def later(test: ktap.Test) -> None:
     with fuse.mounted({}) as empty, objects.store() as store, \
-            mounts.composefs(matrix_image.image().path, [empty, store.path],
-                             OFF) as top:
+            matrix_image.mounted(OFF, basedirs=[empty, store.path]) as top:
         with opened(f"{top}/{matrix_image.FILE}") as fd:
             test.fails(errno.EIO, "before it appears", os.pread, fd, 1, 0)
             store.plain(matrix_image.object_name(), matrix_image.data())
@@ -141,8 +140,10 @@ def later(test: ktap.Test) -> None:
 
 @suite.test("an object that is unlinked after open(2), before the first read")
 def unlinked(test: ktap.Test) -> None:
-    with objects.store() as store, mounts.composefs(
-            matrix_image.image().path, [store.path]) as top:
+    with (
+        objects.store() as store,
+        matrix_image.mounted(basedirs=[store.path]) as top,
+    ):
         name = matrix_image.add_to(store)
         with opened(f"{top}/{matrix_image.FILE}") as fd:
             store.remove(name)
@@ -163,8 +164,10 @@ def unlinked(test: ktap.Test) -> None:
 @suite.test("an object that changes its size under noverity is EIO")
 def resized(test: ktap.Test) -> None:
     data = matrix_image.data()
-    with objects.store() as store, mounts.composefs(
-            matrix_image.image().path, [store.path], OFF) as top:
+    with (
+        objects.store() as store,
+        matrix_image.mounted(OFF, basedirs=[store.path]) as top,
+    ):
         path = store.plain(matrix_image.object_name(), data)
         file = Path(top, matrix_image.FILE)
         test.check(file.read_bytes() == data, "before: wrong content")

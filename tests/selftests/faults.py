@@ -266,7 +266,7 @@ def changing(test: ktap.Test) -> None:
 @suite.test("log lines are rate-limited")
 def limited(test: ktap.Test) -> None:
     kernel_log.reset_ratelimit()
-    with mounts.composefs(matrix_image.image().path, []) as top, \
+    with matrix_image.mounted(basedirs=[]) as top, \
             kernel_log.watch() as lines:
         for _ in range(5):
             for number in range(matrix_image.FILES):
@@ -280,7 +280,7 @@ def limited(test: ktap.Test) -> None:
 @suite.test("the rate limit of one image does not suppress lines of another")
 def own_limits(test: ktap.Test) -> None:
     kernel_log.reset_ratelimit()
-    with mounts.composefs(matrix_image.image().path, []) as noisy, \
+    with matrix_image.mounted(basedirs=[]) as noisy, \
             special_image.mounted(basedirs=[]) as quiet, \
             kernel_log.watch() as lines:
         for number in range(matrix_image.FILES):

@@ -145,8 +145,10 @@ def asking(test: ktap.Test) -> None:
 
 @suite.test("objects that are missing, wrong, and repaired")
 def bad_objects(test: ktap.Test) -> None:
-    with objects.store() as store, mounts.composefs(
-            matrix_image.image().path, [store.path]) as top:
+    with (
+        objects.store() as store,
+        matrix_image.mounted(basedirs=[store.path]) as top,
+    ):
         name = matrix_image.object_name()
         for make in (lambda: None,
                      lambda: store.verified(name, other(matrix_image.data())),

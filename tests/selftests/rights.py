@@ -117,7 +117,7 @@ def comes_later(test: ktap.Test) -> None:
     with closed_store() as store:
         away = store.top / "away"
         os.rename(store.top / name, away)
-        with mounts.composefs(matrix_image.image().path, [store.path]) as top:
+        with matrix_image.mounted(basedirs=[store.path]) as top:
             heard, asks = os.pipe()
             told, tells = os.pipe()
 

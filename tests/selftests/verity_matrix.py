@@ -43,33 +43,42 @@ def linked_directory(store: Store, name: str, data: bytes) -> None:
 # Kinds of SHA-256 objects, and the outcomes of a read: under noverity, and in
 # all other modes.
 KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
-    "good": (lambda s, n, d: s.verified(n, d), (GOOD, GOOD)),
-    "missing": (lambda s, n, d: None, (EIO, EIO)),
-    "without fs-verity": (lambda s, n, d: s.plain(n, d), (GOOD, EIO)),
-    "with other content": (
+    "a good object": (lambda s, n, d: s.verified(n, d), (GOOD, GOOD)),
+    "a missing object": (lambda s, n, d: None, (EIO, EIO)),
+    "an object without fs-verity": (
+        lambda s, n, d: s.plain(n, d),
+        (GOOD, EIO),
+    ),
+    "an object with other content": (
         lambda s, n, d: s.verified(n, other(d)),
         (OTHER, EIO),
     ),
-    "with a salt": (
+    "an object with a salt": (
         lambda s, n, d: s.verified(n, d, salt=b"salt"),
         (GOOD, EIO),
     ),
-    "with small hash blocks": (
+    "an object with small hash blocks": (
         lambda s, n, d: s.verified(n, d, block_size=1024),
         (GOOD, EIO),
     ),
-    "with the wrong algorithm": (
+    "an object with the wrong algorithm": (
         lambda s, n, d: s.verified(n, d, algorithm="sha512"),
         (GOOD, EIO),
     ),
-    "too long": (lambda s, n, d: s.verified(n, d + b"x"), (EIO, EIO)),
-    "too short": (lambda s, n, d: s.verified(n, d[:-1]), (EIO, EIO)),
-    "empty": (lambda s, n, d: s.plain(n, b""), (EIO, EIO)),
+    "an object that is too long": (
+        lambda s, n, d: s.verified(n, d + b"x"),
+        (EIO, EIO),
+    ),
+    "an object that is too short": (
+        lambda s, n, d: s.verified(n, d[:-1]),
+        (EIO, EIO),
+    ),
+    "an empty object": (lambda s, n, d: s.plain(n, b""), (EIO, EIO)),
     "a directory": (lambda s, n, d: s.at(n).mkdir(), (EIO, EIO)),
     "a symbolic link": (symlink, (EIO, EIO)),
-    "below a symbolic link": (linked_directory, (EIO, EIO)),
+    "an object below a symbolic link": (linked_directory, (EIO, EIO)),
     "a fifo": (lambda s, n, d: os.mkfifo(s.at(n)), (EIO, EIO)),
-    "below a file": (
+    "an object below a file": (
         lambda s, n, d: s.plain(n.partition("/")[0], b""),
         (EIO, EIO),
     ),
@@ -112,7 +121,7 @@ def check_kind(test: ktap.Test, kind: str, mode: str) -> None:
 
 for a_mode in MODES:
     for a_kind in KINDS:
-        suite.add(f"{a_mode}: an object {a_kind}",
+        suite.add(f"{a_mode}: {a_kind}",
                   lambda test, kind=a_kind, mode=a_mode: check_kind(
                       test, kind, mode))
 

@@ -101,7 +101,7 @@ def opened_file(where: Disk, file: str) -> Iterator[int]:
 
 def check_first(test: ktap.Test, where: Disk, place: Place,
                 data: bytes) -> None:
-    """Damages the object before open(2). Each way is the first access once."""
+    """Damages the object before open(2). Tries each way as the first access."""
     for way in WAYS:
         caches.drop_all()
         with opened_file(where, place.file) as fd:

@@ -5,8 +5,8 @@
 
 Where open(2) of an object may block or look up names again, mmap(2) may not do
 it with mmap_lock held: such an object has to be opened when the file is. On
-each file system, each way of reading is the first access once. A second open
-file is accessed by mmap(2) only.
+each file system, each way of reading is tried as the first access. A second
+open file is accessed by mmap(2) only.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def leaks() -> dict[Leak, str]:
 
 
 def check(test: ktap.Test) -> int:
-    """Checks that there are no leaks but the control_leaks ones. Returns their
-    number."""
+    """Checks that there are no leaks but those of the control run. Returns the
+    number of others."""
     found = leaks()
     ours = found.keys() - control_leaks
     for leak, report in found.items():

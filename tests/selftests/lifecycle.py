@@ -49,7 +49,7 @@ def attached(options: Options) -> Iterator[str]:
 @suite.test(f"mounted and unmounted {MOUNTS} times")
 def mounted_often(test: ktap.Test) -> None:
     with objects.store() as work:
-        # With and without fs-verity: these are shared, and not shared.
+        # Only mounts of an image with fs-verity share a super block.
         copy = work.plain("copy", Path(matrix_image.image().path).read_bytes())
         ways = (
             matrix_image.options(),

@@ -3,8 +3,8 @@
 
 """Every kind of object in every verity mode.
 
-Each way of reading is the first access after a mount once: that access opens
-and verifies the object. open(2) has to succeed in all cases.
+Each way of reading is tried as the first access after a mount, which opens and
+verifies the object. open(2) has to succeed in all cases.
 """
 
 from __future__ import annotations

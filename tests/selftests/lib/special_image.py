@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """The images "special-*" of the fixtures: files of all types and sizes,
-xattrs, ACLs, long links, large directories. scripts/special_tree.py makes
-their tree.
+xattrs, ACLs, long links, large directories. special_tree.py makes their
+tree.
 """
 
 from __future__ import annotations

@@ -80,45 +80,28 @@ def order(test: ktap.Test) -> None:
                 ("the same twice", (empty, empty, second), bad),
                 ("in no directory", (empty, empty), "EIO")):
             paths = [mounts.escape(store.path) for store in directories]
-            off = ("noverity", None)
-            test.equal(
-                read_mounted(options(("basedir", ":".join(paths)), off)),
-                expected,
-                f"{what}, with colons",
-            )
-            test.equal(
-                read_mounted(
-                    options(*(("basedir", path) for path in paths), off)
-                ),
-                expected,
-                f"{what}, repeated",
-            )
             fds = [os.open(store.path, os.O_PATH) for store in directories]
+            off = ("noverity", None)
+            syntaxes: dict[str, list[tuple[str, Value]]] = {
+                "with colons": [("basedir", ":".join(paths))],
+                "repeated": [("basedir", path) for path in paths],
+                "as descriptors": [("basedir", fd) for fd in fds],
+                "as a path and descriptors": [
+                    ("basedir", paths[0]), *(("basedir", fd)
+                                             for fd in fds[1:])]}
             try:
-                test.equal(
-                    read_mounted(
-                        options(*(("basedir", fd) for fd in fds), off)
-                    ),
-                    expected,
-                    f"{what}, as descriptors",
-                )
-                test.equal(read_mounted(options(("basedir", paths[0]), *(
-                    ("basedir", fd) for fd in fds[1:]), off)),
-                    expected, f"{what}, as a path and descriptors")
+                for syntax, pairs in syntaxes.items():
+                    test.equal(read_mounted(options(*pairs, off)), expected,
+                               f"{what}, {syntax}")
             finally:
                 for fd in fds:
                     os.close(fd)
             with mounts.mounted_by_mount2(
-                matrix_image.image().path,
-                f"basedir={':'.join(paths)},noverity",
-            ) as top:
-                try:
-                    found: bytes | str = Path(
-                        top, matrix_image.FILE
-                    ).read_bytes()
-                except OSError as error:
-                    found = ktap.errno_name(error.errno)
-                test.equal(found, expected, f"{what}, by mount(2)")
+                    matrix_image.image().path,
+                    f"basedir={':'.join(paths)},noverity") as top:
+                test.equal(ktap.result(
+                    Path(top, matrix_image.FILE).read_bytes), expected,
+                    f"{what}, by mount(2)")
 
 
 @suite.test("a wrong object in the first directory hides those in later ones")
@@ -284,7 +267,7 @@ def pinned(test: ktap.Test) -> None:
 def own_mount(test: ktap.Test, as_descriptor: bool) -> None:
     """Unmounts an object directory, which is the root of a mount, before the
     first read."""
-    with mounts.directory() as top, mounts.directory() as place:
+    with mounts.directory() as place:
         mounts.mount_at("tmpfs", [("source", "store")], place)
         Store(Path(place)).plain(
             matrix_image.object_name(), matrix_image.data()
@@ -298,18 +281,14 @@ def own_mount(test: ktap.Test, as_descriptor: bool) -> None:
         finally:
             if isinstance(value, int):
                 os.close(value)
-        mounts.attach(mount, top)
-        os.close(mount)
         try:
-            test.fails(None, "umount of the directory", mounts.umount, place)
-            test.equal(os.listdir(place), [], "the unmounted directory")
-            test.equal(
-                Path(top, matrix_image.FILE).read_bytes(),
-                matrix_image.data(),
-                "a read",
-            )
+            with mounts.attached(mount) as top:
+                test.fails(None, "umount of the directory", mounts.umount,
+                           place)
+                test.equal(os.listdir(place), [], "the unmounted directory")
+                test.equal(Path(top, matrix_image.FILE).read_bytes(),
+                           matrix_image.data(), "a read")
         finally:
-            mounts.umount(top)
             if os.path.ismount(place):
                 mounts.umount(place)
 

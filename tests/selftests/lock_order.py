@@ -262,7 +262,6 @@ def listener_on_mount(test: ktap.Test) -> None:
 
 fixtures.require()
 objects.require_verity()
-if os.geteuid() != 0:
-    ktap.skip_all("only root can mount")
+mounts.require_root()
 load()
 suite.run()

@@ -226,11 +226,8 @@ def beside(test: ktap.Test) -> None:
                                    != os.stat(weak).st_dev, f"{mode}: shared")
             with mounts.composefs(image.path, [store.path],
                                   ("digest", image.digest)) as top:
-                test.equal(
-                    read(f"{top}/{FILE}"),
-                    EIO,
-                    "with a noverity mount beside it",
-                )
+                test.equal(read(f"{top}/{FILE}"), EIO,
+                           "with a noverity mount beside it")
                 test.equal(read(weak), OTHER, "noverity afterwards")
 
 

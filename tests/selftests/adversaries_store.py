@@ -52,10 +52,9 @@ SWAPS: dict[str, tuple[Callable[[Store, str], object], str]] = {
         lambda store, name: store.verified(name, other(matrix_image.data())),
         OTHER,
     ),
-    "other content": (
-        lambda store, name: store.plain(name, other(matrix_image.data())),
-        OTHER,
-    ),
+    "other content": (lambda store,
+                      name: store.plain(name, other(matrix_image.data())),
+                      OTHER),
     "a hard link to another object": (put_link, OTHER),
     "a symbolic link": (put_symlink, EIO),
     "a fifo": (lambda store, name: os.mkfifo(store.at(name)), EIO),
@@ -70,17 +69,11 @@ def check_swap(test: ktap.Test, what: str, mode: str) -> None:
     with objects.store() as store, mounted(mode, store.path) as file:
         name = matrix_image.add_to(store)
         with opened(file) as old:
-            test.equal(
-                read_open(old, read_whole.pread, matrix_image.data()),
-                GOOD,
-                f"{mode}: before",
-            )
+            test.equal(read_open(old, read_whole.pread, matrix_image.data()),
+                       GOOD, f"{mode}: before")
             put(store, name)
-            test.equal(
-                read_open(old, read_whole.pread, matrix_image.data()),
-                GOOD,
-                f"{mode}: an old open file",
-            )
+            test.equal(read_open(old, read_whole.pread, matrix_image.data()),
+                       GOOD, f"{mode}: an old open file")
             # The verified object may stay in use without its name.
             allowed = {GOOD, EIO}
             if mode == "noverity":
@@ -127,10 +120,8 @@ def write_in_place(test: ktap.Test) -> None:
                 out.write(other(data))
             test.equal(read_open(fd, read_whole.pread, data), OTHER,
                        "noverity: a read of a changed object")
-            test.check(
-                view[:] == other(data),
-                "noverity: a mapping of a changed object",
-            )
+            test.check(view[:] == other(data),
+                       "noverity: a mapping of a changed object")
 
 
 @suite.test("a mount over an object or its directory is not followed")

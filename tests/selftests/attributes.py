@@ -83,10 +83,8 @@ def check_access(test: ktap.Test, name: str) -> None:
 
 
 for a_name in ("special-v0", "special-v1", "special-v2"):
-    suite.add(
-        f"{a_name}: users have the access that they have in its tree",
-        lambda test, name=a_name: check_access(test, name),
-    )
+    suite.add(f"{a_name}: users have the access that they have in its tree",
+              lambda test, name=a_name: check_access(test, name))
 
 
 def visible(top: str) -> dict[str, dict[str, bytes]]:

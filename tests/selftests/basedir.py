@@ -112,9 +112,8 @@ def first_counts(test: ktap.Test) -> None:
         matrix_image.add_to(second)
         both = [("basedir", mounts.escape(store.path))
                 for store in (first, second)]
-        test.equal(
-            read_mounted(options(*both)), "EIO", "the wrong object first"
-        )
+        test.equal(read_mounted(options(*both)), "EIO",
+                   "the wrong object first")
         test.equal(read_mounted(options(*reversed(both))), matrix_image.data(),
                    "the right object first")
 
@@ -162,17 +161,12 @@ def long_names(test: ktap.Test) -> None:
         test.need(room > 0, f"{store.path} is too long for the test")
         padded = store.path.replace("/m", "/" * room + "m")
         test.equal(len(padded), LONGEST_STRING - 1, "length")
-        test.equal(
-            read_mounted(options(("basedir", padded))),
-            matrix_image.data(),
-            "254 bytes",
-        )
+        test.equal(read_mounted(options(("basedir", padded))),
+                   matrix_image.data(), "254 bytes")
         test.equal(
             read_mounted(
-                options(
-                    *[("basedir", f"/{'/' * 250}tmp")] * 20,
-                    ("basedir", padded),
-                )
+                options(*[("basedir", f"/{'/' * 250}tmp")] * 20,
+                        ("basedir", padded))
             ),
             matrix_image.data(),
             "after 20 long ones",
@@ -243,11 +237,8 @@ def through_link(test: ktap.Test) -> None:
         link.symlink_to(store.path)
         with matrix_image.mounted(basedirs=[str(link)]) as top:
             link.unlink()
-            test.equal(
-                Path(top, matrix_image.FILE).read_bytes(),
-                matrix_image.data(),
-                "a read",
-            )
+            test.equal(Path(top, matrix_image.FILE).read_bytes(),
+                       matrix_image.data(), "a read")
 
 
 @suite.test("a directory may be renamed while it is in use")
@@ -257,11 +248,8 @@ def pinned(test: ktap.Test) -> None:
         matrix_image.add_to(store)
         with matrix_image.mounted(basedirs=[store.path]) as top:
             os.rename(store.path, work.top / "after")
-            test.equal(
-                Path(top, matrix_image.FILE).read_bytes(),
-                matrix_image.data(),
-                "a read after rename(2)",
-            )
+            test.equal(Path(top, matrix_image.FILE).read_bytes(),
+                       matrix_image.data(), "a read after rename(2)")
 
 
 def own_mount(test: ktap.Test, as_descriptor: bool) -> None:
@@ -269,9 +257,8 @@ def own_mount(test: ktap.Test, as_descriptor: bool) -> None:
     first read."""
     with mounts.directory() as place:
         mounts.mount_at("tmpfs", [("source", "store")], place)
-        Store(Path(place)).plain(
-            matrix_image.object_name(), matrix_image.data()
-        )
+        Store(Path(place)).plain(matrix_image.object_name(),
+                                 matrix_image.data())
         value: Value = place
         if as_descriptor:
             value = os.open(place, os.O_PATH)
@@ -341,11 +328,8 @@ def too_deep(test: ktap.Test) -> None:
         with overlayfs.read_only(lower.path, second.path) as one, \
                 overlayfs.read_only(one, third.path) as two:
             off = ("noverity", None)
-            test.equal(
-                read_mounted(options(("basedir", one), off)),
-                matrix_image.data(),
-                "one overlayfs",
-            )
+            test.equal(read_mounted(options(("basedir", one), off)),
+                       matrix_image.data(), "one overlayfs")
             refused(test, "two", errno.EINVAL, options(("basedir", two), off),
                     "too many file systems")
 

@@ -88,16 +88,11 @@ def truncated(test: ktap.Test) -> None:
                 outcomes = baseline.check(
                     test, f"{length} bytes", "right", "EIO",
                     unaffected=probes.CACHED)
-                test.check(
-                    "EIO" in outcomes, f"{length} bytes: no probe failed"
-                )
+                test.check("EIO" in outcomes,
+                           f"{length} bytes: no probe failed")
                 if length < BLOCK:
-                    baseline.check(
-                        test,
-                        f"{length} bytes",
-                        "EIO",
-                        unaffected=probes.CACHED,
-                    )
+                    baseline.check(test, f"{length} bytes", "EIO",
+                                   unaffected=probes.CACHED)
             check_restored(test, path, baseline)
 
 
@@ -144,9 +139,8 @@ def replaced(test: ktap.Test) -> None:
         caches.drop_all()
         baseline.check(test, "replaced", "right")
         with mounts.composefs(str(path), []) as top:
-            test.check(
-                "file-00" in os.listdir(top), "a new mount shows the old image"
-            )
+            test.check("file-00" in os.listdir(top),
+                       "a new mount shows the old image")
 
 
 @suite.test("holes punched: EUCLEAN or EIO, until it is restored")
@@ -307,9 +301,8 @@ def in_memory(test: ktap.Test) -> None:
         with mounted_baseline(fd) as baseline:
             os.truncate(fd, BLOCK)
             caches.drop_all()
-            outcomes = baseline.check(
-                test, "short", "right", "EIO", unaffected=probes.CACHED
-            )
+            outcomes = baseline.check(test, "short", "right", "EIO",
+                                      unaffected=probes.CACHED)
             test.check("EIO" in outcomes, "no probe failed")
             os.pwrite(fd, content(), 0)
             caches.drop_all()
@@ -329,9 +322,8 @@ def device(test: ktap.Test) -> None:
                 subprocess.run(["losetup", "--set-capacity", found],
                                check=True)
                 caches.drop_all()
-                outcomes = baseline.check(
-                    test, "short", "right", "EIO", unaffected=probes.CACHED
-                )
+                outcomes = baseline.check(test, "short", "right", "EIO",
+                                          unaffected=probes.CACHED)
                 test.check("EIO" in outcomes, "no probe failed")
                 restore(path)
                 subprocess.run(["losetup", "--set-capacity", found],
@@ -345,9 +337,8 @@ def device(test: ktap.Test) -> None:
         finally:
             subprocess.run(["losetup", "--detach", found], check=False,
                            capture_output=True)
-        test.check(
-            str(path) not in loop.attached(), "the device is still in use"
-        )
+        test.check(str(path) not in loop.attached(),
+                   "the device is still in use")
 
 
 fixtures.require()

@@ -122,12 +122,8 @@ def links(test: ktap.Test) -> None:
 
 @suite.test("content of inline files")
 def content(test: ktap.Test) -> None:
-    check_links(
-        test,
-        "content",
-        True,
-        lambda path: os.close(os.open(path, os.O_RDONLY)),
-    )
+    check_links(test, "content", True,
+                lambda path: os.close(os.open(path, os.O_RDONLY)))
 
 
 fixtures.require()

@@ -251,9 +251,8 @@ def access_time(test: ktap.Test) -> None:
             writer.write(b"more")
         before = path.stat().st_atime_ns
         path.read_bytes()
-        test.check(
-            path.stat().st_atime_ns > before, "the access time has not changed"
-        )
+        test.check(path.stat().st_atime_ns > before,
+                   "the access time has not changed")
 
 
 @suite.test("two images as two lower layers")
@@ -294,10 +293,8 @@ def marks(test: ktap.Test) -> None:
                                       "overlay/opaque", "overlay/plain"))
     for path in sorted(found[0].keys() | found[1].keys()):
         test.equal(found[0].get(path), found[1].get(path), repr(path))
-    test.check(
-        b"overlay/plain/below" in found[0],
-        "a plain directory hides the layer below",
-    )
+    test.check(b"overlay/plain/below" in found[0],
+               "a plain directory hides the layer below")
     test.check(b"overlay/opaque/below" not in found[0],
                "an opaque directory shows the layer below")
 

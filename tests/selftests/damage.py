@@ -52,27 +52,16 @@ def flips(block: int, offset: int = 7) -> Callable[[Disk, Path], None]:
 # sparse file has 16 MiB.
 PLACES = (
     Place("a data block", special_image.LARGE, flips(100), 100),
-    Place(
-        "a hash block of the Merkle tree", special_image.LARGE, flips(258), 200
-    ),
-    Place(
-        "the root of the Merkle tree", special_image.LARGE, flips(256), 0, None
-    ),
+    Place("a hash block of the Merkle tree", special_image.LARGE, flips(258),
+          200),
+    Place("the root of the Merkle tree", special_image.LARGE, flips(256), 0,
+          None),
     Place("the last block", "sizes/4097", flips(1, 0), 1),
-    Place(
-        "the last block, behind the end of the file",
-        "sizes/4097",
-        flips(1, 4000),
-        1,
-    ),
+    Place("the last block, behind the end of the file", "sizes/4097",
+          flips(1, 4000), 1),
     Place("a hole, by its hashes", special_image.SPARSE, flips(4098), 200),
-    Place(
-        "a hole that has a block now",
-        special_image.SPARSE,
-        lambda where, path: where.fill_hole(path, 5),
-        5,
-        can_be_repaired=False,
-    ),
+    Place("a hole that has a block now", special_image.SPARSE, lambda where,
+          path: where.fill_hole(path, 5), 5, can_be_repaired=False),
 )
 
 
@@ -101,14 +90,13 @@ def opened_file(where: Disk, file: str) -> Iterator[int]:
 
 def check_first(test: ktap.Test, where: Disk, place: Place,
                 data: bytes) -> None:
-    """Damages the object before open(2). Tries each way as the first access."""
+    """Damages the object before open(2). Each way is the first access."""
     for way in WAYS:
         caches.drop_all()
         with opened_file(where, place.file) as fd:
             what = f"damaged before it is opened, {way.__name__}"
-            test.equal(
-                outcome(way, fd, place.bad, data), expected_error(way), what
-            )
+            test.equal(outcome(way, fd, place.bad, data), expected_error(way),
+                       what)
             test.equal(outcome(way, fd, place.bad, data), expected_error(way),
                        f"{what}, again")
             if place.good is not None:
@@ -190,13 +178,10 @@ def run(path: str) -> str:
 def program(test: ktap.Test) -> None:
     image = fixtures.named("debian-v0")
     data = Path("/", PROGRAM).read_bytes()
-    text, tree = (
-        elf.entry_offset(data) // BLOCK,
-        -(-len(data) // (16 * BLOCK)) * 16,
-    )
-    test.need(
-        text > 0, "the header and the first instruction are in one block"
-    )
+    text, tree = (elf.entry_offset(data) // BLOCK,
+                  -(-len(data) // (16 * BLOCK)) * 16)
+    test.need(text > 0,
+              "the header and the first instruction are in one block")
     with disk.mounted() as where:
         path = objects.Store(where.top).verified(
             objects.object_name(objects.digest_of(data)), data)

@@ -35,9 +35,8 @@ def direct(test: ktap.Test) -> None:
     expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
     with file_and_object(special_image.LARGE, os.O_RDONLY | O_DIRECT) as fds:
         check_same(test, "an object with fs-verity", fds, read_direct)
-        test.check(
-            ktap.result(read_direct, fds[0]) == expected, "wrong content"
-        )
+        test.check(ktap.result(read_direct, fds[0]) == expected,
+                   "wrong content")
         test.check(fcntl.fcntl(fds[0], fcntl.F_GETFL) & O_DIRECT,
                    "O_DIRECT is not set")
     with objects.store() as store:
@@ -46,22 +45,16 @@ def direct(test: ktap.Test) -> None:
         path = store.plain(name, special_image.data(special_image.LARGE))
         os.sync()
         with (
-            special_image.mounted(
-                ("noverity", None), basedirs=[store.path]
-            ) as top,
+            special_image.mounted(("noverity", None),
+                                  basedirs=[store.path]) as top,
             opened(f"{top}/{special_image.LARGE}", O_DIRECT) as fd,
             opened(str(path), O_DIRECT) as theirs,
         ):
-            check_same(
-                test, "an object without fs-verity", (fd, theirs), read_direct
-            )
+            check_same(test, "an object without fs-verity", (fd, theirs),
+                       read_direct)
             # It does not go through the page cache, so alignment matters.
-            check_same(
-                test,
-                "not aligned",
-                (fd, theirs),
-                lambda fd: os.preadv(fd, [bytearray(100)], 7),
-            )
+            check_same(test, "not aligned", (fd, theirs),
+                       lambda fd: os.preadv(fd, [bytearray(100)], 7))
 
 
 def check_direct_ignored(test: ktap.Test, path: str, expected: bytes) -> None:
@@ -100,14 +93,12 @@ def direct_without_object(test: ktap.Test) -> None:
     names = [f"sizes/{size}" for size in special_image.INLINE_SIZES]
     with special_image.mounted() as top:
         for name in names:
-            check_direct_ignored(
-                test, f"{top}/{name}", special_image.data(name)
-            )
+            check_direct_ignored(test, f"{top}/{name}",
+                                 special_image.data(name))
     with matrix_image.without_content() as image, \
             mounts.composefs(image.path, []) as top:
-        check_direct_ignored(
-            test, f"{top}/{matrix_image.FILE}", bytes(len(matrix_image.data()))
-        )
+        check_direct_ignored(test, f"{top}/{matrix_image.FILE}",
+                             bytes(len(matrix_image.data())))
     # erofs on a device does the same.
     with (
         loop.device(special_image.image().path, "--read-only") as device,
@@ -134,9 +125,8 @@ def set_flags(test: ktap.Test) -> None:
     expected = special_image.data(special_image.LARGE)[4096:4096 + 65536]
     for first in (0, O_DIRECT, os.O_NONBLOCK):
         for read_before in (False, True):
-            with file_and_object(
-                special_image.LARGE, os.O_RDONLY | first
-            ) as fds:
+            with file_and_object(special_image.LARGE,
+                                 os.O_RDONLY | first) as fds:
                 if read_before:
                     read_direct(fds[0])
                 for flag, name in ((O_DIRECT, "O_DIRECT"),

@@ -157,9 +157,8 @@ def private(test: ktap.Test) -> None:
                 mmap.mmap(fd, len(expected), PRIVATE, READ | WRITE) as mine, \
                 mmap.mmap(fd, len(expected), SHARED, READ) as other:
             mine[:] = b"x" * len(expected)
-            test.check(
-                other[:] == expected, f"{name}: visible in another mapping"
-            )
+            test.check(other[:] == expected,
+                       f"{name}: visible in another mapping")
             test.check(os.pread(fd, len(expected), 0) == expected,
                        f"{name}: visible to read(2)")
             test.check(mine[:1] == b"x", f"{name}: not visible in the mapping")
@@ -255,9 +254,8 @@ def common(test: ktap.Test) -> None:
         for what, path in paths.items():
             with opened(path) as fd:
                 count = resident(fd, size)
-            test.check(
-                count < pages, f"{what}: all pages are resident before a read"
-            )
+            test.check(count < pages,
+                       f"{what}: all pages are resident before a read")
         with opened(paths["ours"]) as fd:
             os.pread(fd, size, 0)
         for what, path in paths.items():

@@ -43,9 +43,8 @@ def sizes(test: ktap.Test) -> None:
                     continue
                 expected = special_image.data(f"sizes/{size}")
                 with opened(f"{top}/sizes/{size}") as fd:
-                    found = ktap.result(
-                        lambda fd, size=size, way=way: way(fd, size), fd
-                    )
+                    found = ktap.result(lambda fd, size=size,
+                                        way=way: way(fd, size), fd)
                 test.check(found == expected,
                            f"{name}, {size} bytes: {brief(found)!r}")
 
@@ -58,19 +57,15 @@ def positions(test: ktap.Test) -> None:
             for at in (0, 1, 4095, 4096, size - 1, size, size + 1, 1 << 40,
                        (1 << 63) - 1, -1):
                 for count in (0, 1, 4096, 70000):
-                    check_same(
-                        test,
-                        f"{name}: {count} at {at}",
-                        fds,
-                        lambda fd, count=count, at=at: os.pread(fd, count, at),
-                    )
+                    check_same(test, f"{name}: {count} at {at}", fds,
+                               lambda fd, count=count,
+                               at=at: os.pread(fd, count, at))
             check_same(
                 test,
                 f"{name}: beyond the address space",
                 fds,
-                lambda fd: libc.pread(
-                    fd, ctypes.c_void_p(8), 16, ctypes.c_long(0)
-                )
+                lambda fd: libc.pread(fd, ctypes.c_void_p(8), 16,
+                                      ctypes.c_long(0))
                 < 0
                 and ctypes.get_errno(),
             )
@@ -105,12 +100,8 @@ def nowait(test: ktap.Test) -> None:
         test.fails(errno.EOPNOTSUPP, "RWF_DONTCACHE", read, fd, 0x80)
         for flag in (os.RWF_HIPRI, os.RWF_DSYNC, os.RWF_SYNC, os.RWF_APPEND,
                      0x1000, 1 << 30):
-            check_same(
-                test,
-                f"flags {flag:#x}",
-                (fd, theirs),
-                lambda fd, flag=flag: read(fd, flag),
-            )
+            check_same(test, f"flags {flag:#x}", (fd, theirs), lambda fd,
+                       flag=flag: read(fd, flag))
 
 
 @suite.test("io_uring: several reads at once, also as the first access")
@@ -129,10 +120,8 @@ def uring(test: ktap.Test) -> None:
                                    f"{round_}: {size} at {at}: "
                                    f"{brief(data)!r}")
             with opened(f"{top}/sizes/64") as fd:
-                test.equal(
-                    ring.read(fd, [(0, 100)]),
-                    [special_image.data("sizes/64")], "an inline file",
-                )
+                test.equal(ring.read(fd, [(0, 100)]),
+                           [special_image.data("sizes/64")], "an inline file")
     finally:
         ring.close()
 
@@ -148,11 +137,8 @@ def sendfile(test: ktap.Test) -> None:
                 count = os.sendfile(left.fileno(), fd, 0, 30000)
                 test.equal(right.recv(count, socket.MSG_WAITALL),
                            expected[:30000], f"{name} to a socket")
-            test.equal(
-                read_whole.sendfile(fd, len(expected)) == expected,
-                True,
-                f"{name} to a file",
-            )
+            test.equal(read_whole.sendfile(fd, len(expected)) == expected,
+                       True, f"{name} to a file")
 
 
 @suite.test("splice(2) and tee(2)")

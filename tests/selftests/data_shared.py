@@ -66,9 +66,8 @@ def often(test: ktap.Test) -> None:
     with traced() as opens, special_image.mounted() as top:
         for name in SMALL:
             for _ in range(7):
-                test.equal(
-                    read(f"{top}/{name}"), special_image.data(name), name
-                )
+                test.equal(read(f"{top}/{name}"), special_image.data(name),
+                           name)
             test.equal(opens.take(), 2, f"{name}: opens of the object")
         for _ in range(7):
             read(f"{top}/{ALONE}")
@@ -156,17 +155,15 @@ def bounded(test: ktap.Test) -> None:
         test.equal(opens.take(), 2 * len(names), "opens, read twice")
         for _ in range(3):
             for name in names:
-                test.equal(
-                    read(f"{top}/{name}"), special_image.data(name), name
-                )
+                test.equal(read(f"{top}/{name}"), special_image.data(name),
+                           name)
         test.equal(opens.take(), 3 * (len(names) - 3), "opens, read again")
         caches.drop_all()
         for name in names[-3:]:
             for _ in range(2):
                 read(f"{top}/{name}")
-        test.equal(
-            opens.take(), 6, "opens, after the other inodes were dropped"
-        )
+        test.equal(opens.take(), 6,
+                   "opens, after the other inodes were dropped")
         for name in names[-3:]:
             read(f"{top}/{name}")
         test.equal(opens.take(), 0, "opens, read again")

@@ -43,9 +43,8 @@ def check_store(test: ktap.Test, path: str,
                 with opened(f"{top}/{matrix_image.FILE}") as fd:
                     found = ktap.result(way, fd, len(expected))
                 test.check(found == expected, f"{what}: {found!r:.60}")
-            check_mapping(
-                test, f"{top}/{matrix_image.FILE}", f"mmap after {name}"
-            )
+            check_mapping(test, f"{top}/{matrix_image.FILE}",
+                          f"mmap after {name}")
             caches.drop()
             check_mapping(test, f"{top}/{matrix_image.FILE}",
                           f"mmap after {name} and drop_caches")

@@ -175,10 +175,8 @@ def compare_image(test: ktap.Test, image: Image) -> None:
             reference.mount(image, verity=verify) as their_top:
         ours = {entry.path: entry for entry in walk(our_top)}
         theirs = {entry.path: entry for entry in walk(their_top)}
-        test.need(
-            len(theirs) > 2,
-            f"the reference has only {len(theirs)} entries",
-        )
+        test.need(len(theirs) > 2,
+                  f"the reference has only {len(theirs)} entries")
         compare_entries(differences, ours, theirs)
         check_numbers(differences, ours)
         check_absent(differences, our_top, ours)

@@ -73,9 +73,8 @@ def image_fails(test: ktap.Test) -> None:
         caches.drop_all()
         with kernel_log.watch() as lines:
             for _ in range(2):
-                baseline.check(
-                    test, "while it fails", "EIO", unaffected=probes.CACHED
-                )
+                baseline.check(test, "while it fails", "EIO",
+                               unaffected=probes.CACHED)
             try:
                 os.close(mounts.new_mount("composefs", [
                     ("source", str(path))]))
@@ -103,9 +102,8 @@ def one_of_two_fails(test: ktap.Test) -> None:
         where.device.fail()
         caches.drop_all()
         working.check(test, "from the other disk", "right")
-        failing.check(
-            test, "from the disk that failed", "EIO", unaffected=probes.CACHED
-        )
+        failing.check(test, "from the disk that failed", "EIO",
+                      unaffected=probes.CACHED)
         # It shares the super block of the disk that works.
         with mounts.composefs(str(other_path), special_image.image().objects,
                               digest) as later:
@@ -221,9 +219,8 @@ def store_block_fails(test: ktap.Test) -> None:
             test.equal(outcome(way, fd, 0, data), "the content",
                        f"{way.__name__}, another one")
         where.device.work()
-        test.equal(
-            outcome(read, fd, 100, data), "the content", "working again"
-        )
+        test.equal(outcome(read, fd, 100, data), "the content",
+                   "working again")
 
 
 @suite.test("directory, inode or fs-verity metadata of an object fail: EIO")
@@ -282,9 +279,7 @@ def vanishes(test: ktap.Test) -> None:
             for way in WAYS:
                 test.equal(outcome(way, fd, 0, data), expected_error(way),
                            f"{way.__name__}, removed")
-        baseline.check(
-            test, "removed", "EIO", unaffected=probes.CACHED
-        )
+        baseline.check(test, "removed", "EIO", unaffected=probes.CACHED)
 
 
 @suite.test("the file system of image and objects is shut down: EIO")

@@ -127,9 +127,8 @@ def by_name(test: ktap.Test) -> None:
             test.equal(event.name, b"file", "name")
             test.equal(stat_by_handle(mount, event).st_ino,
                        os.stat(f"{top}/hardlinks/b/file").st_ino, "file")
-            parent = stat_by_handle(
-                mount, event._replace(file=event.directory)
-            )
+            parent = stat_by_handle(mount,
+                                    event._replace(file=event.directory))
             test.equal(parent.st_ino, os.stat(f"{top}/hardlinks/b").st_ino,
                        "directory")
 

@@ -133,9 +133,8 @@ def later(test: ktap.Test) -> None:
             watch = Inotify()
             with opened(path) as fd:
                 os.pread(fd, 10, 0)
-                watch.watch(
-                    special_image.object_path(name), OPEN | ACCESS | CLOSE
-                )
+                watch.watch(special_image.object_path(name),
+                            OPEN | ACCESS | CLOSE)
                 os.pread(fd, 10, 0)
                 test.check(ACCESS in [mask for mask, _ in watch.events()],
                            f"{name}: no access event of the open file")
@@ -193,11 +192,9 @@ def watch_after_open(test: ktap.Test) -> None:
                     try:
                         with mmap.mmap(fd, 0, mmap.MAP_SHARED,
                                        mmap.PROT_READ) as memory:
-                            test.equal(
-                                memory[:1],
-                                special_image.data(name)[:1],
-                                f"{name}, a watch of {where}",
-                            )
+                            test.equal(memory[:1],
+                                       special_image.data(name)[:1],
+                                       f"{name}, a watch of {where}")
                     finally:
                         os.close(watch.fd)
 
@@ -290,9 +287,8 @@ def of_image(test: ktap.Test) -> None:
         image.write_bytes(Path(special_image.image().path).read_bytes())
         watch = Inotify()
         watch.watch(str(image), OPEN | CLOSE)
-        with mounts.composefs(
-            str(image), special_image.image().objects
-        ) as top:
+        with mounts.composefs(str(image),
+                              special_image.image().objects) as top:
             os.listdir(top)
             test.equal([mask for mask, _ in watch.events()], [OPEN], "mounted")
         caches.drop_all()

@@ -81,11 +81,8 @@ def check_step(test: ktap.Test, name: str) -> None:
                            f"{name}: {outcome}")
                 if outcome.error is None and name == "fsmount":
                     check_detached(test, outcome.result, name)
-            check_detached(
-                test,
-                mounts.new_mount("composefs", pinned()),
-                f"{name}: another mount",
-            )
+            check_detached(test, mounts.new_mount("composefs", pinned()),
+                           f"{name}: another mount")
     tally.report(test)
 
 
@@ -159,12 +156,8 @@ def changed(test: ktap.Test) -> None:
 
 def module_path() -> str:
     """The path of the module that modprobe(8) loads."""
-    output = subprocess.run(
-        ["modprobe", "--show-depends", "composefs"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+    output = subprocess.run(["modprobe", "--show-depends", "composefs"],
+                            capture_output=True, text=True, check=False).stdout
     found = re.findall(r"(/\S+\.ko)\b", output)
     if not found:
         raise ktap.Skipped(f"composefs is not a module: {output!r}")
@@ -194,11 +187,8 @@ def loading(test: ktap.Test) -> None:
                     tally.add(outcome)
                     if outcome.error is None:
                         remove()
-                    test.equal(
-                        module.slab_caches(),
-                        [],
-                        f"slab caches after {outcome}",
-                    )
+                    test.equal(module.slab_caches(), [],
+                               f"slab caches after {outcome}")
             tally.report(test)
             test.equal(set(tally.outcomes) - {"ENOMEM", "success"}, set(),
                        "other errors")

@@ -232,9 +232,8 @@ def missing(test: ktap.Test) -> None:
 def cut_off(test: ktap.Test) -> None:
     """It is not EUCLEAN, as no wrong bytes were read."""
     with objects.store() as work:
-        path = work.plain(
-            "image", Path(special_image.image().path).read_bytes()
-        )
+        path = work.plain("image",
+                          Path(special_image.image().path).read_bytes())
         with mounts.composefs(str(path), special_image.image().objects) as top:
             os.truncate(path, 8192)
             caches.drop()

@@ -71,15 +71,11 @@ def owners(test: ktap.Test) -> None:
     with mounted() as top, idmap.mapped(top, MAP) as other:
         for name in FILES:
             uid, gid = owner(f"{top}/{name}")
-            test.equal(
-                owner(f"{other}/{name}"),
-                (mapped_id(uid), mapped_id(gid)),
-                name,
-            )
+            test.equal(owner(f"{other}/{name}"),
+                       (mapped_id(uid), mapped_id(gid)), name)
             with opened(f"{other}/{name}", os.O_PATH) as fd:
-                test.equal(
-                    os.fstat(fd).st_uid, mapped_id(uid), f"{name}, fstat"
-                )
+                test.equal(os.fstat(fd).st_uid, mapped_id(uid),
+                           f"{name}, fstat")
             test.equal(os.stat(f"{other}/{name}").st_ino,
                        os.stat(f"{top}/{name}").st_ino, f"{name}, inode")
         test.equal(owner(f"{other}/of-nobody-known"), (OVERFLOW, OVERFLOW),

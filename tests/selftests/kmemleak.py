@@ -108,10 +108,8 @@ def mounting(test: ktap.Test) -> None:
                 with Context.open("composefs") as context:
                     for key, value in options:
                         context.set(key, value)
-            for good in (
-                matrix_image.options(),
-                matrix_image.options(("digest", image.digest)),
-            ):
+            for good in (matrix_image.options(),
+                         matrix_image.options(("digest", image.digest))):
                 os.close(mounts.new_mount("composefs", good))
                 with mounts.mounted("composefs", good) as top, \
                         mounts.mounted("composefs", good) as second, \

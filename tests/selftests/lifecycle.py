@@ -54,9 +54,8 @@ def mounted_often(test: ktap.Test) -> None:
         ways = (
             matrix_image.options(),
             matrix_image.options(("digest", matrix_image.image().digest)),
-            mounts.composefs_options(
-                str(copy), matrix_image.image().objects, ("noverity", None)
-            ),
+            mounts.composefs_options(str(copy), matrix_image.image().objects,
+                                     ("noverity", None)),
         )
         before = count_mounts()
         counts = []
@@ -82,9 +81,8 @@ def loaded_often(test: ktap.Test) -> None:
         test.check(module.is_loaded(), f"load {number}")
         with mounts.mounted("composefs", matrix_image.options()) as top:
             use_all(top)
-            test.check(
-                module.try_unload() != "", "unloading succeeded while mounted"
-            )
+            test.check(module.try_unload() != "",
+                       "unloading succeeded while mounted")
             matrix_image.check(test, top, f"round {number}")
     with open("/proc/filesystems", encoding="ascii") as file:
         test.equal(file.read().split().count("composefs"), 1,
@@ -106,9 +104,8 @@ def failed(test: ktap.Test) -> None:
                 (
                     "source",
                     str(
-                        work.plain(
-                            "root", data[:1152] + bytes(len(data) - 1152)
-                        )
+                        work.plain("root",
+                                   data[:1152] + bytes(len(data) - 1152))
                     ),
                 )
             ],
@@ -117,9 +114,8 @@ def failed(test: ktap.Test) -> None:
                 ("basedir", "/etc/passwd")
             ),
             "a wrong digest": matrix_image.options(("digest", "0" * 64)),
-            "bad options": matrix_image.options(
-                ("digest", image.digest), ("noverity", None)
-            ),
+            "bad options": matrix_image.options(("digest", image.digest),
+                                                ("noverity", None)),
             "no image": [("basedir", "/tmp")],
         }
         before = count_mounts()
@@ -160,14 +156,11 @@ def nowhere(test: ktap.Test) -> None:
 def held(test: ktap.Test) -> None:
     module.require_loaded()
     with Context.open("composefs"):
-        test.check(
-            module.try_unload() != "",
-            "unloading succeeded with an open context",
-        )
+        test.check(module.try_unload() != "",
+                   "unloading succeeded with an open context")
     fd = mounts.new_mount("composefs", matrix_image.options())
-    test.check(
-        module.try_unload() != "", "unloading succeeded with a detached mount"
-    )
+    test.check(module.try_unload() != "",
+               "unloading succeeded with a detached mount")
     os.close(fd)
     test.equal(module.try_unload(), "", "unload")
     module.load()
@@ -209,15 +202,13 @@ def lazy(test: ktap.Test) -> None:
         for name, fd in fds.items():
             test.check(os.pread(fd, 100000, 0) == matrix_image.data(name),
                        f"{name}: wrong content")
-        test.equal(
-            len(os.listdir(directory)), matrix_image.FILES + 1, "entries"
-        )
+        test.equal(len(os.listdir(directory)), matrix_image.FILES + 1,
+                   "entries")
         fd = os.open("file-02", os.O_RDONLY, dir_fd=directory)
         test.check(os.pread(fd, 100000, 0) == matrix_image.data("file-02"),
                    "a file that is opened afterwards: wrong content")
-        test.check(
-            module.try_unload() != "", "unloading succeeded with open files"
-        )
+        test.check(module.try_unload() != "",
+                   "unloading succeeded with open files")
         for number in (fd, directory, *fds.values()):
             os.close(number)
     test.equal(module.try_unload(), "", "unload")

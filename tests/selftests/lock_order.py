@@ -184,12 +184,9 @@ def on(image: str, store: str) -> Iterator[tuple[str, str]]:
     reads the memory map of its clients."""
     content = {"image": Path(special_image.image().path).read_bytes()}
     with (
-        file_systems.mounted(
-            image, content, read_memory_map
-        ) as image_top,
-        file_systems.mounted(
-            store, object_files(), read_memory_map
-        ) as store_top,
+        file_systems.mounted(image, content, read_memory_map) as image_top,
+        file_systems.mounted(store, object_files(),
+                             read_memory_map) as store_top,
         mounts.mounted("composefs", options(image_top, store_top)) as top,
     ):
         yield top, store_top

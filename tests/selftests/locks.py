@@ -38,20 +38,10 @@ def flock(test: ktap.Test) -> None:
                 test.fails(errno.EAGAIN, f"{name}: exclusive", fcntl.flock,
                            other, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 fcntl.flock(one, fcntl.LOCK_UN)
-                test.fails(
-                    None,
-                    f"{name}: exclusive after the unlock",
-                    fcntl.flock,
-                    other,
-                    fcntl.LOCK_EX | fcntl.LOCK_NB,
-                )
-                test.fails(
-                    errno.EAGAIN,
-                    f"{name}: shared while exclusive",
-                    fcntl.flock,
-                    one,
-                    fcntl.LOCK_SH | fcntl.LOCK_NB,
-                )
+                test.fails(None, f"{name}: exclusive after the unlock",
+                           fcntl.flock, other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                test.fails(errno.EAGAIN, f"{name}: shared while exclusive",
+                           fcntl.flock, one, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 @suite.test("record locks, of processes and of open files")

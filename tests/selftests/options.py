@@ -30,22 +30,11 @@ def check_mount(test: ktap.Test, what: str, *more: tuple[str, Value]) -> None:
 
 @suite.test("unknown options are EINVAL, with a message that names them")
 def unknown(test: ktap.Test) -> None:
-    for key, value in (
-        ("nonsense", None),
-        ("nonsense", "1"),
-        ("upperdir", "/"),
-        ("lowerdir", "/"),
-        ("Verity", None),
-        ("basedir ", "/"),
-        ("nonsense", 0),
-    ):
-        refused(
-            test,
-            f"{key}={value}",
-            errno.EINVAL,
-            matrix_image.options((key, value)),
-            key,
-        )
+    for key, value in (("nonsense", None), ("nonsense", "1"),
+                       ("upperdir", "/"), ("lowerdir", "/"), ("Verity", None),
+                       ("basedir ", "/"), ("nonsense", 0)):
+        refused(test, f"{key}={value}", errno.EINVAL,
+                matrix_image.options((key, value)), key)
 
 
 @suite.test("a value for a flag, and a missing value, are EINVAL")
@@ -55,21 +44,10 @@ def values(test: ktap.Test) -> None:
             refused(test, f"{key}={value!r}", errno.EINVAL,
                     matrix_image.options((key, value)), key, "no value")
     for key in ("basedir", "digest"):
-        refused(
-            test,
-            key,
-            errno.EINVAL,
-            matrix_image.options((key, None)),
-            key,
-            "needs a value",
-        )
-    refused(
-        test,
-        "digest as a descriptor",
-        errno.EINVAL,
-        matrix_image.options(("digest", 0)),
-        "digest",
-    )
+        refused(test, key, errno.EINVAL, matrix_image.options((key, None)),
+                key, "needs a value")
+    refused(test, "digest as a descriptor", errno.EINVAL,
+            matrix_image.options(("digest", 0)), "digest")
 
 
 @suite.test("values of a wrong type by fsconfig(2): binary, path")
@@ -150,14 +128,8 @@ def excludes(test: ktap.Test) -> None:
     digest: tuple[str, Value] = ("digest", matrix_image.image().digest)
     for word in ("noverity", "tryverity"):
         for more in ((digest, (word, None)), ((word, None), digest)):
-            refused(
-                test,
-                f"{more}",
-                errno.EINVAL,
-                matrix_image.options(*more),
-                "digest",
-                word,
-            )
+            refused(test, f"{more}", errno.EINVAL, matrix_image.options(*more),
+                    "digest", word)
     check_mount(test, "digest= and verity", digest, ("verity", None))
 
 
@@ -202,9 +174,8 @@ def flags(test: ktap.Test) -> None:
         with mounts.mounted("composefs", matrix_image.options(*more)) as top:
             test.check(os.statvfs(top).f_flag & os.ST_RDONLY,
                        f"{more}: not read-only")
-            test.check(
-                "ro" in mounts.info(top).options, f"{more}: not shown as ro"
-            )
+            test.check("ro" in mounts.info(top).options,
+                       f"{more}: not shown as ro")
 
 
 @suite.test("a refused option does not change the context")

@@ -81,9 +81,8 @@ def compare(test: ktap.Test, image: Image, below: str = "") -> None:
         ours = {entry.path: entry for entry in walk(top + below)}
         theirs = {entry.path: entry for entry in walk(source + below)}
         for path in ours.keys() | theirs.keys():
-            compare_entry(
-                differences, image, path, ours.get(path), theirs.get(path)
-            )
+            compare_entry(differences, image, path, ours.get(path),
+                          theirs.get(path))
         for path in ours.keys() & theirs.keys():
             if stat.S_ISREG(theirs[path].stat.st_mode):
                 found = same_content(os.fsencode(top + below) + path,

@@ -66,9 +66,8 @@ def too_small(test: ktap.Test) -> None:
         expected = Buffer().read_all(fd)
         os.lseek(fd, 0, os.SEEK_SET)
         test.fails(errno.EINVAL, "16 bytes", Buffer(16).read, fd)
-        test.check(
-            Buffer().read_all(fd) == expected, "wrong entries afterwards"
-        )
+        test.check(Buffer().read_all(fd) == expected,
+                   "wrong entries afterwards")
         os.lseek(fd, 0, os.SEEK_SET)
         found: list[Dirent] = []
         while True:
@@ -81,9 +80,8 @@ def too_small(test: ktap.Test) -> None:
             if not some:
                 break
             found += some
-        test.check(
-            found == expected, "wrong entries with buffers of two sizes"
-        )
+        test.check(found == expected,
+                   "wrong entries with buffers of two sizes")
 
 
 @suite.test("positions are unique and ascending, and the last one is the end")

@@ -74,9 +74,8 @@ def shows(test: ktap.Test) -> None:
     fd = os.open(image.objects[0], os.O_PATH)
     image_fd = os.open(image.path, os.O_RDONLY)
     try:
-        check_mount_again(
-            test, "descriptors", [("source", image_fd), ("basedir", fd)]
-        )
+        check_mount_again(test, "descriptors",
+                          [("source", image_fd), ("basedir", fd)])
     finally:
         os.close(fd)
         os.close(image_fd)
@@ -189,11 +188,9 @@ def other(test: ktap.Test) -> None:
 def flags(test: ktap.Test) -> None:
     image = matrix_image.image()
     with (
-        mounts.mounted_by_mount2(
-            image.path,
-            f"basedir={mounts.escape(image.objects[0])}",
-            mounts.MS_NOSUID,
-        ) as top,
+        mounts.mounted_by_mount2(image.path,
+                                 f"basedir={mounts.escape(image.objects[0])}",
+                                 mounts.MS_NOSUID) as top,
         mounts.directory() as bound,
     ):
         test.check(os.statvfs(top).f_flag & os.ST_NOSUID, "no nosuid")

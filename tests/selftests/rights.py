@@ -189,10 +189,8 @@ def image_closed(test: ktap.Test) -> None:
                                     objects=[store.path])
         with mounts.composefs(image.path, image.objects) as ours, \
                 reference.mount(image, verity=True) as theirs:
-            for what, top in (
-                ("composefs", ours),
-                ("erofs + overlayfs", theirs),
-            ):
+            for what, top in (("composefs", ours),
+                              ("erofs + overlayfs", theirs)):
                 caches.drop()
                 found = process.as_user(
                     USER, lambda t=top: sorted(os.listdir(t)))
@@ -220,9 +218,8 @@ def file_closed(test: ktap.Test) -> None:
                     found[name] = result if isinstance(result, str) else "data"
             seen.append(found)
         test.equal(seen[0], seen[1], "composefs and the reference")
-        test.check(
-            "EACCES" in seen[0].values(), f"no file is EACCES: {seen[0]}"
-        )
+        test.check("EACCES" in seen[0].values(),
+                   f"no file is EACCES: {seen[0]}")
 
 
 fixtures.require()

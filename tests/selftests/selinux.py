@@ -228,9 +228,8 @@ def transition(test: ktap.Test) -> None:
         for what, top in tops:
             for name, kind in (("entry", CONFINED), ("runs", "kernel_t")):
                 test.equal(
-                    run(
-                        f"{top}/{name}", "/proc/thread-self/attr/current"
-                    ).rstrip("\0\n"),
+                    run(f"{top}/{name}",
+                        "/proc/thread-self/attr/current").rstrip("\0\n"),
                     f"system_u:system_r:{kind}:s0",
                     f"{what}: {name}",
                 )
@@ -318,9 +317,8 @@ def other_contexts(test: ktap.Test) -> None:
     with mounted(*one[1:3]) as top:
         test.equal(label_of(f"{top}/unlabelled"), known, "defcontext")
         test.equal(label_of(top), known, "rootcontext")
-        test.equal(
-            label_of(f"{top}/public"), label("public_t"), "a labelled file"
-        )
+        test.equal(label_of(f"{top}/public"), label("public_t"),
+                   "a labelled file")
 
 
 @suite.test("a remount does not change labels")

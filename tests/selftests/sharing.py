@@ -65,13 +65,8 @@ def same(test: ktap.Test) -> None:
     image = matrix_image.image()
     for more in ((), (("verity", None),), (("noverity", None),),
                  (("tryverity", None),), (("digest", image.digest),)):
-        shares(
-            test,
-            f"{more}",
-            True,
-            matrix_image.options(*more),
-            matrix_image.options(*more),
-        )
+        shares(test, f"{more}", True, matrix_image.options(*more),
+               matrix_image.options(*more))
     pinned = matrix_image.options(("digest", image.digest))
     shares(test, "digest= with verity", True, pinned,
            matrix_image.options(("digest", image.digest), ("verity", None)))
@@ -105,21 +100,11 @@ def options(test: ktap.Test) -> None:
         (digest,)]
     for number, first in enumerate(words):
         for second in words[number + 1:]:
-            shares(
-                test,
-                f"{first}, {second}",
-                False,
-                matrix_image.options(*first),
-                matrix_image.options(*second),
-            )
+            shares(test, f"{first}, {second}", False,
+                   matrix_image.options(*first), matrix_image.options(*second))
     for flag in ("sync", "dirsync", "lazytime"):
-        shares(
-            test,
-            flag,
-            False,
-            matrix_image.options(),
-            matrix_image.options((flag, None)),
-        )
+        shares(test, flag, False, matrix_image.options(),
+               matrix_image.options((flag, None)))
 
 
 @suite.test("mounts with other object directories do not share")
@@ -152,12 +137,10 @@ def images(test: ktap.Test) -> None:
     other = fixtures.named("special-v0")
     with mounts.mounted("composefs", matrix_image.options()) as one, \
             mounts.composefs(other.path, matrix_image.image().objects) as two:
-        test.check(
-            device(one) != device(two), "two images share a super block"
-        )
-        test.check(
-            "types" in os.listdir(two), "the second mount shows another image"
-        )
+        test.check(device(one) != device(two),
+                   "two images share a super block")
+        test.check("types" in os.listdir(two),
+                   "the second mount shows another image")
         matrix_image.check(test, one, "the first")
 
 
@@ -242,17 +225,15 @@ def reads_with(test: ktap.Test) -> None:
         os.chmod(store.path, 0o755)
         name = matrix_image.add_to(store)
         os.chmod(store.top / name, 0o600)
-        options = mounts.composefs_options(
-            matrix_image.image().path, [store.path]
-        )
+        options = mounts.composefs_options(matrix_image.image().path,
+                                           [store.path])
         with mounted_by(options, change_fsuid) as weak, \
                 mounts.mounted("composefs", options) as strong:
             test.check(device(weak) != device(strong), "shared")
             with open(f"{strong}/{matrix_image.FILE}", "rb") as file:
                 test.equal(file.read(), matrix_image.data(), "mounted by root")
-            with open(
-                f"{weak}/{matrix_image.FILE}", "rb", buffering=0
-            ) as file:
+            with open(f"{weak}/{matrix_image.FILE}", "rb",
+                      buffering=0) as file:
                 test.fails(errno.EIO, "mounted by a user", file.read, 1)
 
 
@@ -267,9 +248,8 @@ def umounts(test: ktap.Test) -> None:
         with open(f"{tops[0][1]}/{matrix_image.FILE}", "rb") as held:
             test.fails(errno.EBUSY, "umount with an open file",
                        mounts.umount, tops[0][1])
-            test.check(
-                held.read(10) == matrix_image.data()[:10], "a held file"
-            )
+            test.check(held.read(10) == matrix_image.data()[:10],
+                       "a held file")
         number = device(tops[0][1])
         for gone, (one, _) in enumerate(tops, 1):
             one.close()
@@ -289,9 +269,8 @@ def exclusive(test: ktap.Test) -> None:
     test.fails(None, "the first", create, matrix_image.options())
     with mounts.mounted("composefs", matrix_image.options()) as top:
         test.fails(errno.EBUSY, "the same", create, matrix_image.options())
-        test.fails(
-            None, "another", create, matrix_image.options(("noverity", None))
-        )
+        test.fails(None, "another", create,
+                   matrix_image.options(("noverity", None)))
         matrix_image.check(test, top, "afterwards")
 
 

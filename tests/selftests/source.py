@@ -35,9 +35,8 @@ def check_mount(
     test: ktap.Test, what: str, source: Value, *more: tuple[str, Value]
 ) -> None:
     try:
-        with mounts.composefs(
-            source, matrix_image.image().objects, *more
-        ) as top:
+        with mounts.composefs(source, matrix_image.image().objects,
+                              *more) as top:
             matrix_image.check(test, top, what)
     except mounts.MountError as error:
         test.fail(f"{what}: {error}")
@@ -46,13 +45,9 @@ def check_mount(
 def check_refused(
     test: ktap.Test, what: str, number: int, source: Value, *words: str
 ) -> None:
-    refused(
-        test,
-        what,
-        number,
-        mounts.composefs_options(source, matrix_image.image().objects),
-        *words,
-    )
+    refused(test, what, number,
+            mounts.composefs_options(source, matrix_image.image().objects),
+            *words)
 
 
 @contextmanager
@@ -77,9 +72,8 @@ def path(test: ktap.Test) -> None:
         before = os.getcwd()
         os.chdir(os.path.dirname(image.path))
         try:
-            check_mount(
-                test, "a relative path", os.path.basename(image.path), digest
-            )
+            check_mount(test, "a relative path", os.path.basename(image.path),
+                        digest)
         finally:
             os.chdir(before)
 
@@ -105,9 +99,8 @@ def descriptor(test: ktap.Test) -> None:
         check_mount(test, "/proc/self/fd", f"/proc/self/fd/{fd}", digest)
     with opened(image.path, os.O_PATH) as fd:
         check_mount(test, "a descriptor of O_PATH", fd, digest)
-        check_mount(
-            test, "/proc/self/fd of O_PATH", f"/proc/self/fd/{fd}", digest
-        )
+        check_mount(test, "/proc/self/fd of O_PATH", f"/proc/self/fd/{fd}",
+                    digest)
     # The image is opened again, for reading.
     with objects.store() as work:
         copy = work.plain("copy", content())
@@ -123,12 +116,8 @@ def unlinked(test: ktap.Test) -> None:
         copy = work.verified("copy", content())
         with opened(copy) as fd:
             copy.unlink()
-            check_mount(
-                test,
-                "a descriptor",
-                fd,
-                ("digest", matrix_image.image().digest),
-            )
+            check_mount(test, "a descriptor", fd,
+                        ("digest", matrix_image.image().digest))
             check_mount(test, "/proc/self/fd", f"/proc/self/fd/{fd}")
 
 
@@ -218,9 +207,8 @@ def claimed(test: ktap.Test) -> None:
         # The claim ends with the last mount. A failed mount keeps none.
         test.equal(set(uses(device).values()), {"success", "done"},
                    "unmounted")
-        check_refused(
-            test, "a device without an image", errno.EUCLEAN, device, device
-        )
+        check_refused(test, "a device without an image", errno.EUCLEAN, device,
+                      device)
         test.equal(set(uses(device).values()), {"success", "done"},
                    "after a failed mount")
 
@@ -238,14 +226,8 @@ def held(test: ktap.Test) -> None:
         with opened(device, os.O_RDONLY | os.O_EXCL):
             busy("opened with O_EXCL", device)
         with mounts.mounted("erofs", [("source", device), ("ro", None)]):
-            check_refused(
-                test,
-                "mounted by erofs",
-                errno.EBUSY,
-                device,
-                device,
-                "is busy",
-            )
+            check_refused(test, "mounted by erofs", errno.EBUSY, device,
+                          device, "is busy")
         check_mount(test, "unmounted by erofs", device)
         with opened(device, os.O_RDONLY):
             check_mount(test, "open for reading", device)
@@ -310,23 +292,11 @@ def no_file(test: ktap.Test) -> None:
                 ("socket", errno.EINVAL, "neither")):
             path = f"{work.path}/{name}"
             check_refused(test, name, number, path, path.rstrip("/"), word)
-        check_refused(
-            test,
-            "a character device",
-            errno.EINVAL,
-            "/dev/null",
-            "/dev/null",
-            "neither",
-        )
+        check_refused(test, "a character device", errno.EINVAL, "/dev/null",
+                      "/dev/null", "neither")
         with opened(work.path) as fd:
-            check_refused(
-                test,
-                "a descriptor of a directory",
-                errno.EINVAL,
-                fd,
-                work.path,
-                "neither",
-            )
+            check_refused(test, "a descriptor of a directory", errno.EINVAL,
+                          fd, work.path, "neither")
         reader, writer = os.pipe()
         try:
             check_refused(test, "a pipe", errno.EINVAL, reader, "neither")

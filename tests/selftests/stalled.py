@@ -85,9 +85,8 @@ def unloaded_during_sync(test: ktap.Test) -> None:
     with dirty_disk() as device:
         with device.stalled():
             sync = Child(os.sync)
-            test.equal(
-                sync.status(SOON), None, "sync(2), with the disk suspended"
-            )
+            test.equal(sync.status(SOON), None,
+                       "sync(2), with the disk suspended")
             remove = Child(module.unload)
             remove.status(SOON)
         test.equal(sync.status(LIMIT), 0, "sync(2)")
@@ -123,9 +122,8 @@ def image_never_read(test: ktap.Test) -> None:
                           f"{what} waits for the mount")
         finally:
             os.write(writer, bytes(1000))
-        test.equal(
-            mount.status(LIMIT), 0, "the mount, when the server answers"
-        )
+        test.equal(mount.status(LIMIT), 0,
+                   "the mount, when the server answers")
     os.close(writer)
     os.close(reader)
 

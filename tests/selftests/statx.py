@@ -67,19 +67,16 @@ def file_system(test: ktap.Test) -> None:
         test.check(found.flags & os.ST_RDONLY, "not read-only")
         test.equal(statfs(f"{top}/sizes/64"), found, "of a file")
         test.check(any(found.fsid), "fsid is 0")
-        test.check(
-            found.fsid != store.fsid,
-            "fsid is that of the objects' file system",
-        )
+        test.check(found.fsid != store.fsid,
+                   "fsid is that of the objects' file system")
         with special_image.mounted(("noverity", None)) as other:
             test.equal(statfs(other).fsid, found.fsid,
                        "fsid of another mount of the image")
         with mounts.composefs(fixtures.named("matrix").path, []) as other:
             without = statfs(other)
             test.check(without.fsid != found.fsid, "fsid of another image")
-            test.check(
-                without.blocks > 0, "no blocks without an object directory"
-            )
+            test.check(without.blocks > 0,
+                       "no blocks without an object directory")
     with mounts.mounted("tmpfs", [("source", "x"), ("size", "1m")]) as small, \
             special_image.mounted(basedirs=[small, *image.objects]) as top:
         test.equal(statfs(top).blocks, statfs(small).blocks,
@@ -176,10 +173,8 @@ def immutable(test: ktap.Test) -> None:
 def verified(test: ktap.Test) -> None:
     def has_verity(path: str) -> bool:
         found = statx_extra(path)
-        test.check(
-            found.known & STATX_ATTR_VERITY,
-            f"{path}: STATX_ATTR_VERITY is not supported",
-        )
+        test.check(found.known & STATX_ATTR_VERITY,
+                   f"{path}: STATX_ATTR_VERITY is not supported")
         return bool(found.attributes & STATX_ATTR_VERITY)
 
     for mode, options, expected in (
@@ -194,16 +189,14 @@ def verified(test: ktap.Test) -> None:
             Path(f"{top}/sizes/64").read_bytes()
             test.equal(has_verity(f"{top}/sizes/64"), False,
                        f"{mode}: an inline file")
-    test.equal(
-        has_verity(special_image.object_path("sizes/4097")), True, "the object"
-    )
+    test.equal(has_verity(special_image.object_path("sizes/4097")), True,
+               "the object")
     with mounts.mounted("tmpfs", [("source", "store")]) as store:
         data = special_image.data("sizes/4097")
         objects.Store(Path(store)).plain(
             objects.object_name(objects.digest_of(data)), data)
-        with special_image.mounted(
-            ("tryverity", None), basedirs=[store]
-        ) as top:
+        with special_image.mounted(("tryverity", None),
+                                   basedirs=[store]) as top:
             test.equal(Path(f"{top}/sizes/4097").read_bytes(), data, "content")
             test.equal(has_verity(f"{top}/sizes/4097"), False,
                        "an object on tmpfs")
@@ -215,13 +208,11 @@ def direct_io(test: ktap.Test) -> None:
     name = objects.object_name(objects.digest_of(data))
     with objects.store() as store:
         plain = str(store.plain(name, data))
-        test.need(
-            sum(statx_extra(plain).dio or (0,)), "ext4 has no STATX_DIOALIGN"
-        )
+        test.need(sum(statx_extra(plain).dio or (0,)),
+                  "ext4 has no STATX_DIOALIGN")
         for read_before in (False, True):
-            with special_image.mounted(
-                ("noverity", None), basedirs=[store.path]
-            ) as top:
+            with special_image.mounted(("noverity", None),
+                                       basedirs=[store.path]) as top:
                 path = f"{top}/{special_image.LARGE}"
                 if read_before:
                     Path(path).read_bytes()

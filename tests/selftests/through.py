@@ -125,10 +125,8 @@ def over(test: ktap.Test, what: str, top: str) -> None:
                     os.write(fd, b"after!")
                 test.equal(target.read_bytes(), b"after!",
                            f"{what}: {flags:#x}")
-    test.check(
-        Path(place).read_bytes() == before,
-        f"{what}: the file below has changed",
-    )
+    test.check(Path(place).read_bytes() == before,
+               f"{what}: the file below has changed")
 
 
 fixtures.require()

@@ -39,9 +39,8 @@ def options(*more: tuple[str, Value]) -> Options:
     return mounts.composefs_options(IMAGE.path, IMAGE.objects, *more)
 
 
-@userns_test(
-    suite, "without userns_mount=1 a mount is EPERM, with a message", False
-)
+@userns_test(suite, "without userns_mount=1 a mount is EPERM, with a message",
+             False)
 def not_allowed(test: ktap.Test) -> None:
     number, messages = in_namespace(lambda: attempt(options()))
     test.equal(ktap.errno_name(number), "EPERM", "fsopen(2)")
@@ -118,9 +117,8 @@ def identity(fd: int, name: str) -> list[str]:
             if line.startswith(("Uid:", "Gid:", "CapEff:"))]
 
 
-@userns_test(
-    suite, "a setuid program of such a mount gives no privilege outside"
-)
+@userns_test(suite,
+             "a setuid program of such a mount gives no privilege outside")
 def setuid_outside(test: ktap.Test) -> None:
     names = ("plain", "setuid", "setgid", "setuid-1000", "capable")
 
@@ -167,9 +165,8 @@ def devices(test: ktap.Test) -> None:
             os.major(found.st_rdev),
             ktap.outcome(lambda: os.close(os.open(f"{top}/null", os.O_RDWR))),
         ]
-    test.equal(
-        in_namespace(mounting(options(), run)), [True, 1, "EACCES"], "null"
-    )
+    test.equal(in_namespace(mounting(options(), run)), [True, 1, "EACCES"],
+               "null")
     with mounts.mounted("composefs", options()) as top:
         test.equal(run(top)[2], "success", "in a mount by root")
 
@@ -195,9 +192,8 @@ def handed_on(test: ktap.Test) -> None:
                f"messages: {found[1]}")
 
 
-@userns_test(
-    suite, "such mounts do not share a super block with other namespaces"
-)
+@userns_test(suite,
+             "such mounts do not share a super block with other namespaces")
 def apart(test: ktap.Test) -> None:
     given = mounts.composefs_options(MATRIX.path, MATRIX.objects)
     with mounts.mounted("composefs", given) as top:
@@ -254,9 +250,8 @@ def read_only(test: ktap.Test) -> None:
     def still(top: str) -> str:
         ktap.outcome(lambda: mounts.mount(None, top, None, mounts.MS_REMOUNT))
         return ktap.outcome(lambda: Path(top, "new").write_bytes(b""))
-    test.equal(
-        in_namespace(mounting(options(), still)), "EROFS", "after a remount"
-    )
+    test.equal(in_namespace(mounting(options(), still)), "EROFS",
+               "after a remount")
 
 
 objects.require_verity()

@@ -142,9 +142,8 @@ def check_no_access(test: ktap.Test, found: dict[str, str], what: str) -> None:
         test.equal(found[way], "EIO", f"{what}: {way}")
 
 
-@userns_test(
-    suite, "basedir=/ is refused where it would uncover hidden mounts"
-)
+@userns_test(suite,
+             "basedir=/ is refused where it would uncover hidden mounts")
 def uncovered(test: ktap.Test) -> None:
     number, messages = in_namespace(lambda: attempt(
         [("source", IMAGE.path), ("basedir", "/")]))
@@ -153,9 +152,8 @@ def uncovered(test: ktap.Test) -> None:
                f"messages: {messages}")
 
 
-@userns_test(
-    suite, "basedir= gives no access to files that the mounter may not read"
-)
+@userns_test(suite,
+             "basedir= gives no access to files that the mounter may not read")
 def secrets(test: ktap.Test) -> None:
     for name in (SECRET, "plain"):
         program = name == "plain"
@@ -171,9 +169,8 @@ def secrets(test: ktap.Test) -> None:
             for uid, mode in ((0, 0o600), (0, 0o711), (1001, 0o600), (0, 0)):
                 os.chown(secret, uid, uid)
                 os.chmod(secret, mode)
-                check_no_access(
-                    test, attack(secret, name), f"{name} of {uid}, {mode:o}"
-                )
+                check_no_access(test, attack(secret, name),
+                                f"{name} of {uid}, {mode:o}")
             # Root of the namespace has CAP_DAC_OVERRIDE over its own files.
             os.chown(secret, userns.USER, userns.USER)
             os.chmod(secret, 0)
@@ -198,14 +195,12 @@ def hidden(test: ktap.Test) -> None:
             test.equal(attack(secret, SECRET, basedir)["read"], "all bytes",
                        f"{basedir}: a searchable directory")
             os.chmod(inner, 0o700)
-            check_no_access(
-                test, attack(secret, SECRET, basedir), str(basedir)
-            )
+            check_no_access(test, attack(secret, SECRET, basedir),
+                            str(basedir))
 
 
-@userns_test(
-    suite, "mounting an image that the mounter may not read is EACCES"
-)
+@userns_test(suite,
+             "mounting an image that the mounter may not read is EACCES")
 def secret_image(test: ktap.Test) -> None:
     with tempfile.NamedTemporaryFile(dir=ROOT) as file:
         file.write(Path(IMAGE.path).read_bytes())

@@ -105,10 +105,8 @@ def counted(test: ktap.Test) -> None:
         total = 0
         while total < matrix_image.FILES and notify.ready(listener, 5):
             total += sum(event.count for event in notify.events(listener))
-        test.check(
-            total >= matrix_image.FILES,
-            f"{total} for {matrix_image.FILES} files",
-        )
+        test.check(total >= matrix_image.FILES,
+                   f"{total} for {matrix_image.FILES} files")
 
 
 @suite.test("an object that is unlinked while in use: no event")
@@ -119,9 +117,8 @@ def name_is_gone(test: ktap.Test) -> None:
         with mounts.composefs(image.path, [store.path]) as top, \
                 notify.fanotify(top, notify.FAN_FS_ERROR) as listener, \
                 opened(f"{top}/{matrix_image.FILE}") as first:
-            test.equal(
-                os.pread(first, 9, 0), matrix_image.data()[:9], "before"
-            )
+            test.equal(os.pread(first, 9, 0), matrix_image.data()[:9],
+                       "before")
             store.remove(matrix_image.object_name())
             try:
                 with opened(f"{top}/{matrix_image.FILE}") as second:
@@ -151,9 +148,8 @@ def by_handle(test: ktap.Test) -> None:
     with objects.store() as store, mounts.composefs(
             image.path, [store.path]) as top, opened(top) as mount, \
             notify.fanotify(top, notify.FAN_FS_ERROR) as listener:
-        with handles.opened(
-            mount, handles.of(f"{top}/{matrix_image.FILE}"), os.O_RDONLY
-        ) as fd:
+        with handles.opened(mount, handles.of(f"{top}/{matrix_image.FILE}"),
+                            os.O_RDONLY) as fd:
             test.fails(errno.EIO, "read", read, fd)
         test.check(notify.ready(listener), "no event")
 

@@ -61,46 +61,32 @@ def missing(test: ktap.Test) -> None:
 @suite.test("an object without fs-verity: the expected digest")
 def without(test: ktap.Test) -> None:
     data = content()
-    check_line(
-        test,
-        lambda s, n, d: s.plain(n, d),
-        "no fs-verity",
-        f"expected {objects.digest_of(data)}",
-    )
+    check_line(test, lambda s, n, d: s.plain(n, d), "no fs-verity",
+               f"expected {objects.digest_of(data)}")
 
 
 @suite.test("an object with another digest: both digests")
 def other(test: ktap.Test) -> None:
     data = content()
     changed = data[::-1]
-    check_line(
-        test,
-        lambda s, n, d: s.verified(n, changed),
-        f"expected {objects.digest_of(data)}",
-        f"found {objects.digest_of(changed)}",
-    )
+    check_line(test, lambda s, n, d: s.verified(n, changed),
+               f"expected {objects.digest_of(data)}",
+               f"found {objects.digest_of(changed)}")
 
 
 @suite.test("an object with a digest of another algorithm: both digests")
 def algorithm(test: ktap.Test) -> None:
     data = content()
-    check_line(
-        test,
-        lambda s, n, d: s.verified(n, d, "sha512"),
-        f"expected {objects.digest_of(data)}",
-        f"found {objects.digest_of(data, 'sha512')}",
-    )
+    check_line(test, lambda s, n, d: s.verified(n, d, "sha512"),
+               f"expected {objects.digest_of(data)}",
+               f"found {objects.digest_of(data, 'sha512')}")
 
 
 @suite.test("an object of another size: both sizes")
 def size(test: ktap.Test) -> None:
     data = content()
-    check_line(
-        test,
-        lambda s, n, d: s.verified(n, d + b"more"),
-        str(len(data)),
-        str(len(data) + 4),
-    )
+    check_line(test, lambda s, n, d: s.verified(n, d + b"more"),
+               str(len(data)), str(len(data) + 4))
 
 
 @suite.test("an object that is not a regular file")
@@ -120,14 +106,8 @@ def link(test: ktap.Test) -> None:
 
 @suite.test("a file without a digest, under verity")
 def no_digest(test: ktap.Test) -> None:
-    check_line(
-        test,
-        lambda s, n, d: s.verified(n, d),
-        "digest",
-        "verity",
-        image_name="matrix-no-digests",
-        options=(("verity", None),),
-    )
+    check_line(test, lambda s, n, d: s.verified(n, d), "digest", "verity",
+               image_name="matrix-no-digests", options=(("verity", None),))
 
 
 @suite.test("a file without content, under verity: a log line and an event")

@@ -45,43 +45,31 @@ def linked_directory(store: Store, name: str, data: bytes) -> None:
 KINDS: dict[str, tuple[Make, tuple[str, str]]] = {
     "a good object": (lambda s, n, d: s.verified(n, d), (GOOD, GOOD)),
     "a missing object": (lambda s, n, d: None, (EIO, EIO)),
-    "an object without fs-verity": (
-        lambda s, n, d: s.plain(n, d),
-        (GOOD, EIO),
-    ),
-    "an object with other content": (
-        lambda s, n, d: s.verified(n, other(d)),
-        (OTHER, EIO),
-    ),
-    "an object with a salt": (
-        lambda s, n, d: s.verified(n, d, salt=b"salt"),
-        (GOOD, EIO),
-    ),
-    "an object with small hash blocks": (
-        lambda s, n, d: s.verified(n, d, block_size=1024),
-        (GOOD, EIO),
-    ),
+    "an object without fs-verity": (lambda s, n, d: s.plain(n, d),
+                                    (GOOD, EIO)),
+    "an object with other content": (lambda s, n, d: s.verified(n, other(d)),
+                                     (OTHER, EIO)),
+    "an object with a salt": (lambda s, n, d: s.verified(n, d, salt=b"salt"),
+                              (GOOD, EIO)),
+    "an object with small hash blocks": (lambda s, n,
+                                         d: s.verified(n, d, block_size=1024),
+                                         (GOOD, EIO)),
     "an object with the wrong algorithm": (
         lambda s, n, d: s.verified(n, d, algorithm="sha512"),
         (GOOD, EIO),
     ),
-    "an object that is too long": (
-        lambda s, n, d: s.verified(n, d + b"x"),
-        (EIO, EIO),
-    ),
-    "an object that is too short": (
-        lambda s, n, d: s.verified(n, d[:-1]),
-        (EIO, EIO),
-    ),
+    "an object that is too long": (lambda s, n, d: s.verified(n, d + b"x"),
+                                   (EIO, EIO)),
+    "an object that is too short": (lambda s, n, d: s.verified(n, d[:-1]),
+                                    (EIO, EIO)),
     "an empty object": (lambda s, n, d: s.plain(n, b""), (EIO, EIO)),
     "a directory": (lambda s, n, d: s.at(n).mkdir(), (EIO, EIO)),
     "a symbolic link": (symlink, (EIO, EIO)),
     "an object below a symbolic link": (linked_directory, (EIO, EIO)),
     "a fifo": (lambda s, n, d: os.mkfifo(s.at(n)), (EIO, EIO)),
-    "an object below a file": (
-        lambda s, n, d: s.plain(n.partition("/")[0], b""),
-        (EIO, EIO),
-    ),
+    "an object below a file": (lambda s, n,
+                               d: s.plain(n.partition("/")[0], b""),
+                               (EIO, EIO)),
 }
 
 
@@ -182,21 +170,17 @@ def no_content(test: ktap.Test) -> None:
                                          bytes(size))
                     test.equal(found, "open: EIO" if refused else GOOD,
                                f"{name}, {mode}")
-                test.equal(
-                    Path(top, matrix_image.INLINE).read_bytes(),
-                    matrix_image.data(matrix_image.INLINE),
-                    f"{mode}: the inline file",
-                )
+                test.equal(Path(top, matrix_image.INLINE).read_bytes(),
+                           matrix_image.data(matrix_image.INLINE),
+                           f"{mode}: the inline file")
         # On the reference.
         with reference.mount(dataclasses.replace(
                 image, objects=[store.path]), verity=True) as top:
             test.fails(errno.EIO, "erofs + overlayfs: open", os.open,
                        f"{top}/{matrix_image.FILE}", os.O_RDONLY)
-            test.equal(
-                Path(top, matrix_image.INLINE).read_bytes(),
-                matrix_image.data(matrix_image.INLINE),
-                "the inline file",
-            )
+            test.equal(Path(top, matrix_image.INLINE).read_bytes(),
+                       matrix_image.data(matrix_image.INLINE),
+                       "the inline file")
 
 
 @suite.test("objects on tmpfs: read under noverity and tryverity, else EIO")

@@ -123,20 +123,15 @@ def open_waits(test: ktap.Test) -> None:
                                    os.open, f"{where}/{name}",
                                    os.O_RDONLY | os.O_NONBLOCK)
                         with mapper(f"{where}/{name}") as other:
-                            test.equal(
-                                other.output(1),
-                                "",
-                                f"{said}: open with the lease held",
-                            )
+                            test.equal(other.output(1), "",
+                                       f"{said}: open with the lease held")
                             fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_UNLCK)
                             test.equal(other.output(SOON), "open", said)
                             other.go_on()
                             test.equal(other.output(SOON), "mapped", said)
-                    test.equal(
-                        read(f"{where}/{name}"),
-                        special_image.data(name),
-                        f"{said}: after the lease",
-                    )
+                    test.equal(read(f"{where}/{name}"),
+                               special_image.data(name),
+                               f"{said}: after the lease")
 
 
 @suite.test("a lease that is taken after open(2): mmap(2) is EAGAIN")
@@ -157,9 +152,8 @@ def mmap_does_not_wait(test: ktap.Test) -> None:
                 # The lease is released.
                 with mmap.mmap(fd, 0, mmap.MAP_SHARED,
                                mmap.PROT_READ) as view:
-                    test.equal(
-                        view[:], data, f"{name}: mapped after the lease"
-                    )
+                    test.equal(view[:], data,
+                               f"{name}: mapped after the lease")
                 # mmap(2) has opened the object with O_NONBLOCK; reads may
                 # block again.
                 test.equal(os.pread(fd, len(data), 0), data, f"{name}: read")
@@ -221,9 +215,8 @@ def frozen_disk(test: ktap.Test) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(source.read_bytes())
         before = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
-        with special_image.mounted(
-            ("noverity", None), basedirs=[str(where.top)]
-        ) as top:
+        with special_image.mounted(("noverity", None),
+                                   basedirs=[str(where.top)]) as top:
             for name in names:
                 # Small objects stay open.
                 for _ in range(3):
@@ -247,9 +240,8 @@ def frozen_disk(test: ktap.Test) -> None:
                 os.waitpid(child, 0)
         # umount has waited for the worker that closes the objects.
         used = os.statvfs(where.top).f_files - os.statvfs(where.top).f_ffree
-        test.equal(
-            before - used, len(names), "inodes of objects that were freed"
-        )
+        test.equal(before - used, len(names),
+                   "inodes of objects that were freed")
 
 
 fixtures.require()

@@ -84,15 +84,6 @@ def splice(fd: int, size: int) -> bytes:
 
 WAYS: dict[str, Way] = {
     way.__name__: way
-    for way in (
-        read,
-        pread,
-        preadv,
-        read_after_fadvise,
-        map_shared,
-        map_private,
-        map_populated,
-        sendfile,
-        splice,
-    )
+    for way in (read, pread, preadv, read_after_fadvise, map_shared,
+                map_private, map_populated, sendfile, splice)
 }

@@ -21,7 +21,7 @@ Test = Callable[[ktap.Test], None]
 
 
 def userns_test(suite: ktap.Suite, name: str,
-                        userns_mount: bool = True) -> Callable[[Test], Test]:
+                userns_mount: bool = True) -> Callable[[Test], Test]:
     """Adds a test that runs with the module parameter userns_mount set."""
     def decorate(function: Test) -> Test:
         def run(test: ktap.Test) -> None:

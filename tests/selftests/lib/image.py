@@ -205,7 +205,8 @@ def _collect(root: Inode) -> tuple[dict[Inode, int], dict[Inode, Inode],
     directories; the link counts."""
     places, parents, links = {root: 0}, {}, {root: 2}
     for inode in (queue := [root]):
-        for child in inode.entries.values():
+        # In order, so that the same tree gives the same bytes.
+        for _, child in sorted(inode.entries.items()):
             links[child] = links.get(child, 0) + 1
             if child.is_directory():
                 parents[child] = inode

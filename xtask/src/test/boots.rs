@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::report::Report;
 use super::selftests;
 use super::selftests::Boot;
+use super::selftests::Origin;
 use super::selftests::Programs;
 use crate::context::Context;
 use crate::kernel::Flavor;
@@ -28,6 +29,7 @@ pub const PLAIN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Plain,
     append: &[],
+    origin: Origin::Clone,
     programs: Programs::AllBut(&SPECIAL),
     timeout: Duration::from_secs(45 * 60),
     program_timeout: None,
@@ -38,6 +40,7 @@ pub const SELINUX: Boot<'_> = Boot {
     name: "selinux",
     flavor: Flavor::Plain,
     append: &["lsm=selinux"],
+    origin: Origin::Clone,
     programs: Programs::Only(&["selinux"]),
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
@@ -48,6 +51,7 @@ const PATCHED: Boot<'_> = Boot {
     name: "patched",
     flavor: Flavor::Patched,
     append: &[],
+    origin: Origin::Clone,
     programs: Programs::Only(&[
         "basedir",
         "differential",
@@ -63,12 +67,33 @@ const PATCHED: Boot<'_> = Boot {
     program_timeout: None,
 };
 
+/// A kernel tree with the patches, as its developers have it.
+const TREE: Boot<'_> = Boot {
+    name: "tree",
+    flavor: Flavor::Patched,
+    append: &[],
+    origin: Origin::Patches,
+    programs: Programs::Only(&[
+        "core_mount",
+        "core_lookup",
+        "core_readdir",
+        "core_read",
+        "core_verity",
+        // These use the images that the programs share.
+        "differential",
+        "verity_matrix",
+    ]),
+    timeout: Duration::from_secs(10 * 60),
+    program_timeout: None,
+};
+
 /// The programs about memory, locks and lifetimes. Comparisons of whole trees would take
 /// too long: system calls are thirty times slower on the debug kernel.
 pub const DEBUG: Boot<'_> = Boot {
     name: "debug",
     flavor: Flavor::Debug,
     append: &[],
+    origin: Origin::Clone,
     programs: Programs::Only(&[
         "options",
         "source",
@@ -119,6 +144,7 @@ pub const KMEMLEAK: Boot<'_> = Boot {
     name: "kmemleak",
     flavor: Flavor::Debug,
     append: &["kmemleak=on"],
+    origin: Origin::Clone,
     programs: Programs::Only(&["kmemleak"]),
     timeout: Duration::from_secs(25 * 60),
     program_timeout: Some(Duration::from_secs(20 * 60)),
@@ -130,5 +156,6 @@ pub const KMEMLEAK: Boot<'_> = Boot {
 ///
 /// When the tests cannot be built, or the guest cannot be made or fails.
 pub fn patched(context: &Context, report: &mut Report) -> Result<()> {
-    selftests::run(context, report, &PATCHED)
+    selftests::run(context, report, &PATCHED)?;
+    selftests::run(context, report, &TREE)
 }

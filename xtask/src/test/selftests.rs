@@ -19,11 +19,14 @@ use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
+use crate::git::git;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::named;
 use crate::packages;
+use crate::patches;
 use crate::progress::Step;
+use crate::progress::output;
 use crate::toolchain::Toolchain;
 use crate::vm;
 use crate::vm::Job;
@@ -38,6 +41,16 @@ pub enum Programs<'a> {
     Only(&'a [&'a str]),
 }
 
+/// Where the programs and the images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The programs of this clone, with images that the composefs tools made.
+    Clone,
+    /// The programs of a kernel tree with the patches. They have to make the images
+    /// themselves, and must not skip a test.
+    Patches,
+}
+
 /// One boot of the guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot<'a> {
@@ -47,6 +60,8 @@ pub struct Boot<'a> {
     pub flavor: Flavor,
     /// Further words of the kernel's command line.
     pub append: &'static [&'static str],
+    /// Where the programs and the images come from.
+    pub origin: Origin,
     /// The programs to run.
     pub programs: Programs<'a>,
     /// How long all programs together may take, under emulation.
@@ -68,23 +83,27 @@ const COLLECTION: &str = "filesystems/composefs";
 /// When the tests cannot be built or the guest not be made.
 pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
-    let ours = context.repo.join("tests/selftests");
-    if !ours.join("Makefile").exists() {
-        bail!("{} has no Makefile", ours.display());
-    }
-    let disk = fixtures::make(context)?;
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
     // Each run has a directory of its own: another one may be using another build.
     let work = context.cache.run_dir()?;
+    let mut environment = String::new();
+    let ours = match boot.origin {
+        Origin::Clone => {
+            config.fixtures = Some(fixtures::make(context)?);
+            environment.push_str(&format!("export COMPOSEFS_FIXTURES={}\n", vm::FIXTURES));
+            context.repo.join("tests/selftests")
+        }
+        Origin::Patches => of_patches(context, &config.kernel, work.path())?,
+    };
+    if !ours.join("Makefile").exists() {
+        bail!("{} has no Makefile", ours.display());
+    }
     let installed = install(context, &config.kernel, &ours, work.path())?;
-
-    let mut environment = format!("export COMPOSEFS_FIXTURES={}\n", vm::FIXTURES);
     config.mounts = vec![("kselftest".to_owned(), installed)];
-    if let Some(images) = named::directory_of(IMAGES)? {
+    if let (Origin::Clone, Some(images)) = (boot.origin, named::directory_of(IMAGES)?) {
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
-    config.fixtures = Some(disk);
     config.timeout = Some(boot.timeout);
     config.log_name = format!("{}-console", boot.name);
     config
@@ -101,7 +120,11 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         about: "running the selftests in the guest".to_owned(),
         // All are of this one collection.
         prefix: format!("{COLLECTION}: "),
-        suffix: String::new(),
+        suffix: match boot.origin {
+            Origin::Clone => String::new(),
+            Origin::Patches => " (kernel tree)".to_owned(),
+        },
+        may_skip: boot.origin == Origin::Clone,
     };
     watch(context, &config, report, &program)
 }
@@ -157,6 +180,27 @@ fn arguments(boot: &Boot<'_>) -> String {
         arguments.push_str(&format!(" -o {}", limit.as_secs()));
     }
     arguments
+}
+
+/// Takes the programs out of the patches. Returns the directory.
+fn of_patches(context: &Context, kernel: &Kernel, work: &Path) -> Result<PathBuf> {
+    let series = patches::make(context, &kernel.source, &work.join("patches"))?;
+    let tree = work.join("patched");
+    fs::create_dir(&tree)?;
+    let inside = Path::new("tools/testing/selftests").join(COLLECTION);
+    // The first file is the cover letter.
+    for patch in series.iter().skip(1) {
+        let mut apply = git();
+        apply
+            .current_dir(&tree)
+            // A repository above the directory would swallow the files.
+            .env("GIT_CEILING_DIRECTORIES", work)
+            .arg("apply")
+            .arg(format!("--include={}/*", inside.display()))
+            .arg(patch);
+        output(&mut apply)?;
+    }
+    Ok(tree.join(inside))
 }
 
 /// Builds and installs the tests with the kernel's Makefile.

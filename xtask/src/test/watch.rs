@@ -30,6 +30,8 @@ pub struct Program {
     pub prefix: String,
     /// What is added to the names of tests and figures.
     pub suffix: String,
+    /// Whether tests may be skipped. If not, a skipped test has failed.
+    pub may_skip: bool,
 }
 
 impl Program {
@@ -40,6 +42,7 @@ impl Program {
             about: format!("{doing} on the {} kernel", flavor.name()),
             prefix: String::new(),
             suffix: format!(" ({} kernel)", flavor.name()),
+            may_skip: true,
         }
     }
 }
@@ -112,10 +115,16 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn tell(&mut self, cases: &[Case]) {
         for case in cases {
-            self.failed |= matches!(case.verdict, Verdict::Failed(_));
+            let verdict = match &case.verdict {
+                Verdict::Skipped(why) if !self.program.may_skip => {
+                    Verdict::Failed(format!("skipped: {why}"))
+                }
+                verdict => verdict.clone(),
+            };
+            self.failed |= matches!(verdict, Verdict::Failed(_));
             let name = case.name.replace(&self.program.prefix, "");
             let name = format!("{name}{}", self.program.suffix);
-            self.report.case(&name, &case.verdict);
+            self.report.case(&name, &verdict);
         }
     }
 

@@ -207,6 +207,4 @@ def add_images() -> None:
 
 reference.require_support()
 add_images()
-if not suite.tests:
-    ktap.skip_all("neither COMPOSEFS_FIXTURES nor COMPOSEFS_IMAGES is set")
 suite.run()

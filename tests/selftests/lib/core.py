@@ -17,8 +17,7 @@ from .mounts import Context, Options, Value
 
 def require_composefs() -> None:
     """Ends the program where it cannot mount a composefs."""
-    if os.geteuid():
-        ktap.skip_all("only root can mount")
+    mounts.require_root()
     try:
         with Context.open("composefs"):
             pass

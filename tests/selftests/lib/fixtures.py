@@ -124,7 +124,7 @@ def named(name: str) -> Image:
     for image in load():
         if image.name == name:
             return image
-    raise ktap.Skipped(f"no image {name} in COMPOSEFS_FIXTURES")
+    raise ktap.Skipped(f"no image {name} in {top()}")
 
 
 def many() -> Image:

@@ -229,7 +229,7 @@ fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Resu
             .arg(format!("O={}", objects.display()))
             .arg(format!("KSFT_INSTALL_PATH={}", installed.display()))
             .arg(format!("TARGETS={COLLECTION}"))
-            .args(["SKIP_TARGETS=", "FORCE_TARGETS=1"])
+            .args(["SKIP_TARGETS=", "FORCE_TARGETS=1", "COMPOSEFS_SPECIAL=1"])
             // The guest's C library may be older than the host's.
             .arg("USERLDFLAGS=-static")
             .arg("install"),

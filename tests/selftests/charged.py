@@ -3,7 +3,8 @@
 
 """Memory that cannot be reclaimed is charged to the cgroup that uses it.
 
-Otherwise a container could make the kernel use memory beyond its limit.
+Otherwise a container could make the kernel use memory beyond its limit. This
+needs a memory cgroup.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 A shell of the image runs in a container and changes files. The result has to
 be that of the same container on erofs + overlayfs, and the image may not
-change.
+change. This needs bubblewrap and crun.
 """
 
 from __future__ import annotations

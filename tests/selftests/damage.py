@@ -3,11 +3,11 @@
 
 """Objects that are damaged on the disk.
 
-Each part of an object is damaged, and read in each way. The objects are on an
-ext4 in a file, which the test changes. A damaged block
-is EIO to a read and SIGBUS to a mapping, also at the first access. Pages in
-memory stay valid until they are dropped. Undamaged blocks can be read. A
-repaired block can be read again.
+The objects are on an ext4 in a file, whose blocks the test changes: each part
+of an object is damaged, and read in each way. A damaged block is EIO to a read
+and SIGBUS to a mapping, also at the first access. Pages in memory stay valid
+until they are dropped. Undamaged blocks can be read. A repaired block can be
+read again. This needs debugfs(8).
 """
 
 from __future__ import annotations

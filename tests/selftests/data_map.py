@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""mmap(2) and execve(2): files are mapped from the page cache of their
-objects.
+"""mmap(2) and execve(2) use the page cache of the objects.
 
 They are compared with overlayfs, and with the content of the tree.
 """

@@ -6,7 +6,7 @@
 A read of a failing block is EIO, and never returns anything else. Nothing of a
 failure is cached: when the disk works again, so does everything on it. A
 failed read is not reported as a damaged image. device-mapper makes the disks
-fail.
+fail, by its targets error and flakey.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 """An image on a dm-verity device.
 
 A block that dm-verity refuses is EIO, and not reported as a damaged image.
+This needs veritysetup(8).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Listeners on the objects see the same events as with overlayfs."""
+"""inotify(7) and fanotify(7) on the objects: the same events as with
+overlayfs.
+"""
 
 from __future__ import annotations
 

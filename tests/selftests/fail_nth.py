@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Fault injection: each allocation of a system call on a mounted image fails
-once.
+"""Fault injection: each allocation of a system call fails once.
 
 Each time the result is right or an error. The next call without a fault is
-right: nothing of the failure is cached. fail_nth_mount.py has the calls that
-mount.
+right: nothing of the failure is cached. The system calls are those on a
+mounted image, fail_nth_mount.py has mounting. This needs CONFIG_FAILSLAB and
+CONFIG_FAIL_PAGE_ALLOC.
 """
 
 from __future__ import annotations

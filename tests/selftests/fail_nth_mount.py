@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Fault injection: each allocation of mounting, and of loading the module,
-fails once.
+"""Fault injection: each allocation of mounting and of loading the module
+fails.
 
 Each time the call succeeds or returns an error, and another mount succeeds.
 fail_nth.py has system calls on a mounted image.

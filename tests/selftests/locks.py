@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Locks and leases on files of a mount. They do not apply to the objects."""
+"""Locks and leases on files of a mount.
+
+They do not apply to the objects. Leases are compared with erofs.
+"""
 
 from __future__ import annotations
 

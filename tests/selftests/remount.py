@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""The options that /proc/mounts shows, and remounts."""
+"""The options that /proc/mounts shows, and remounts.
+
+Mounting again with the shown options has to give the same super block.
+"""
 
 from __future__ import annotations
 

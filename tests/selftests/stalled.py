@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""A disk, or the server of a file system, that does not answer: what may not
-wait for it.
+"""A disk, or the server of a file system, that does not answer.
+
+Unloading the module, and other mounts, may not wait for it.
 """
 
 from __future__ import annotations

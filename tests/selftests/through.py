@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Writes that a read-only mount allows, as they change nothing in it: to
-devices, FIFOs, and what is mounted over a file or directory.
+"""Writes that a read-only mount allows, as they do not change it.
+
+These are writes to devices, to FIFOs, and to files that are mounted over
+others.
 
 Each is tried on composefs and on erofs + overlayfs.
 """

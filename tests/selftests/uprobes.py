@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Uprobes on programs of a mount, as perf probe and bpftrace set them."""
+"""Uprobes on programs of a mount, as perf probe and bpftrace set them.
+
+This needs CONFIG_UPROBE_EVENTS.
+"""
 
 from __future__ import annotations
 

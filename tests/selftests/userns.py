@@ -4,7 +4,8 @@
 """Mounts in a user namespace: who can mount, and which ids and privileges the
 mount gives.
 
-userns_basedir.py has the files that such a mount can read.
+userns_basedir.py has the files that such a mount can read. The tests reload
+the module with the parameter userns_mount.
 """
 
 from __future__ import annotations

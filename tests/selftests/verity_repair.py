@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Objects that are repaired, or removed, while they are in use."""
+"""Objects that are repaired, or removed, while a mount uses them.
+
+Old and new open files are read after that.
+"""
 
 from __future__ import annotations
 

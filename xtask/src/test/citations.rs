@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The threat model names the tests of what it promises, as
+//! The threat model and tests/README.md name the tests that show each promise, as
 //! "``program.py: name of the test``" or "``tests/.../file.rs: name``". These must exist.
 
 use std::fs;
@@ -13,8 +13,11 @@ use regex::Regex;
 
 use crate::context::Context;
 
-/// The page.
-const PAGE: &str = "Documentation/filesystems/composefs-threat-model.rst";
+/// The pages. The first one is also in a kernel tree, and names selftests only.
+const PAGES: [&str; 2] = [
+    "Documentation/filesystems/composefs-threat-model.rst",
+    "tests/README.md",
+];
 
 /// Checks that each test that is named exists.
 ///
@@ -22,22 +25,24 @@ const PAGE: &str = "Documentation/filesystems/composefs-threat-model.rst";
 ///
 /// The tests that do not.
 pub fn check(context: &Context) -> Result<()> {
-    let page = fs::read_to_string(context.repo.join(PAGE))
-        .with_context(|| format!("cannot read {PAGE}"))?;
-    let citations = find(&page)?;
-    if citations.is_empty() {
-        bail!("{PAGE} names no tests");
-    }
-    let missing: Vec<String> = citations
-        .iter()
-        .filter(|(file, name)| !is_there(&context.repo, file, name))
-        .map(|(file, name)| format!("{file}: {name}"))
-        .collect();
-    if !missing.is_empty() {
-        bail!(
-            "{PAGE} names tests that do not exist:\n{}",
-            missing.join("\n")
-        );
+    for page in PAGES {
+        let text = fs::read_to_string(context.repo.join(page))
+            .with_context(|| format!("cannot read {page}"))?;
+        let citations = find(&text)?;
+        if citations.is_empty() {
+            bail!("{page} names no tests");
+        }
+        let missing: Vec<String> = citations
+            .iter()
+            .filter(|(file, name)| !is_there(&context.repo, file, name))
+            .map(|(file, name)| format!("{file}: {name}"))
+            .collect();
+        if !missing.is_empty() {
+            bail!(
+                "{page} names tests that do not exist:\n{}",
+                missing.join("\n")
+            );
+        }
     }
     Ok(())
 }

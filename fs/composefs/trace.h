@@ -19,10 +19,13 @@
  * no byte of it ends a line or the quotes around it.
  */
 #ifndef COMPOSEFS_ESCAPE
-#define COMPOSEFS_ESCAPE(bytes, to, room)				\
-	string_escape_mem((bytes)->data, (bytes)->len, to, room,	\
-			  ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_HEX |	\
-			  ESCAPE_NAP | ESCAPE_APPEND, "\"\\")
+#define COMPOSEFS_ESCAPE composefs_escape
+static inline int composefs_escape(const struct rust_bytes *bytes, char *to, size_t room)
+{
+	return string_escape_mem(bytes->data, bytes->len, to, room,
+				 ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_HEX |
+				 ESCAPE_NAP | ESCAPE_APPEND, "\"\\");
+}
 #endif
 
 /* The result of a lookup. @ino is 0 if the name does not exist. */
@@ -35,7 +38,7 @@ TRACE_EVENT(composefs_lookup,
 	TP_STRUCT__entry(
 		__field(dev_t, dev)
 		__field(u64, dir)
-		__dynamic_array(char, name, COMPOSEFS_ESCAPE(name, NULL, 0) + 1)
+		__dynamic_array(char, name, composefs_escape(name, NULL, 0) + 1)
 		__field(u64, ino)
 		__field(int, error)
 	),
@@ -43,7 +46,7 @@ TRACE_EVENT(composefs_lookup,
 	TP_fast_assign(
 		__entry->dev = dev;
 		__entry->dir = dir;
-		__get_str(name)[COMPOSEFS_ESCAPE(name, __get_str(name),
+		__get_str(name)[composefs_escape(name, __get_str(name),
 			__get_dynamic_array_len(name) - 1)] = '\0';
 		__entry->ino = ino;
 		__entry->error = error;

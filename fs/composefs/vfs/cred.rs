@@ -36,8 +36,8 @@ pub fn with<R>(cred: &Credential, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether two credentials give the same rights to files: ids, capabilities, user namespace, security
-/// label and keyrings.
+/// Whether two credentials give the same rights to files: ids, capabilities, user namespace,
+/// security label and keyrings.
 pub fn same_rights(a: &Credential, b: &Credential) -> bool {
     let (a, b) = (a.as_ptr(), b.as_ptr());
     // SAFETY: Both credentials are valid, and these fields do not change.

@@ -76,8 +76,8 @@ pub unsafe fn is_enabled(tracepoint: *const bindings::tracepoint) -> bool {
 
 /// Declares safe functions that emit trace events.
 ///
-/// Each argument is an integer or [`Bytes`], and must have the type of the event's argument. Nothing
-/// is called while the event is disabled.
+/// Each argument is an integer or [`Bytes`], and must have the type of the event's argument.
+/// Nothing is called while the event is disabled.
 ///
 /// # Examples
 ///

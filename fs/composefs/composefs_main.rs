@@ -56,7 +56,7 @@ mod xattr;
 
 use kernel::prelude::*;
 
-vfs::registration::module_fs! {
+crate::vfs::registration::module_fs! {
     type: Composefs,
     name: "composefs",
     authors: ["The composefs for Linux developers"],
@@ -78,7 +78,7 @@ vfs::registration::module_fs! {
 /// The file system type. The files above implement its operations.
 struct Composefs;
 
-impl vfs::FileSystem for Composefs {
+impl crate::vfs::FileSystem for Composefs {
     type Module = LocalModule;
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";

@@ -14,7 +14,7 @@ use crate::progress::Step;
 use crate::toolchain::Toolchain;
 
 /// The make variable that adds the KUnit tests.
-const KUNIT: &str = "CONFIG_COMPOSEFS_FS_KUNIT_TEST=y";
+const KUNIT: &str = "CONFIG_RUST_VFS_KUNIT_TEST=y";
 
 /// How the module is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

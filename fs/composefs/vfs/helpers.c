@@ -191,8 +191,8 @@ static struct folio *get_recent_folio(struct rust_recent_folios *recent,
 }
 
 /* Puts @folio in front, and forgets the last one. */
-__rust_helper void rust_helper_set_recent_folio(struct rust_recent_folios *recent,
-						struct folio *folio)
+void rust_helper_set_recent_folio(struct rust_recent_folios *recent,
+				  struct folio *folio)
 {
 	int i;
 
@@ -216,7 +216,7 @@ static bool folio_is_for(struct folio *folio, const struct shrink_control *sc)
 }
 
 /* How many pages @recent keeps in memory that are to be given up for @sc. */
-__rust_helper unsigned long
+unsigned long
 rust_helper_count_recent_pages(struct rust_recent_folios *recent,
 			       const struct shrink_control *sc)
 {
@@ -241,7 +241,7 @@ rust_helper_count_recent_pages(struct rust_recent_folios *recent,
  * the page cache is for reclaim to decide, which knows how they were used;
  * drop_caches, which is no reclaim, drops them.
  */
-__rust_helper unsigned long
+unsigned long
 rust_helper_free_recent_pages(struct rust_recent_folios *recent,
 			      struct address_space *mapping,
 			      const struct shrink_control *sc)
@@ -282,7 +282,7 @@ rust_helper_free_recent_pages(struct rust_recent_folios *recent,
  * Finds the folio with page @index, and where in memory it has it. None, also if
  * it is a small one and there were too many finds of those.
  */
-__rust_helper struct folio *
+struct folio *
 rust_helper_find_cache_folio(struct address_space *mapping,
 			     struct rust_recent_folios *recent, pgoff_t index,
 			     void **address)
@@ -589,12 +589,12 @@ __rust_helper bool rust_helper_may_go_on(void)
 	return !fatal_signal_pending(current);
 }
 
-__rust_helper const struct path *rust_helper_file_path(const struct file *file)
+__rust_helper const struct path *rust_helper_file_f_path(const struct file *file)
 {
 	return &file->f_path;
 }
 
-__rust_helper int rust_helper_fsverity_get_digest(struct inode *inode,
+__rust_helper int rust_helper_inode_verity_digest(struct inode *inode,
 						  u8 *digest, u8 *algorithm)
 {
 	return fsverity_get_digest(inode, digest, algorithm, NULL);

@@ -442,7 +442,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     }
 }
 
-#[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
+#[cfg(CONFIG_RUST_VFS_KUNIT_TEST)]
 #[allow(clippy::arithmetic_side_effects)]
 #[kunit_tests(composefs_vfs_mapping)]
 mod tests {

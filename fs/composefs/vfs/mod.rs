@@ -27,7 +27,7 @@ pub mod folio;
 pub mod hash;
 pub mod inode;
 pub mod kernel_file;
-#[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
+#[cfg(all(CONFIG_KUNIT = "y", CONFIG_RUST_VFS_KUNIT_TEST))]
 #[allow(clippy::arithmetic_side_effects)]
 mod kunit;
 mod later;

@@ -57,7 +57,7 @@ impl Path {
     /// `file` must be an open file.
     pub(super) unsafe fn of_file(file: *mut bindings::file) -> Self {
         // SAFETY: The path of an open file leads to a positive dentry.
-        let path = unsafe { *bindings::file_path(file) };
+        let path = unsafe { *bindings::file_f_path(file) };
         // SAFETY: The mount and the dentry are valid.
         unsafe { bindings::path_get(&raw const path) };
         // INVARIANT: `path_get` took the references.

@@ -100,6 +100,7 @@ impl<T: super_block::Operations> Registration<T> {
 ///     alias: ["fs-myfs"],
 /// }
 /// ```
+#[macro_export]
 macro_rules! module_fs {
     (type: $type:ty, $($module:tt)*) => {
         /// The module: a registration of the file system type.
@@ -143,7 +144,7 @@ macro_rules! module_fs {
         }
     };
 }
-pub(crate) use module_fs;
+pub use module_fs;
 
 /// Its mounts may be idmapped: ids are those of the super block everywhere, and what depends on the
 /// mount is left to the VFS.
@@ -156,7 +157,7 @@ fn fs_flags<T: FileSystem>() -> c_int {
     (bindings::FS_ALLOW_IDMAP | userns) as c_int
 }
 
-#[cfg(all(CONFIG_KUNIT = "y", CONFIG_COMPOSEFS_FS_KUNIT_TEST))]
+#[cfg(all(CONFIG_KUNIT = "y", CONFIG_RUST_VFS_KUNIT_TEST))]
 impl<T: super_block::Operations> Registration<T> {
     /// The type, for a mount that no name leads to.
     pub(super) fn fs_type(&self) -> *mut bindings::file_system_type {

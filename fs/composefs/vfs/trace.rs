@@ -87,6 +87,7 @@ pub unsafe fn is_enabled(tracepoint: *const bindings::tracepoint) -> bool {
 ///     pub(crate) fn lookup(dir: u64, name: Bytes<'_>) = myfs_lookup;
 /// }
 /// ```
+#[macro_export]
 macro_rules! trace_events {
     ($(
         $(#[$attribute:meta])*
@@ -104,13 +105,10 @@ macro_rules! trace_events {
                         &raw const $crate::vfs::bindings::[< __tracepoint_ $event >],
                     )
                 } {
+                    $(let $argument = $crate::vfs::trace::Argument::value(&$argument);)*
                     // SAFETY: A function of this name only emits the event. It has no requirements
                     // but valid arguments: integers, and bytes that are valid during the call.
-                    unsafe {
-                        $crate::vfs::bindings::[< rust_do_trace_ $event >](
-                            $($crate::vfs::trace::Argument::value(&$argument)),*
-                        )
-                    };
+                    unsafe { $crate::vfs::bindings::[< rust_do_trace_ $event >]($($argument),*) };
                 }
             }
             #[cfg(not(CONFIG_TRACEPOINTS))]
@@ -121,4 +119,4 @@ macro_rules! trace_events {
     )*};
 }
 
-pub(crate) use trace_events;
+pub use trace_events;

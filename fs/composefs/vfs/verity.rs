@@ -40,7 +40,7 @@ pub(super) unsafe fn digest(inode: *mut bindings::inode) -> Result<Option<Digest
     let mut algorithm = 0;
     // SAFETY: The inode is valid, and `bytes` has room for the largest digest.
     let len =
-        unsafe { bindings::fsverity_get_digest(inode, bytes.as_mut_ptr(), &raw mut algorithm) };
+        unsafe { bindings::inode_verity_digest(inode, bytes.as_mut_ptr(), &raw mut algorithm) };
     match usize::try_from(len) {
         Ok(0) => Ok(None),
         Ok(len) if len <= MAX_DIGEST_SIZE => Ok(Some(Digest {

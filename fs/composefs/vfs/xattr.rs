@@ -225,7 +225,7 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
     }
 }
 
-#[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
+#[cfg(CONFIG_RUST_VFS_KUNIT_TEST)]
 #[allow(clippy::arithmetic_side_effects)]
 #[kunit_tests(composefs_vfs_xattr)]
 mod tests {

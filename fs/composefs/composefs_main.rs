@@ -91,7 +91,6 @@ impl crate::vfs::FileSystem for Composefs {
     type Super = sb::SbInfo;
     type Inode = inode::InodeData;
     type Pinned = inode::FileData;
-    type Open = file::OpenFile;
 
     fn evicted(sbi: &sb::SbInfo, data: &inode::FileData) -> bool {
         match data {

@@ -31,16 +31,17 @@ use crate::vfs::{
         BackingFile,
         OnceBackingFile, //
     },
-    file::{
+    file,
+    folio::LockedFolio,
+    inode::Inode,
+    path::Path,
+    stacking::{
         self,
         Access,
         DataSource,
         File,
         ReadSource, //
     },
-    folio::LockedFolio,
-    inode::Inode,
-    path::Path,
     super_block::SuperBlock,
 };
 use crate::{
@@ -81,6 +82,28 @@ pub(crate) struct OpenFile {
 const SHARED_MAX: u64 = 128 << 10;
 
 impl file::Operations for Composefs {
+    fn read_folio(inode: &Inode<Self>, folio: &mut LockedFolio<'_>) -> Result {
+        let pos = usize::try_from(folio.pos()).map_err(|_| EIO)?;
+        let content = match inode.pinned().get() {
+            Some(FileData::Inline(content)) => content.get(pos..).unwrap_or(&[]),
+            Some(FileData::Zeros) => &[],
+            // Cannot happen: only a file that was opened is read, and open(2) sets the data.
+            Some(FileData::Object(_)) | None => return Err(EIO),
+        };
+        let out = folio.bytes_mut();
+        let len = content.len().min(out.len());
+        let (head, tail) = out.split_at_mut_checked(len).ok_or(EIO)?;
+        for (to, from) in head.iter_mut().zip(content) {
+            *to = *from;
+        }
+        tail.fill(0);
+        Ok(())
+    }
+}
+
+impl stacking::Operations for Composefs {
+    type Open = OpenFile;
+
     #[inline]
     fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<DataSource> {
         match inode.pinned().get() {
@@ -154,24 +177,6 @@ impl file::Operations for Composefs {
 
     fn credential(sb: &SuperBlock<Self>) -> &Credential {
         &sb.data().credential
-    }
-
-    fn read_folio(inode: &Inode<Self>, folio: &mut LockedFolio<'_>) -> Result {
-        let pos = usize::try_from(folio.pos()).map_err(|_| EIO)?;
-        let content = match inode.pinned().get() {
-            Some(FileData::Inline(content)) => content.get(pos..).unwrap_or(&[]),
-            Some(FileData::Zeros) => &[],
-            // Cannot happen: only a file that was opened is read, and open(2) sets the data.
-            Some(FileData::Object(_)) | None => return Err(EIO),
-        };
-        let out = folio.bytes_mut();
-        let len = content.len().min(out.len());
-        let (head, tail) = out.split_at_mut_checked(len).ok_or(EIO)?;
-        for (to, from) in head.iter_mut().zip(content) {
-            *to = *from;
-        }
-        tail.fill(0);
-        Ok(())
     }
 }
 

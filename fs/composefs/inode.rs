@@ -6,6 +6,7 @@
 
 use crate::vfs::{
     efscorrupted,
+    file::RegularFile,
     inode::{
         Attributes,
         Iget,
@@ -249,7 +250,7 @@ fn read<'sb>(
     let target;
     let kind = match file_type {
         FileType::Directory => InodeType::Directory,
-        FileType::Regular => InodeType::Regular,
+        FileType::Regular => InodeType::Regular(RegularFile::stacked()),
         FileType::Symlink => {
             target = read_inline(sbi, &inode.layout, image::SYMLINK_MAX)?;
             if target.contains(&0) {

@@ -19,6 +19,7 @@ use crate::vfs::{
         PrivateMounts, //
     },
     shrink::Shrink,
+    stacking::Stacking,
     statfs::StatFs,
     super_block::{
         self,
@@ -229,7 +230,7 @@ impl super_block::Operations for Composefs {
             magic: MAGIC,
             block_bits: image::BLOCK_BITS,
             posix_acl: sb::has_acl(&superblock),
-            stack_depth,
+            stacking: Some(Stacking::new(stack_depth)),
             uuid,
         };
         let sbi = SbInfo {

@@ -4,7 +4,8 @@
 //! An inode set up again after others have it.
 
 use composefs_main::vfs::{
-    dir, file,
+    dir,
+    file::{self, RegularFile},
     inode::{Attributes, InodeType, NewInode},
     xattr,
 };
@@ -13,6 +14,6 @@ pub fn twice<T>(new: NewInode<'_, T>, attributes: &Attributes, first: T::Inode, 
 where
     T: dir::Operations + file::Operations + xattr::Operations,
 {
-    let _ = new.init(attributes, InodeType::Regular, first);
-    let _ = new.init(attributes, InodeType::Regular, second);
+    let _ = new.init(attributes, InodeType::Regular(RegularFile::paged()), first);
+    let _ = new.init(attributes, InodeType::Regular(RegularFile::paged()), second);
 }

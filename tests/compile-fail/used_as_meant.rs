@@ -7,7 +7,7 @@
 use composefs_main::vfs::{
     context::FsContext,
     dir,
-    file,
+    file::{self, RegularFile},
     inode::{Attributes, Iget, Inode, InodeRef, InodeType},
     mapping::{PrivateMapping, Reader},
     path::{Path, PrivateMounts},
@@ -26,7 +26,7 @@ where
 {
     match sb.iget(1)? {
         Iget::Cached(inode) => Ok(inode),
-        Iget::New(new) => new.init(attributes, InodeType::Regular, data),
+        Iget::New(new) => new.init(attributes, InodeType::Regular(RegularFile::paged()), data),
     }
 }
 

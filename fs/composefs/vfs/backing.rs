@@ -5,20 +5,18 @@
 //! C header: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h)
 
 use super::{
-    bindings,
-    cred,
-    errno_to_isize,
-    file::{
+    bindings, cred, errno_to_isize,
+    kernel_file::KernelFile,
+    path::Path,
+    stacking::{
+        self,
         Access,
         File, //
     },
-    kernel_file::KernelFile,
-    path::Path,
     verity::{
         self,
         Digest, //
     },
-    FileSystem, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -64,7 +62,7 @@ impl BackingFile {
     ///
     /// `EACCES` if `cred` does not permit reading it, `EAGAIN` if the open would have to wait, else
     /// the error of `->open`.
-    pub fn open<T: FileSystem>(
+    pub fn open<T: stacking::Operations>(
         user_file: &File<T>,
         path: &Path,
         cred: &Credential,

@@ -1,32 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dentries.
+//! Dentries of a stacking file system.
 //!
 //! C header: [`include/linux/dcache.h`](srctree/include/linux/dcache.h)
 
 use super::{
     bindings,
-    file,
-    inode::Inode, //
+    inode::Inode,
+    stacking, //
 };
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
 
-/// Sets the operations of the dentries of a super block.
-///
-/// # Safety
-///
-/// `sb` must be a super block of `T` without dentries.
-pub(super) unsafe fn set_operations<T: file::Operations>(sb: *mut bindings::super_block) {
-    // SAFETY: The super block has no dentries yet, and the table is static.
-    unsafe { bindings::set_default_d_op(sb, &Table::<T>::OPERATIONS) };
+/// Operations of the dentries of a super block.
+pub(super) fn operations<T: stacking::Operations>() -> &'static bindings::dentry_operations {
+    &Table::<T>::OPERATIONS
 }
 
 struct Table<T>(PhantomData<T>);
 
-impl<T: file::Operations> Table<T> {
+impl<T: stacking::Operations> Table<T> {
     const OPERATIONS: bindings::dentry_operations = bindings::dentry_operations {
         d_real: Some(Self::d_real),
         ..pin_init::zeroed()

@@ -7,7 +7,10 @@
 use super::{
     bindings,
     dir,
-    file,
+    file::{
+        self,
+        RegularFile, //
+    },
     later::Node,
     once::OnceBox,
     registration,
@@ -131,7 +134,6 @@ impl<T: FileSystem> Inode<T> {
         unsafe { &*ptr.cast() }
     }
 
-    #[cfg(CONFIG_COMPOSEFS_FS_KUNIT_TEST)]
     pub(super) fn as_ptr(&self) -> *mut bindings::inode {
         self.0.get()
     }
@@ -210,21 +212,6 @@ impl<T: FileSystem> Inode<T> {
     /// Whether it is an inode of `sb`.
     pub(super) fn is_of(&self, sb: &SuperBlock<T>) -> bool {
         core::ptr::eq(self.super_block(), sb)
-    }
-
-    /// Has statx(2) tell that the data of this regular file are those of a file with fs-verity.
-    /// That is a matter of its table, so that stat(2) has nothing to find out.
-    pub fn set_verified(&self)
-    where
-        T: dir::Operations + file::Operations + xattr::Operations,
-    {
-        if !self.is_regular() {
-            return;
-        }
-        let table: *const _ = Tables::<T>::verified_operations();
-        // SAFETY: The inode is valid. Others may read the pointer meanwhile: both tables are
-        // static, and different in `getattr` alone.
-        unsafe { (&raw mut (*self.0.get()).i_op).write_volatile(table) };
     }
 
     /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's metadata are damaged.
@@ -311,13 +298,13 @@ pub struct Attributes {
 }
 
 /// What an inode is.
-pub enum InodeType<'a> {
+pub enum InodeType<'a, T> {
     /// A directory.
     Directory,
     /// A symbolic link with its target.
     Symlink(&'a [u8]),
     /// A regular file.
-    Regular,
+    Regular(RegularFile<T>),
     /// A device with its number in the form of `new_encode_dev()`, a fifo or a socket.
     Special(u32),
 }
@@ -388,7 +375,7 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
     pub fn init<E>(
         self,
         attributes: &Attributes,
-        kind: InodeType<'_>,
+        kind: InodeType<'_, T>,
         data: impl PinInit<T::Inode, E>,
     ) -> Result<InodeRef<'sb, T>>
     where
@@ -401,7 +388,7 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
         let fits = match &kind {
             InodeType::Directory => format == bindings::S_IFDIR,
             InodeType::Symlink(_) => format == bindings::S_IFLNK,
-            InodeType::Regular => format == bindings::S_IFREG,
+            InodeType::Regular(_) => format == bindings::S_IFREG,
             InodeType::Special(_) => [
                 bindings::S_IFCHR,
                 bindings::S_IFBLK,
@@ -441,10 +428,7 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
             (*inode).i_op = Tables::<T>::inode_operations();
             match kind {
                 InodeType::Directory => dir::set_operations::<T>(inode),
-                InodeType::Regular => {
-                    (*inode).i_op = Tables::<T>::regular_operations();
-                    file::set_operations::<T>(inode);
-                }
+                InodeType::Regular(file) => file.set_operations(inode),
                 InodeType::Special(rdev) => bindings::init_special_inode(
                     inode,
                     attributes.mode,
@@ -488,43 +472,21 @@ fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
 }
 
 /// Operation tables of inodes.
-struct Tables<T>(PhantomData<T>);
-
-impl<T: dir::Operations + file::Operations + xattr::Operations> Tables<T> {
-    const REGULAR_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        listxattr: Some(xattr::list::<T>),
-        get_inode_acl: Some(xattr::get_inode_acl::<T>),
-        getattr: Some(file::getattr::<T, false>),
-        fiemap: Some(file::fiemap::<T>),
-        ..pin_init::zeroed()
-    };
-
-    const VERIFIED_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        getattr: Some(file::getattr::<T, true>),
-        ..Self::REGULAR_OPERATIONS
-    };
-
-    fn regular_operations() -> &'static bindings::inode_operations {
-        &Self::REGULAR_OPERATIONS
-    }
-
-    fn verified_operations() -> &'static bindings::inode_operations {
-        &Self::VERIFIED_OPERATIONS
-    }
-}
+pub(super) struct Tables<T>(PhantomData<T>);
 
 impl<T: dir::Operations + xattr::Operations> Tables<T> {
     const DIR_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        lookup: Some(dir::lookup::<T>),
+        ..Self::OTHER_OPERATIONS
+    };
+}
+
+impl<T: xattr::Operations> Tables<T> {
+    pub(super) const OTHER_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         listxattr: Some(xattr::list::<T>),
         get_inode_acl: Some(xattr::get_inode_acl::<T>),
         getattr: Some(getattr),
-        lookup: Some(dir::lookup::<T>),
         ..pin_init::zeroed()
-    };
-
-    const OTHER_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        lookup: None,
-        ..Self::DIR_OPERATIONS
     };
 
     const LINK_OPERATIONS: bindings::inode_operations = bindings::inode_operations {

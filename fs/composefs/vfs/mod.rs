@@ -37,6 +37,7 @@ pub mod once;
 pub mod path;
 pub mod registration;
 pub mod shrink;
+pub mod stacking;
 pub mod statfs;
 pub mod super_block;
 pub mod task;
@@ -85,9 +86,6 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Data that an inode acquires once, after it is known to others, and that are dropped when
     /// it is evicted, where sleeping is allowed.
     type Pinned: Send + Sync;
-
-    /// Data that an open file acquires once: `struct file::private_data`.
-    type Open: Send + Sync;
 
     /// Is told that an inode is evicted that has acquired `pinned`. Returns whether that is to be
     /// dropped by a worker: an inode may be evicted by who needs memory, and must not wait for what

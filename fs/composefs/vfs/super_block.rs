@@ -10,7 +10,6 @@ use super::{
         self,
         FsContext, //
     },
-    dentry,
     dir,
     export,
     file,
@@ -23,6 +22,7 @@ use super::{
         Node, //
     },
     shrink::Shrink,
+    stacking::Stacking,
     statfs::StatFs,
     xattr,
     FileSystem, //
@@ -207,15 +207,15 @@ impl<T: FileSystem> SuperBlock<T> {
 }
 
 /// What a new super block has to be told before it has inodes.
-pub struct Attributes {
+pub struct Attributes<T> {
     /// `s_magic`, which statfs(2) answers as the type.
     pub magic: c_ulong,
     /// `s_blocksize_bits`: binary logarithm of the block size.
     pub block_bits: u8,
     /// Whether access control lists count.
     pub posix_acl: bool,
-    /// One more than the deepest file system below.
-    pub stack_depth: c_int,
+    /// Set if it stands on other file systems.
+    pub stacking: Option<Stacking<T>>,
     /// `s_uuid`; all zeros for none.
     pub uuid: [u8; 16],
 }
@@ -236,11 +236,13 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
     /// # Errors
     ///
     /// `EINVAL` if the stack of file systems is too deep.
-    pub fn init(self, attributes: &Attributes, data: T::Super) -> Result<&'a SuperBlock<T>>
+    pub fn init(self, attributes: &Attributes<T>, data: T::Super) -> Result<&'a SuperBlock<T>>
     where
         T: Operations,
     {
-        if attributes.stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
+        let stacking = attributes.stacking.as_ref();
+        let stack_depth = stacking.map_or(0, |stacking| stacking.depth);
+        if stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
             return Err(EINVAL);
         }
         let block_size = c_ulong::checked_shl(1, attributes.block_bits.into()).ok_or(EINVAL)?;
@@ -253,7 +255,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             (*sb).s_blocksize_bits = attributes.block_bits;
             (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
             (*sb).s_time_gran = 1;
-            (*sb).s_stack_depth = attributes.stack_depth;
+            (*sb).s_stack_depth = stack_depth;
             (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
             if attributes.posix_acl {
                 (*sb).s_flags |= bindings::SB_POSIXACL;
@@ -264,7 +266,9 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             }
             (*sb).s_xattr = xattr::handlers::<T>();
             (*sb).s_export_op = export::operations::<T>();
-            dentry::set_operations::<T>(sb);
+            if let Some(stacking) = stacking {
+                bindings::set_default_d_op(sb, stacking.dentry_operations);
+            }
             let info = (*sb).s_fs_info.cast::<Info<T>>();
             (*info).data.write(data);
             Later::init((*info).later.as_mut_ptr());

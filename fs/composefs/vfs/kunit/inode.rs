@@ -10,6 +10,7 @@ use super::{
     Toy, //
 };
 use crate::vfs::{
+    file::RegularFile,
     inode::{
         Iget,
         InodeRef,
@@ -41,7 +42,11 @@ const LINK: u16 = 0o120777;
 fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<InodeRef<'_, Toy>> {
     match sb.iget(ino)? {
         Iget::Cached(inode) => Ok(inode),
-        Iget::New(new) => new.init(&attributes(FILE), InodeType::Regular, 0),
+        Iget::New(new) => new.init(
+            &attributes(FILE),
+            InodeType::Regular(RegularFile::paged()),
+            0,
+        ),
     }
 }
 
@@ -150,7 +155,11 @@ mod tests {
             if let Iget::New(new) = mount.sb().iget(7)? {
                 let mut attributes = attributes(FILE);
                 attributes.size = size;
-                ensure!(new.init(&attributes, InodeType::Regular, 0).err() == Some(EINVAL));
+                ensure!(
+                    new.init(&attributes, InodeType::Regular(RegularFile::paged()), 0)
+                        .err()
+                        == Some(EINVAL)
+                );
             }
         }
         Ok(())
@@ -163,7 +172,11 @@ mod tests {
             return Err(EINVAL);
         };
         let asker = Asker::start(mount.sb(), 7)?;
-        let inode = new.init(&attributes(FILE), InodeType::Regular, 77)?;
+        let inode = new.init(
+            &attributes(FILE),
+            InodeType::Regular(RegularFile::paged()),
+            77,
+        )?;
         ensure!(asker.answer() == 1);
         ensure!(*inode.data() == 77);
         Ok(())

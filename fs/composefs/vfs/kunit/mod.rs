@@ -10,7 +10,6 @@
 mod inode;
 
 use super::{
-    backing::BackingFile,
     bindings,
     buffer::Buffer,
     context::{
@@ -19,19 +18,12 @@ use super::{
         Parameter,
         Parsed, //
     },
-    cred,
     dir::{
         self,
         DirEmitter, //
     },
     export,
-    file::{
-        self,
-        Access,
-        DataSource,
-        File,
-        ReadSource, //
-    },
+    file,
     folio::LockedFolio,
     inode::{
         Attributes,
@@ -44,7 +36,6 @@ use super::{
         PrivateMapping,
         Reader, //
     },
-    path::Path,
     registration::Registration,
     shrink::Shrink,
     statfs::StatFs,
@@ -107,7 +98,6 @@ pub(super) struct Toy;
 pub(super) struct ToyData {
     /// One for each of [`SIZES`].
     pub(super) mappings: KVec<PrivateMapping<Pattern, 4096>>,
-    credential: ARef<Credential>,
 }
 
 /// Sizes of the mappings, around those of pages and of large folios.
@@ -138,7 +128,6 @@ impl FileSystem for Toy {
     type Super = ToyData;
     type Inode = u64;
     type Pinned = Dropped;
-    type Open = ();
 }
 
 impl context::Operations for Toy {
@@ -162,34 +151,6 @@ impl dir::Operations for Toy {
 }
 
 impl file::Operations for Toy {
-    fn open(_: &Inode<Self>, _: &File<Self>) -> Result<DataSource> {
-        Err(EIO)
-    }
-
-    fn backing(_: &File<Self>, _: Access) -> Result<&BackingFile> {
-        Err(EIO)
-    }
-
-    fn reading(_: &File<Self>, _: Access, _: bool) -> Result<ReadSource<'_>> {
-        Err(EIO)
-    }
-
-    fn backing_path(_: &Inode<Self>) -> Result<Path> {
-        Err(EOPNOTSUPP)
-    }
-
-    fn real_path(_: &Inode<Self>) -> Option<&Path> {
-        None
-    }
-
-    fn data_path(_: &Inode<Self>) -> Result<Path> {
-        Err(EOPNOTSUPP)
-    }
-
-    fn credential(sb: &SuperBlock<Self>) -> &Credential {
-        &sb.data().credential
-    }
-
     fn read_folio(_: &Inode<Self>, _: &mut LockedFolio<'_>) -> Result {
         Err(EIO)
     }
@@ -270,15 +231,12 @@ impl super_block::Operations for Toy {
             let mapping = PrivateMapping::new(Pattern::new(size), size)?;
             mappings.push(mapping, GFP_KERNEL)?;
         }
-        let data = ToyData {
-            mappings,
-            credential: cred::current()?,
-        };
+        let data = ToyData { mappings };
         let attributes_of_sb = super_block::Attributes {
             magic: 0x6b75_6e69,
             block_bits: 12,
             posix_acl: false,
-            stack_depth: 0,
+            stacking: None,
             uuid: [0; 16],
         };
         match sb.init(&attributes_of_sb, data)?.iget(ROOT)? {

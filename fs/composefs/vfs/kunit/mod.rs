@@ -8,6 +8,7 @@
 //! KUnit ends the thread without running destructors, and the type would stay registered.
 
 mod inode;
+mod sample;
 
 use super::{
     bindings,
@@ -36,6 +37,7 @@ use super::{
         PrivateMapping,
         Reader, //
     },
+    path::PrivateMount,
     registration::Registration,
     shrink::Shrink,
     statfs::StatFs,
@@ -54,16 +56,15 @@ use super::{
 };
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     mem::MaybeUninit,
     ptr::NonNull, //
 };
 use kernel::{
-    cred::Credential,
     error::from_err_ptr,
     prelude::*,
     seq_file::SeqFile,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             AtomicFlag,
@@ -307,44 +308,68 @@ impl Reader for Pattern {
     }
 }
 
-/// Where the registration is while there is a mount. It is in the module's own memory, as a real
-/// one is: lockdep knows a lock by the address of its key, and takes none that may be freed.
-struct Place {
+/// Where the registration of `T` is while there is a mount. It is static memory: see
+/// [`Registration::new`].
+pub(super) struct Place<T: super_block::Operations> {
     taken: AtomicFlag,
-    memory: UnsafeCell<MaybeUninit<Registration<Toy>>>,
+    memory: UnsafeCell<MaybeUninit<Registration<T>>>,
 }
 
-// SAFETY: Only who has set `taken` uses the memory.
-unsafe impl Sync for Place {}
+// SAFETY: Only the task that has set `taken` uses the memory.
+unsafe impl<T: super_block::Operations> Sync for Place<T> {}
 
-static PLACE: Place = Place {
-    taken: AtomicFlag::new(false),
-    memory: UnsafeCell::new(MaybeUninit::uninit()),
-};
+impl<T: super_block::Operations> Place<T> {
+    /// A place without a registration.
+    pub(super) const fn new() -> Self {
+        Self {
+            taken: AtomicFlag::new(false),
+            memory: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
 
-/// A mount of [`Toy`]. There is one at a time.
+/// A file system type that tests mount.
+pub(super) trait Mountable: super_block::Operations + context::Operations {
+    /// The static place of its registration.
+    fn place() -> &'static Place<Self>;
+}
+
+impl Mountable for Toy {
+    fn place() -> &'static Place<Self> {
+        static PLACE: Place<Toy> = Place::new();
+        &PLACE
+    }
+}
+
+/// A mount of `T`. There is one at a time.
 ///
 /// # Invariants
 ///
-/// `mnt` is a mount that we own, of the type that is registered in [`PLACE`], which is ours.
-pub(super) struct Mount {
+/// `mnt` is a mount that we own, of the type that is registered in [`Mountable::place`], which is
+/// ours.
+pub(super) struct MountOf<T: Mountable> {
     mnt: NonNull<bindings::vfsmount>,
+    _type: PhantomData<T>,
 }
 
-impl Mount {
+/// A mount of [`Toy`].
+pub(super) type Mount = MountOf<Toy>;
+
+impl<T: Mountable> MountOf<T> {
     pub(super) fn new() -> Result<Self> {
-        if PLACE.taken.xchg(true, Full) {
+        if T::place().taken.xchg(true, Full) {
             return Err(EBUSY);
         }
-        Self::register().inspect_err(|_| PLACE.taken.store(false, Release))
+        Self::register().inspect_err(|_| T::place().taken.store(false, Release))
     }
 
     /// The place must be ours.
     fn register() -> Result<Self> {
-        let registration = PLACE.memory.get().cast::<Registration<Toy>>();
-        // SAFETY: The memory is ours, and stays where it is until it is dropped there.
+        let registration = T::place().memory.get().cast::<Registration<T>>();
+        // SAFETY: The memory is static and ours. The registration is dropped there when it has no
+        // mount, or when its only mount is gone.
         let mnt = unsafe {
-            pin_init::raw_try_init(registration, Registration::<Toy>::new())?;
+            pin_init::raw_try_init(registration, Registration::<T>::new())?;
             from_err_ptr(bindings::kern_mount((*registration).fs_type())).inspect_err(|_| {
                 core::ptr::drop_in_place(registration);
             })?
@@ -352,24 +377,32 @@ impl Mount {
         // INVARIANT: `kern_mount` gave us the mount.
         Ok(Self {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
+            _type: PhantomData,
         })
     }
 
     /// Its super block.
-    pub(super) fn sb(&self) -> &SuperBlock<Toy> {
+    pub(super) fn sb(&self) -> &SuperBlock<T> {
         // SAFETY: The mount is valid by the type invariants, and its super block has its data.
         unsafe { SuperBlock::from_raw((*self.mnt.as_ptr()).mnt_sb) }
     }
+
+    /// Its root, to look names up from.
+    pub(super) fn root(&self) -> &PrivateMount {
+        // SAFETY: `PrivateMount` is a transparent wrapper of a pointer to a mount, and this mount
+        // is in no namespace.
+        unsafe { &*(&raw const self.mnt).cast() }
+    }
 }
 
-impl Drop for Mount {
+impl<T: Mountable> Drop for MountOf<T> {
     fn drop(&mut self) {
         // SAFETY: We own the mount and the registration. All inodes are evicted when the mount is
         // gone; the kernel complains if it finds some in their cache, which goes next.
         unsafe {
             bindings::kern_unmount(self.mnt.as_ptr());
-            core::ptr::drop_in_place(PLACE.memory.get().cast::<Registration<Toy>>());
+            core::ptr::drop_in_place(T::place().memory.get().cast::<Registration<T>>());
         }
-        PLACE.taken.store(false, Release);
+        T::place().taken.store(false, Release);
     }
 }

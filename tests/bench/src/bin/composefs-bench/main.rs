@@ -9,6 +9,10 @@ mod clock;
 mod disk;
 #[allow(unsafe_code, reason = "rustix has no name_to_handle_at")]
 mod handles;
+#[allow(
+    unsafe_code,
+    reason = "memmap2 cannot know that nothing writes to the file"
+)]
 mod large;
 mod many;
 mod memory;

@@ -79,8 +79,7 @@ const TREE: Boot<'_> = Boot {
         "core_readdir",
         "core_read",
         "core_verity",
-        // These use the images that the programs share.
-        "differential",
+        // This one uses the images that the other programs share.
         "verity_matrix",
     ]),
     timeout: Duration::from_secs(10 * 60),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""What the programs core_*.py share. They need nothing but Python, root and a
-kernel with composefs: each makes its images with lib/image.py."""
+"""What the programs core_*.py share. Each makes its images with lib/image.py,
+so they need only Python, root and a kernel with composefs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def require_composefs() -> None:
 
 @contextmanager
 def workdir(where: Path | None = None) -> Iterator[Path]:
-    """A directory for an image and its objects, gone afterwards."""
+    """A directory for an image and its objects. It is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="composefs-", dir=where) as path:
         os.mkdir(f"{path}/objects")
         yield Path(path)
 
 
 def options(work: Path, *more: tuple[str, Value]) -> Options:
-    """Options that mount the image of a directory, with its objects."""
+    """The options that mount the image in a work directory."""
     return [("source", f"{work}/image"), ("basedir", f"{work}/objects"), *more]
 
 
@@ -49,8 +49,8 @@ def mounted(root: image.Inode, *more: tuple[str, Value]) -> Iterator[str]:
 
 
 def put_object(work: Path, content: bytes) -> tuple[str, bytes]:
-    """Adds a file to the objects. Returns its path in them, and the fs-verity
-    digest that it would have."""
+    """Adds an object. Returns its path and its fs-verity digest, as an image
+    has them. fs-verity is not enabled."""
     digest = image.verity_digest(content)
     path = image.object_path(digest)
     file = Path(f"{work}/objects{path}")

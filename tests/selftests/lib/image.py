@@ -3,28 +3,28 @@
 """A writer of composefs images.
 
     root = image.directory({
-        "hello": image.regular(b"hello\n"),
+        "hello": image.regular(b"hello"),
         "large": image.external(5000, "/ab/cdef", digest),
         "link": image.symlink("hello"),
     })
     image.write(root, "/tmp/hello.cfs")
 
-The layout is that of EROFS; the structures have the names that they have in
-fs/erofs/erofs_fs.h. An image consists of
+The layout is that of EROFS, with the names of fs/erofs/erofs_fs.h. All
+integers are little-endian. An image consists of
 
-    byte 0      the header of composefs
+    byte 0      the composefs header
     byte 1024   struct erofs_super_block
-    byte 1152   inodes. The inode at byte 32 * N has the number (nid) N. Behind
-                an inode are its xattrs, then the tail of its content: what is
-                left when whole blocks are taken away.
-    ...         the whole blocks of content, of 4096 bytes each
+    byte 1152   inodes. The inode with the number (nid) N is at byte 32 * N.
+                Its xattrs follow it, then its tail: the last, partial block
+                of its content.
+    ...         the whole blocks of content, 4096 bytes each
 
-Content is that of directories, symlinks and small files. A large file is
-external: the image has the path of an object and the fs-verity digest of it,
-as the xattrs that overlayfs uses.
+Directories, symlinks and small files have content. A large file is external:
+it has the path of an object and the fs-verity digest of that object, in the
+xattrs that overlayfs uses for the same.
 
-For simplicity each inode is extended (64 bytes), no xattrs are shared, and no
-xattr filter is written.
+To keep it simple, each inode is an extended one (64 bytes), no xattrs are
+shared, and there is no xattr name filter.
 """
 
 from __future__ import annotations
@@ -48,18 +48,23 @@ EROFS_INODE_FLAT_INLINE = 2
 EROFS_INODE_CHUNK_BASED = 4
 EROFS_I_VERSION_EXTENDED = 1
 EROFS_NULL_ADDR = 0xffffffff
-# Chunks of 2^31 blocks: the field has room for no larger ones.
+# A chunk has 2^31 blocks: EROFS_CHUNK_FORMAT_BLKBITS_MASK allows no more.
 CHUNK_BITS = 31
-CHUNK_FORMAT = CHUNK_BITS
 
 BLOCK = 4096
 SLOT = 32
+# magic, checksum, feature_compat, blkszbits, sb_extslots, rootnid_2b; inos,
+# epoch; fixed_nsec, blocks_lo, meta_blkaddr, xattr_blkaddr. The rest is 0.
+SUPER = struct.Struct("<IIIBBHQQIIII")
+SUPER_SIZE = 128
+# i_format, i_xattr_icount, i_mode, i_nb; i_size, i_u, i_ino, i_uid, i_gid;
+# i_mtime, i_mtime_nsec, i_nlink
 INODE = struct.Struct("<HHHHQIIIIQII16x")
 DIRENT = struct.Struct("<QHBx")
 XATTR_HEADER = struct.Struct("<IB7x")
 XATTR_ENTRY = struct.Struct("<BBH")
 
-# EROFS_XATTR_INDEX_*, and what they stand for.
+# EROFS_XATTR_INDEX_* and the prefixes that they replace.
 XATTR_PREFIXES = ((2, "system.posix_acl_access"),
                   (3, "system.posix_acl_default"), (1, "user."),
                   (4, "trusted."), (6, "security."), (0, ""))
@@ -69,20 +74,20 @@ FILE_TYPES = {stat.S_IFREG: 1, stat.S_IFDIR: 2, stat.S_IFCHR: 3,
               stat.S_IFBLK: 4, stat.S_IFIFO: 5, stat.S_IFSOCK: 6,
               stat.S_IFLNK: 7}
 
-# Of fs-verity: FS_VERITY_HASH_ALG_*.
+# FS_VERITY_HASH_ALG_*
 ALGORITHMS = {"sha256": 1, "sha512": 2}
 
 
 @dataclass(eq=False)
 class Inode:
-    """An inode. One that is in more than one place of the tree is a file with
-    several hard links."""
+    """An inode. A file with several hard links is the same Inode in several
+    directories."""
 
     # Type and permissions.
     mode: int
-    # Content of a regular file that is in the image, or a link's target.
+    # The content of a regular file, if the image holds it; a symlink's target.
     content: bytes = b""
-    # Size of an external regular file; None for all others.
+    # The size of an external file. None for all other inodes.
     size: int | None = None
     # Entries of a directory.
     entries: dict[bytes, Inode] = field(default_factory=dict)
@@ -90,9 +95,9 @@ class Inode:
     gid: int = 0
     # In nanoseconds.
     mtime: int = 0
-    # Number of a device.
+    # A device's number.
     rdev: int = 0
-    # As they are stored.
+    # The names are those in the image, which users do not see all of.
     xattrs: dict[str, bytes] = field(default_factory=dict)
 
     def is_directory(self) -> bool:
@@ -120,9 +125,9 @@ def special(mode: int, rdev: int = 0) -> Inode:
 
 def external(size: int, path: str, digest: bytes = b"",
              mode: int = 0o644) -> Inode:
-    """A regular file whose content is an object: `path` is where it is, in a
-    base directory, and begins with a slash. `digest` is the object's fs-verity
-    digest, by SHA-256 or SHA-512; without it nothing is verified."""
+    """A regular file whose content is an object. `path` starts with a slash
+    and is relative to a base directory. `digest` is the object's fs-verity
+    digest, SHA-256 or SHA-512; an object without one is not verified."""
     metacopy = b""
     if digest:
         algorithm = {32: 1, 64: 2}[len(digest)]
@@ -134,12 +139,13 @@ def external(size: int, path: str, digest: bytes = b"",
 
 
 def verity_digest(content: bytes, algorithm: str = "sha256") -> bytes:
-    """The fs-verity digest of a file, with blocks of 4096 bytes and no salt:
+    """The fs-verity digest of a file, for blocks of 4096 bytes and no salt:
     the hash of struct fsverity_descriptor."""
     def hashed(data: bytes) -> bytes:
         return hashlib.new(algorithm, data).digest()
 
-    # Each level of the Merkle tree has the hashes of the blocks below it.
+    # A level of the Merkle tree consists of the hashes of the blocks of the
+    # level below.
     level = content
     while True:
         level = b"".join(hashed(level[at:at + BLOCK].ljust(BLOCK, b"\0"))
@@ -151,7 +157,7 @@ def verity_digest(content: bytes, algorithm: str = "sha256") -> bytes:
 
 
 def object_path(digest: bytes) -> str:
-    """The usual path of an object, as the image has it."""
+    """The path that mkcomposefs gives to an object."""
     return f"/{digest.hex()[:2]}/{digest.hex()[2:]}"
 
 
@@ -162,24 +168,24 @@ def write(root: Inode, path: str | Path, version: int = 2) -> None:
 
 
 def pack(root: Inode, version: int = 2) -> bytes:
-    """The bytes of an image."""
-    places, parents, links = _collect(root)
-    contents = {inode: _content(inode, {}, inode) for inode in places}
-    # Where each inode goes: the tail of its content may cross no block.
-    at = EROFS_SUPER_OFFSET + 128
-    for inode in places:
+    """Returns the bytes of an image. `version` is its composefs_version."""
+    nids, parents, links = _collect(root)
+    contents = {inode: _content(inode, {}, inode) for inode in nids}
+    # Assign the nids. A tail must not cross a block.
+    at = EROFS_SUPER_OFFSET + SUPER_SIZE
+    for inode in nids:
         head = _head_size(inode)
         tail = _tail(len(contents[inode]))
         while (at + head) % BLOCK + tail > BLOCK:
             at += SLOT
-        places[inode] = at // SLOT
+        nids[inode] = at // SLOT
         at = _round_up(at + head + tail, SLOT)
     first_block = _round_up(at, BLOCK) // BLOCK
 
     inodes = bytearray(first_block * BLOCK)
     blocks = bytearray()
-    for number, (inode, nid) in enumerate(places.items()):
-        content = _content(inode, places, parents.get(inode, inode))
+    for number, (inode, nid) in enumerate(nids.items()):
+        content = _content(inode, nids, parents.get(inode, inode))
         whole = len(content) - _tail(len(content))
         head = _head(inode, nid if version == 2 else number,
                      first_block + len(blocks) // BLOCK, len(content),
@@ -187,45 +193,45 @@ def pack(root: Inode, version: int = 2) -> bytes:
         inodes[nid * SLOT:nid * SLOT + len(head)] = head
         blocks += content[:whole].ljust(_round_up(whole, BLOCK), b"\0")
 
-    has_acl = any(name.startswith("system.posix_acl_") for inode in places
+    has_acl = any(name.startswith("system.posix_acl_") for inode in nids
                   for name in inode.xattrs)
     inodes[0:16] = struct.pack(
         "<4I", COMPOSEFS_MAGIC, 1,
         COMPOSEFS_FLAG_HAS_ACL if has_acl and version < 2 else 0, version)
-    inodes[EROFS_SUPER_OFFSET:EROFS_SUPER_OFFSET + 48] = struct.pack(
-        "<IIIBBHQQIIII", EROFS_SUPER_MAGIC, 0, EROFS_FEATURE_COMPAT_MTIME, 12,
-        0, places[root], len(places), 0, 0,
-        first_block + len(blocks) // BLOCK, 0, 0)
+    SUPER.pack_into(
+        inodes, EROFS_SUPER_OFFSET, EROFS_SUPER_MAGIC, 0,
+        EROFS_FEATURE_COMPAT_MTIME, BLOCK.bit_length() - 1, 0, nids[root],
+        len(nids), 0, 0, first_block + len(blocks) // BLOCK, 0, 0)
     return bytes(inodes + blocks)
 
 
 def _collect(root: Inode) -> tuple[dict[Inode, int], dict[Inode, Inode],
                                    dict[Inode, int]]:
-    """All inodes, breadth first, without their places; the parents of the
-    directories; the link counts."""
-    places, parents, links = {root: 0}, {}, {root: 2}
+    """Returns all inodes, breadth first, with 0 for their nids; the parent of
+    each directory; the link counts."""
+    nids, parents, links = {root: 0}, {}, {root: 2}
     for inode in (queue := [root]):
-        # In order, so that the same tree gives the same bytes.
+        # Sorted, so that the same tree gives the same bytes.
         for _, child in sorted(inode.entries.items()):
             links[child] = links.get(child, 0) + 1
             if child.is_directory():
                 parents[child] = inode
-                # Its name, its ".", and the ".." of each directory in it.
+                # "." of the child and ".." in the child.
                 links[child] += 1
                 links[inode] += 1
-            if child not in places:
-                places[child] = 0
+            if child not in nids:
+                nids[child] = 0
                 queue.append(child)
-    return places, parents, links
+    return nids, parents, links
 
 
-def _content(inode: Inode, places: dict[Inode, int], parent: Inode) -> bytes:
-    """What an inode has of blocks and tail. In a directory all places that are
-    not known are 0."""
+def _content(inode: Inode, nids: dict[Inode, int], parent: Inode) -> bytes:
+    """Returns the content of an inode, blocks and tail. A directory has 0 in
+    place of a nid that is not in `nids`."""
     if not inode.is_directory():
         return inode.content
     entries = {b".": inode, b"..": parent, **inode.entries}
-    dirents = [(name, places.get(child, 0),
+    dirents = [(name, nids.get(child, 0),
                 FILE_TYPES[stat.S_IFMT(child.mode)])
                for name, child in sorted(entries.items())]
     return b"".join(_directory_blocks(dirents))
@@ -233,7 +239,8 @@ def _content(inode: Inode, places: dict[Inode, int], parent: Inode) -> bytes:
 
 def _directory_blocks(dirents: list[tuple[bytes, int, int]]
                       ) -> Iterator[bytes]:
-    """Blocks of a directory. In each are first all entries, then all names."""
+    """Yields the blocks of a directory. A block holds an array of struct
+    erofs_dirent, then the names."""
     while dirents:
         count, room = 0, BLOCK
         for name, _, _ in dirents:
@@ -246,31 +253,31 @@ def _directory_blocks(dirents: list[tuple[bytes, int, int]]
             block += DIRENT.pack(nid, DIRENT.size * count + len(names), kind)
             names += name
         dirents = dirents[count:]
-        # Only the last one may be short.
+        # Only the last block may be short.
         yield (block + names).ljust(BLOCK if dirents else 0, b"\0")
 
 
 def _tail(size: int) -> int:
-    """Bytes of content that are right behind an inode. If there are too many
-    to find room for in the block, they get a block of their own."""
+    """The size of the tail. A tail that may not fit behind any inode becomes a
+    block, padded with zeros."""
     tail = size % BLOCK
     return tail if tail <= BLOCK - SLOT else 0
 
 
 def _head(inode: Inode, number: int, block: int, size: int, links: int
           ) -> bytes:
-    """struct erofs_inode_extended, the xattrs, the chunks."""
+    """struct erofs_inode_extended, then the xattrs, then the chunks."""
     layout = EROFS_INODE_FLAT_INLINE if _tail(size) else EROFS_INODE_FLAT_PLAIN
-    place = block
+    i_u = block
     if inode.size is not None:
-        layout, place, size = EROFS_INODE_CHUNK_BASED, CHUNK_FORMAT, inode.size
+        layout, i_u, size = EROFS_INODE_CHUNK_BASED, CHUNK_BITS, inode.size
     elif stat.S_ISCHR(inode.mode) or stat.S_ISBLK(inode.mode):
-        place = _encode_dev(inode.rdev)
+        i_u = _encode_dev(inode.rdev)
     xattrs = _xattrs(inode)
     return INODE.pack(
         EROFS_I_VERSION_EXTENDED | layout << 1,
         (len(xattrs) - XATTR_HEADER.size) // 4 + 1 if xattrs else 0,
-        inode.mode, 0, size, place, number, inode.uid, inode.gid,
+        inode.mode, 0, size, i_u, number, inode.uid, inode.gid,
         inode.mtime // 10**9 % 2**64, inode.mtime % 10**9, links
     ) + xattrs + _chunks(inode)
 
@@ -280,8 +287,7 @@ def _head_size(inode: Inode) -> int:
 
 
 def _xattrs(inode: Inode) -> bytes:
-    """struct erofs_xattr_ibody_header and the entries. The filter is 0: any
-    name may be there."""
+    """struct erofs_xattr_ibody_header, then the entries."""
     if not inode.xattrs:
         return b""
     packed = XATTR_HEADER.pack(0, 0)
@@ -296,7 +302,7 @@ def _xattrs(inode: Inode) -> bytes:
 
 
 def _chunks(inode: Inode) -> bytes:
-    """Where the chunks of an external file are: nowhere in the image."""
+    """The block numbers of the chunks of an external file, all holes."""
     if inode.size is None:
         return b""
     count = -(-inode.size // (BLOCK << CHUNK_BITS))
@@ -304,7 +310,7 @@ def _chunks(inode: Inode) -> bytes:
 
 
 def _encode_dev(rdev: int) -> int:
-    """As new_encode_dev() in include/linux/kdev_t.h."""
+    """new_encode_dev() of include/linux/kdev_t.h."""
     major, minor = os.major(rdev), os.minor(rdev)
     return minor & 0xff | major << 8 | (minor & ~0xff) << 12
 

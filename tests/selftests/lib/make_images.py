@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Makes what COMPOSEFS_FIXTURES and COMPOSEFS_SCRATCH name, where they are not
-set.
+"""Makes images for the tests, and a scratch directory.
 
-The images are those of scripts/make-fixtures, but for those of a whole Debian;
-lib/image.py writes them. They are on an ext4 in a file below /run, which is
-made once and kept for the next program. Each program mounts it in a mount
-namespace of its own, so that nothing stays mounted.
+lib/image.py writes the images. They are on an ext4 in a file below /run. The
+first program makes that file, the next ones use it again. Each program mounts
+it in its own mount namespace, so nothing stays mounted.
 """
 
 from __future__ import annotations
@@ -33,12 +31,13 @@ MS_REC, MS_PRIVATE = 0x4000, 0x40000
 IMAGES_SIZE = 512 << 20
 SCRATCH_SIZE = 2 << 30
 
-# As the usual writers: up to so many bytes are in the image.
+# An image holds the content of files of up to this size in bytes, as with
+# mkcomposefs.
 INLINE_SIZE = 64
 
 
 def set_up() -> tuple[Path, Path]:
-    """Mounts the images and an empty file system. Returns where."""
+    """Mounts the images and an empty file system. Returns both directories."""
     core.require_composefs()
     if mounts.libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -60,12 +59,12 @@ def set_up() -> tuple[Path, Path]:
     try:
         return top, _mount(empty, PLACE / "scratch")
     finally:
-        # It is gone when it is unmounted.
+        # Its blocks are freed when it is unmounted.
         empty.unlink()
 
 
 def _version() -> str:
-    """Tells images by another writer, or of other trees."""
+    """A hash of the programs that the images depend on."""
     sources = (__file__, writer.__file__, special_tree.__file__,
                program_tree.__file__)
     return hashlib.sha256(b"".join(Path(name).read_bytes()
@@ -95,7 +94,7 @@ def _make(disk: Path) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of image: what the name of one ends with."""
+    """How an image is made."""
 
     version: int = 0
     algorithm: str = "sha256"
@@ -104,7 +103,7 @@ class Kind:
 
 
 class Maker:
-    """Fills a directory, in the layout that lib/fixtures.py reads."""
+    """Fills a directory with what lib/fixtures.py reads."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
@@ -122,8 +121,8 @@ class Maker:
             self.add(f"special-{ending}", "special", kind)
 
     def matrix(self) -> None:
-        """A small image whose objects a test makes as it needs them, and one
-        whose tree is an object directory for it."""
+        """Small images whose objects the tests make, and an image whose tree
+        is an object directory."""
         tree = self.top / "trees/matrix"
         tree.mkdir()
         for number in range(40):
@@ -147,8 +146,8 @@ class Maker:
             self.add(name, name)
 
     def many(self) -> None:
-        """An image of 30,000 files without objects. It is not listed, as
-        nothing of it is compared."""
+        """An image of 30,000 files without objects. It is not in the manifest,
+        because no test compares it with anything."""
         root = Inode(stat.S_IFDIR | 0o755)
         for number in range(300):
             directory = Inode(stat.S_IFDIR | 0o755)
@@ -161,7 +160,7 @@ class Maker:
         writer.write(root, self.top / "images/many.cfs")
 
     def add(self, name: str, tree: str, kind: Kind = Kind()) -> None:
-        """Makes an image of a tree, and the objects that it has not yet."""
+        """Makes an image of a tree, and the objects that are missing."""
         path = self.top / f"images/{name}.cfs"
         source = self.top / f"trees/{tree}"
         objects = "objects" if kind.algorithm == "sha256" else \
@@ -183,18 +182,18 @@ class Maker:
 
 
 class Reader:
-    """Reads a tree, as mkcomposefs does."""
+    """Reads a tree, and makes its objects."""
 
     def __init__(self, kind: Kind, objects: Path) -> None:
         self.kind = kind
         self.objects = objects
-        # Inodes with several names, by their numbers.
+        # Inodes with several hard links, by inode number.
         self.seen: dict[int, Inode] = {}
 
     def root(self, path: bytes) -> Inode:
         root = self.inode(path)
         if self.kind.version < 2:
-            # They hide an object directory from who uses overlayfs.
+            # With erofs + overlayfs, these hide an object directory.
             root.xattrs["trusted.overlay.opaque"] = b"y"
             for number in range(256):
                 root.entries.setdefault(b"%02x" % number, writer.special(
@@ -226,7 +225,8 @@ class Reader:
             child = self.inode(path + b"/" + name)
             if self.kind.version < 2 and child.rdev == 0 \
                     and stat.S_ISCHR(child.mode):
-                # A whiteout, for an overlayfs on top.
+                # A whiteout is stored in a form that reaches an overlayfs on
+                # top of the mount.
                 child = Inode(stat.S_IFREG | stat.S_IMODE(child.mode),
                               uid=child.uid, gid=child.gid, mtime=child.mtime,
                               xattrs={**child.xattrs, **mark("whiteout")})
@@ -243,10 +243,10 @@ class Reader:
             return
         digest = writer.verity_digest(content, self.kind.algorithm)
         name = writer.object_path(digest)
-        file_like = writer.external(len(content), name,
-                                    digest if self.kind.digests else b"")
-        inode.size = file_like.size
-        inode.xattrs |= file_like.xattrs
+        external = writer.external(len(content), name,
+                                   digest if self.kind.digests else b"")
+        inode.size = external.size
+        inode.xattrs |= external.xattrs
         place = Path(f"{self.objects}{name}")
         if not place.exists():
             place.parent.mkdir(exist_ok=True)
@@ -255,8 +255,8 @@ class Reader:
 
 
 def xattrs(path: bytes) -> Iterator[tuple[str, bytes]]:
-    """The xattrs of a file, as an image has them: those of overlayfs are
-    hidden from the overlayfs that may use the image."""
+    """The xattrs of a file as the image stores them. Those of overlayfs are
+    escaped: an overlayfs on the image shall not act on them."""
     for name in os.listxattr(path, follow_symlinks=False):
         value = os.getxattr(path, name, follow_symlinks=False)
         if name.startswith("trusted.overlay."):
@@ -265,6 +265,6 @@ def xattrs(path: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def mark(name: str, value: bytes = b"") -> dict[str, bytes]:
-    """The xattrs that mark a whiteout or its directory."""
+    """The xattrs of a stored whiteout, or of its directory."""
     return {f"trusted.overlay.overlay.{name}": value,
             f"user.overlay.{name}": value}

@@ -39,6 +39,7 @@ use kernel::prelude::*;
 /// Largest number of directories above an inode. A path of `PATH_MAX` bytes has no more components.
 const DEPTH_MAX: usize = 2048;
 
+#[vtable]
 impl export::Operations for Composefs {
     fn by_handle(
         sb: &SuperBlock<Self>,

@@ -133,6 +133,7 @@ impl context::Operations for Composefs {
     }
 }
 
+#[vtable]
 impl super_block::Operations for Composefs {
     fn prepare(fc: &FsContext<'_>, context: &mut Context) -> Result<Option<Key>> {
         if !fc.is_own_user_namespace() {

@@ -56,6 +56,7 @@ fn find_trusted(inode: &Inode<Composefs>, name: &[u8]) -> Result<Option<XattrVal
     }
 }
 
+#[vtable]
 impl xattr::Operations for Composefs {
     fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize> {
         let (index, rest) = if let Some(rest) = name.strip_prefix(b"user.") {

@@ -37,10 +37,12 @@ pub trait Operations: FileSystem {
     ///
     /// Whatever is wrong with it; `fc` takes a message for the user.
     fn parse_param(
-        fc: &FsContext<'_>,
-        context: &mut Self::Context,
-        param: &Parameter<'_>,
-    ) -> Result<Parsed>;
+        _fc: &FsContext<'_>,
+        _context: &mut Self::Context,
+        _param: &Parameter<'_>,
+    ) -> Result<Parsed> {
+        Ok(Parsed::Unknown)
+    }
 
     /// Checks the parameters that were given to change a mount of `sb`. It stays read-only
     /// whatever is asked for.
@@ -49,10 +51,12 @@ pub trait Operations: FileSystem {
     ///
     /// Whatever keeps it from being changed so; `fc` takes a message for the user.
     fn reconfigure(
-        fc: &FsContext<'_>,
-        context: &mut Self::Context,
-        sb: &SuperBlock<Self>,
-    ) -> Result;
+        _fc: &FsContext<'_>,
+        _context: &mut Self::Context,
+        _sb: &SuperBlock<Self>,
+    ) -> Result {
+        Ok(())
+    }
 }
 
 /// What became of a parameter.

@@ -20,9 +20,14 @@ use core::{
     marker::PhantomData,
     ptr, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    prelude::*, //
+};
 
-/// What a file system does with handles.
+/// What a file system does with handles. One that has none implements nothing; the others implement
+/// [`Self::by_handle`] and [`Self::parent_ino`].
+#[vtable]
 pub trait Operations: FileSystem {
     /// Finds the inode `ino`, which a handle says is in the directory `parent`. Without that it
     /// must be a directory, which says itself what it is in. `hint` is what [`Self::hint`] has
@@ -32,26 +37,35 @@ pub trait Operations: FileSystem {
     ///
     /// `ESTALE` if it is not an inode that can be reached from the root.
     fn by_handle(
-        sb: &SuperBlock<Self>,
-        ino: u64,
-        parent: Option<u64>,
-        hint: u32,
-    ) -> Result<InodeRef<'_, Self>>;
+        _sb: &SuperBlock<Self>,
+        _ino: u64,
+        _parent: Option<u64>,
+        _hint: u32,
+    ) -> Result<InodeRef<'_, Self>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Finds the number of the directory that `inode` is in, or of one of them.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from being known.
-    fn parent_ino(inode: &Inode<Self>) -> Result<u64>;
+    fn parent_ino(_inode: &Inode<Self>) -> Result<u64> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// A number that helps to find `inode` in the directory `parent`; 0 if there is none. It goes
     /// into handles, which are compared: the same inode should always have the same one.
-    fn hint(inode: &Inode<Self>, parent: u64) -> u32;
+    fn hint(_inode: &Inode<Self>, _parent: u64) -> u32 {
+        0
+    }
 }
 
-/// The operations of all super blocks of `T`.
+/// The operations of all super blocks of `T`. Null if `T` has no handles.
 pub(super) fn operations<T: Operations>() -> *const kernel::bindings::export_operations {
+    if !T::HAS_BY_HANDLE || !T::HAS_PARENT_INO {
+        return ptr::null();
+    }
     // The kernel crate knows only the name of the structure, ours is the same.
     ptr::from_ref(&Table::<T>::OPERATIONS).cast()
 }

@@ -483,17 +483,15 @@ impl<T: dir::Operations + xattr::Operations> Tables<T> {
 
 impl<T: xattr::Operations> Tables<T> {
     pub(super) const OTHER_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        listxattr: Some(xattr::list::<T>),
-        get_inode_acl: Some(xattr::get_inode_acl::<T>),
         getattr: Some(getattr),
-        ..pin_init::zeroed()
+        ..xattr::inode_operations::<T>()
     };
 
     const LINK_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: None,
         getattr: Some(getattr),
         get_link: Some(bindings::simple_get_link),
-        ..pin_init::zeroed()
+        ..xattr::inode_operations::<T>()
     };
 
     fn inode_operations() -> &'static bindings::inode_operations {

@@ -53,7 +53,8 @@ use kernel::{
 /// The types that one file system puts behind the VFS's private pointers.
 ///
 /// What it does is in the traits of the other modules: [`super_block::Operations`],
-/// [`dir::Operations`], [`file::Operations`], [`xattr::Operations`].
+/// [`dir::Operations`], [`file::Operations`], [`xattr::Operations`], [`export::Operations`], and
+/// [`stacking::Operations`] where the data of its files are in another file system.
 pub trait FileSystem: Sized + Send + Sync + 'static {
     /// The module that owns every operation table; it stays loaded while one of them is in use.
     type Module: ModuleMetadata;

@@ -33,12 +33,14 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
     prelude::*,
     seq_file::SeqFile,
     types::Opaque, //
 };
 
 /// What a file system does with its super blocks.
+#[vtable]
 pub trait Operations:
     FileSystem
     + context::Operations
@@ -55,7 +57,9 @@ pub trait Operations:
     /// # Errors
     ///
     /// Whatever keeps it from being mounted; `fc` takes a message for the user.
-    fn prepare(fc: &FsContext<'_>, context: &mut Self::Context) -> Result<Option<Self::Key>>;
+    fn prepare(_fc: &FsContext<'_>, _context: &mut Self::Context) -> Result<Option<Self::Key>> {
+        Ok(None)
+    }
 
     /// Reads what [`Self::fill_super`] needs. It is called before there is a super block: sync(2)
     /// and all other walks of super blocks wait for one that is being filled, and what is read may
@@ -80,27 +84,35 @@ pub trait Operations:
         sb: NewSuperBlock<'a, Self>,
     ) -> Result<InodeRef<'a, Self>>;
 
-    /// Size and free space.
+    /// Size and free space. Without this, statfs(2) answers only the type: `simple_statfs()`.
     ///
     /// # Errors
     ///
     /// What a file system below gives.
-    fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs>;
+    fn statfs(_sb: &SuperBlock<Self>) -> Result<StatFs> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// How much the file system keeps that it could do without, besides inodes and dentries. Asked
     /// when memory is short; the unit is its own. What is not charged to the memory cgroup that
     /// `shrink` is about does not count.
-    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize;
+    fn cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Frees what [`Self::cached_objects`] has counted. Returns how much it was.
-    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize;
+    fn free_cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Shows the options that would mount the same thing again, each with [`show_option`].
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result;
+    fn show_options(_sb: &SuperBlock<Self>, _seq: &SeqFile) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// What `s_fs_info` points to, from `sget_fc()` until after `kill_anon_super()`.
@@ -386,14 +398,33 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
 struct Tables<T>(PhantomData<T>);
 
 impl<T: Operations> Tables<T> {
+    /// The VFS calls both or none.
+    const HAS_CACHED_OBJECTS: bool = T::HAS_CACHED_OBJECTS && T::HAS_FREE_CACHED_OBJECTS;
+
     const OPERATIONS: bindings::super_operations = bindings::super_operations {
         alloc_inode: Some(inode::alloc::<T>),
         free_inode: Some(inode::free::<T>),
         evict_inode: Some(inode::evict::<T>),
-        statfs: Some(Self::statfs),
-        show_options: Some(Self::show_options),
-        nr_cached_objects: Some(Self::nr_cached_objects),
-        free_cached_objects: Some(Self::free_cached_objects),
+        statfs: if T::HAS_STATFS {
+            Some(Self::statfs)
+        } else {
+            Some(bindings::simple_statfs)
+        },
+        show_options: if T::HAS_SHOW_OPTIONS {
+            Some(Self::show_options)
+        } else {
+            None
+        },
+        nr_cached_objects: if Self::HAS_CACHED_OBJECTS {
+            Some(Self::nr_cached_objects)
+        } else {
+            None
+        },
+        free_cached_objects: if Self::HAS_CACHED_OBJECTS {
+            Some(Self::free_cached_objects)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 

@@ -15,9 +15,14 @@ use core::{
     marker::PhantomData,
     mem::MaybeUninit, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    prelude::*, //
+};
 
-/// What a file system does with the extended attributes of its files.
+/// What a file system does with the extended attributes of its files. One that has none implements
+/// nothing.
+#[vtable]
 pub trait Operations: FileSystem {
     /// Returns the length of the value of the attribute `name`, which includes its prefix, and
     /// writes the value to `out` if that has room for all of it.
@@ -25,21 +30,27 @@ pub trait Operations: FileSystem {
     /// # Errors
     ///
     /// `ENODATA` if there is no such attribute.
-    fn get_xattr(inode: &Inode<Self>, name: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize>;
+    fn get_xattr(_inode: &Inode<Self>, _name: &[u8], _out: &mut ValueBuffer<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Pushes the name of every attribute that the current task may see.
     ///
     /// # Errors
     ///
     /// `ERANGE` from the list, if there is no room for a name.
-    fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result;
+    fn list_xattr(_inode: &Inode<Self>, _list: &mut XattrList<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Returns an access control list, as the attribute's value has it; `None` if there is none.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from being read.
-    fn acl(inode: &Inode<Self>, kind: AclKind) -> Result<Option<KVec<u8>>>;
+    fn acl(_inode: &Inode<Self>, _kind: AclKind) -> Result<Option<KVec<u8>>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// Which access control list.
@@ -116,9 +127,30 @@ unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [MaybeUninit<u8>]
     unsafe { core::slice::from_raw_parts_mut(buf.cast(), size) }
 }
 
-/// The handlers of all super blocks of `T`: one for every prefix.
+/// The handlers of all super blocks of `T`: one for every prefix. Null if `T` has no attributes.
 pub(super) fn handlers<T: Operations>() -> *const *const bindings::xattr_handler {
-    Table::<T>::HANDLERS.0.as_ptr()
+    if T::HAS_GET_XATTR {
+        Table::<T>::HANDLERS.0.as_ptr()
+    } else {
+        core::ptr::null()
+    }
+}
+
+/// A table of inode operations with those for extended attributes.
+pub(super) const fn inode_operations<T: Operations>() -> bindings::inode_operations {
+    bindings::inode_operations {
+        listxattr: if T::HAS_LIST_XATTR {
+            Some(list::<T>)
+        } else {
+            None
+        },
+        get_inode_acl: if T::HAS_ACL {
+            Some(get_inode_acl::<T>)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    }
 }
 
 struct Table<T>(PhantomData<T>);

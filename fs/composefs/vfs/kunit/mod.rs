@@ -15,9 +15,7 @@ use super::{
     buffer::Buffer,
     context::{
         self,
-        FsContext,
-        Parameter,
-        Parsed, //
+        FsContext, //
     },
     dir::{
         self,
@@ -40,7 +38,6 @@ use super::{
     path::PrivateMount,
     registration::Registration,
     shrink::Shrink,
-    statfs::StatFs,
     super_block::{
         self,
         NewSuperBlock,
@@ -48,7 +45,6 @@ use super::{
     },
     xattr::{
         self,
-        AclKind,
         ValueBuffer,
         XattrList, //
     },
@@ -63,7 +59,6 @@ use core::{
 use kernel::{
     error::from_err_ptr,
     prelude::*,
-    seq_file::SeqFile,
     sync::{
         atomic::{
             Atomic,
@@ -131,15 +126,7 @@ impl FileSystem for Toy {
     type Pinned = Dropped;
 }
 
-impl context::Operations for Toy {
-    fn parse_param(_: &FsContext<'_>, (): &mut (), _: &Parameter<'_>) -> Result<Parsed> {
-        Ok(Parsed::Unknown)
-    }
-
-    fn reconfigure(_: &FsContext<'_>, (): &mut (), _: &SuperBlock<Self>) -> Result {
-        Ok(())
-    }
-}
+impl context::Operations for Toy {}
 
 impl dir::Operations for Toy {
     fn lookup<'a>(_: &'a Inode<Self>, _: &[u8]) -> Result<Option<InodeRef<'a, Self>>> {
@@ -157,28 +144,13 @@ impl file::Operations for Toy {
     }
 }
 
-impl export::Operations for Toy {
-    fn by_handle(
-        _: &SuperBlock<Self>,
-        _: u64,
-        _: Option<u64>,
-        _: u32,
-    ) -> Result<InodeRef<'_, Self>> {
-        Err(ESTALE)
-    }
-
-    fn parent_ino(_: &Inode<Self>) -> Result<u64> {
-        Ok(ROOT)
-    }
-
-    fn hint(_: &Inode<Self>, _: u64) -> u32 {
-        0
-    }
-}
+#[vtable]
+impl export::Operations for Toy {}
 
 /// The value of the one attribute that all inodes have.
 pub(super) const VALUE: &[u8] = b"ten bytes.";
 
+#[vtable]
 impl xattr::Operations for Toy {
     fn get_xattr(_: &Inode<Self>, _: &[u8], out: &mut ValueBuffer<'_>) -> Result<usize> {
         if let Some(room) = out.room(VALUE.len()) {
@@ -191,10 +163,6 @@ impl xattr::Operations for Toy {
 
     fn list_xattr(_: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
         list.push(b"user.", b"name")
-    }
-
-    fn acl(_: &Inode<Self>, _: AclKind) -> Result<Option<KVec<u8>>> {
-        Ok(None)
     }
 }
 
@@ -217,11 +185,8 @@ pub(super) fn attributes(mode: u16) -> Attributes {
     }
 }
 
+#[vtable]
 impl super_block::Operations for Toy {
-    fn prepare(_: &FsContext<'_>, (): &mut ()) -> Result<Option<()>> {
-        Ok(None)
-    }
-
     fn fill_super<'a>(
         _: &FsContext<'a>,
         (): &mut (),
@@ -246,10 +211,6 @@ impl super_block::Operations for Toy {
         }
     }
 
-    fn statfs(_: &SuperBlock<Self>) -> Result<StatFs> {
-        Ok(StatFs::full(4096, 1))
-    }
-
     fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
         let mappings = sb.data().mappings.iter();
         mappings.map(|mapping| mapping.pages_at_hand(shrink)).sum()
@@ -260,10 +221,6 @@ impl super_block::Operations for Toy {
         mappings
             .map(|mapping| mapping.free_pages_at_hand(shrink))
             .sum()
-    }
-
-    fn show_options(_: &SuperBlock<Self>, _: &SeqFile) -> Result {
-        Ok(())
     }
 }
 

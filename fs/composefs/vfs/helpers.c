@@ -12,7 +12,6 @@
 #include <linux/fserror.h>
 #include <linux/fsnotify.h>
 #include <linux/fsverity.h>
-#include <linux/memcontrol.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
@@ -22,12 +21,11 @@
 #include <linux/ratelimit.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
-#include <linux/shrinker.h>
 #include <linux/statfs.h>
 #include <linux/workqueue.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
-#include "recent_folios.h"
+#include "recent_folios.c"
 
 __rust_helper struct dentry *rust_helper_dget(struct dentry *dentry)
 {
@@ -155,222 +153,48 @@ rust_helper_mapping_max_order(const struct address_space *mapping)
 	return mapping_max_folio_order(mapping);
 }
 
-/* Where in memory @folio has the page @index of its file. */
-__rust_helper void *rust_helper_folio_page_address(const struct folio *folio,
-						   pgoff_t index)
-{
-	return folio_address(folio) + ((index - folio->index) << PAGE_SHIFT);
-}
-
-/*
- * One of @recent, with a reference of the caller's own. Like a folio in the page
- * cache, one in @recent may go away until the reference is taken, and is then
- * some other folio, or none.
- */
-static struct folio *get_recent_folio(struct rust_recent_folios *recent,
-				      struct address_space *mapping,
-				      pgoff_t index)
-{
-	struct folio *folio;
-	int i;
-
-	guard(rcu)();
-	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
-		folio = READ_ONCE(recent->folios[i]);
-		/* What is not ours yet has some index; it decides nothing. */
-		if (!folio ||
-		    index - READ_ONCE(folio->index) >= RUST_READ_PAGES ||
-		    !folio_try_get(folio))
-			continue;
-		if (folio == READ_ONCE(recent->folios[i]) && folio->mapping == mapping &&
-		    index - folio->index < folio_nr_pages(folio))
-			return folio;
-		folio_put(folio);
-	}
-	return NULL;
-}
-
-/* Puts @folio in front, and forgets the last one. */
-void rust_helper_set_recent_folio(struct rust_recent_folios *recent,
-				  struct folio *folio)
-{
-	int i;
-
-	folio_get(folio);
-	for (i = 0; folio && i < RUST_RECENT_FOLIOS; i++)
-		folio = xchg(&recent->folios[i], folio);
-	if (folio)
-		folio_put(folio);
-}
-
-/*
- * Whether @folio is one to give up for @sc: what a memory cgroup's reclaim takes
- * is charged to that cgroup.
- */
-static bool folio_is_for(struct folio *folio, const struct shrink_control *sc)
-{
-	if (!sc || !sc->memcg || mem_cgroup_is_root(sc->memcg))
-		return true;
-	guard(rcu)();
-	return folio_memcg(folio) == sc->memcg;
-}
-
-/* How many pages @recent keeps in memory that are to be given up for @sc. */
-unsigned long
-rust_helper_count_recent_pages(struct rust_recent_folios *recent,
-			       const struct shrink_control *sc)
-{
-	unsigned long pages = 0;
-	struct folio *folio;
-	int i;
-
-	guard(rcu)();
-	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
-		folio = READ_ONCE(recent->folios[i]);
-		if (!folio || !folio_try_get(folio))
-			continue;
-		if (folio == READ_ONCE(recent->folios[i]) && folio_is_for(folio, sc))
-			pages += folio_nr_pages(folio);
-		folio_put(folio);
-	}
-	return pages;
-}
-
-/*
- * Forgets those of @recent that are to be given up for @sc. Whether they stay in
- * the page cache is for reclaim to decide, which knows how they were used;
- * drop_caches, which is no reclaim, drops them.
- */
-unsigned long
-rust_helper_free_recent_pages(struct rust_recent_folios *recent,
-			      struct address_space *mapping,
-			      const struct shrink_control *sc)
-{
-	const bool drop = sc && !(current->flags & PF_MEMALLOC);
-	unsigned long pages = 0;
-	struct folio *folio;
-	pgoff_t first, last;
-	bool is_for;
-	int i;
-
-	for (i = 0; i < RUST_RECENT_FOLIOS; i++) {
-		scoped_guard(rcu) {
-			folio = READ_ONCE(recent->folios[i]);
-			is_for = folio && folio_try_get(folio);
-			if (is_for) {
-				is_for = folio == READ_ONCE(recent->folios[i]) &&
-					 folio_is_for(folio, sc);
-				folio_put(folio);
-			}
-		}
-		if (!is_for)
-			continue;
-		folio = xchg(&recent->folios[i], NULL);
-		if (!folio)
-			continue;
-		first = folio->index;
-		last = first + folio_nr_pages(folio) - 1;
-		pages += folio_nr_pages(folio);
-		folio_put(folio);
-		if (drop)
-			invalidate_mapping_pages(mapping, first, last);
-	}
-	return pages;
-}
-
-/*
- * Finds the folio with page @index, and where in memory it has it. None, also if
- * it is a small one and there were too many finds of those.
- */
-struct folio *
-rust_helper_find_cache_folio(struct address_space *mapping,
-			     struct rust_recent_folios *recent, pgoff_t index,
-			     void **address)
-{
-	struct folio *folio = get_recent_folio(recent, mapping, index);
-
-	if (!folio) {
-		folio = __filemap_get_folio(mapping, index, FGP_ACCESSED, 0);
-		if (IS_ERR(folio))
-			return NULL;
-		if (!folio_test_uptodate(folio))
-			goto none;
-		if (folio_order(folio) < recent->whole) {
-			u32 finds = READ_ONCE(recent->finds);
-
-			if (finds >= RUST_FINDS_MAX)
-				goto none;
-			WRITE_ONCE(recent->finds, finds + 1);
-		}
-		rust_helper_set_recent_folio(recent, folio);
-	}
-	*address = rust_helper_folio_page_address(folio, index);
-	return folio;
-none:
-	folio_put(folio);
-	return NULL;
-}
-
 __rust_helper struct folio *
-rust_helper_alloc_cache_folio(struct address_space *mapping, unsigned int order)
+rust_helper_filemap_get_folio(struct address_space *mapping, pgoff_t index)
 {
-	gfp_t gfp = order ? readahead_gfp_mask(mapping) :
-			    mapping_gfp_mask(mapping);
+	return filemap_get_folio(mapping, index);
+}
 
+__rust_helper struct folio *rust_helper_filemap_alloc_folio(gfp_t gfp,
+							    unsigned int order)
+{
 	return filemap_alloc_folio(gfp, order, NULL);
 }
 
-/* On success @folio is locked: others who want it wait until it is filled. */
-__rust_helper int rust_helper_add_cache_folio(struct address_space *mapping,
-					      struct folio *folio,
-					      pgoff_t index)
+__rust_helper gfp_t
+rust_helper_readahead_gfp_mask(struct address_space *mapping)
 {
-	/* What is more than the page that is needed is not worth an OOM kill. */
-	gfp_t gfp = folio_test_large(folio) ?
-			    readahead_gfp_mask(mapping) :
-			    mapping_gfp_constraint(mapping, GFP_KERNEL);
-
-	return filemap_add_folio(mapping, folio, index, gfp);
+	return readahead_gfp_mask(mapping);
 }
 
-/*
- * Drops the folio with page @index from the page cache, whoever uses it. Returns
- * whether there is none: one that somebody has locked stays.
- */
-__rust_helper bool rust_helper_drop_cache_page(struct address_space *mapping,
-					       pgoff_t index)
+__rust_helper gfp_t rust_helper_mapping_gfp_mask(struct address_space *mapping)
 {
-	struct folio *folio = filemap_get_folio(mapping, index);
-	bool gone;
-
-	if (IS_ERR(folio))
-		return true;
-	gone = folio_trylock(folio);
-	if (gone) {
-		if (folio->mapping == mapping)
-			generic_error_remove_folio(mapping, folio);
-		folio_unlock(folio);
-	}
-	folio_put(folio);
-	return gone;
+	return mapping_gfp_mask(mapping);
 }
 
-/*
- * Waits until nobody fills the folio with page @index, or there is none. Returns
- * whether that took a wait, or an error.
- */
-__rust_helper int rust_helper_wait_cache_page(struct address_space *mapping,
-					      pgoff_t index)
+__rust_helper gfp_t
+rust_helper_mapping_gfp_constraint(struct address_space *mapping, gfp_t gfp)
 {
-	struct folio *folio = filemap_get_folio(mapping, index);
-	int ret = 0;
+	return mapping_gfp_constraint(mapping, gfp);
+}
 
-	if (IS_ERR(folio))
-		return 0;
-	if (!folio_test_uptodate(folio))
-		ret = folio_wait_locked_killable(folio) ?: 1;
-	folio_put(folio);
-	return ret;
+__rust_helper bool rust_helper_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+__rust_helper int rust_helper_folio_wait_locked_killable(struct folio *folio)
+{
+	return folio_wait_locked_killable(folio);
+}
+
+__rust_helper bool rust_helper_folio_trylock(struct folio *folio)
+{
+	return folio_trylock(folio);
 }
 
 __rust_helper void rust_helper_folio_unlock(struct folio *folio)

@@ -24,6 +24,11 @@ use super::{
         CachedPage, //
     },
     once::OnceFlag,
+    page_cache::{
+        self,
+        FillingFolio, //
+    },
+    recent_folios::RecentFolios,
     shrink::Shrink, //
 };
 use core::{
@@ -31,14 +36,12 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    error::to_result,
     page::PAGE_SHIFT,
     prelude::*,
     sync::atomic::{
         AtomicFlag,
         Relaxed, //
-    },
-    types::Opaque, //
+    }, //
 };
 
 /// The source of the bytes of a [`PrivateMapping`].
@@ -68,53 +71,6 @@ pub struct PrivateMapping<R: Reader, const BLOCK_SIZE: u64> {
     /// See [`Self::set_sequential`].
     sequential: AtomicFlag,
     recent: RecentFolios,
-}
-
-/// The folios that were used last, found without a search of the page cache: a walk of a directory
-/// alternates between its names and their inodes. The references keep them in memory, half a
-/// megabyte at most, so the shrinker of the super block frees them.
-///
-/// # Invariants
-///
-/// Each pointer is null or that of a folio to which a reference is owned. Only the C functions for
-/// `recent` change the pointers, atomically. `whole` does not change.
-#[repr(transparent)]
-struct RecentFolios(Opaque<bindings::rust_recent_folios>);
-
-impl RecentFolios {
-    /// Creates an empty set for a mapping whose largest folios have the order `whole`.
-    fn new(whole: c_uint) -> Self {
-        // INVARIANT: All pointers are null.
-        Self(Opaque::new(bindings::rust_recent_folios {
-            whole,
-            ..pin_init::zeroed()
-        }))
-    }
-
-    fn as_ptr(&self) -> *mut bindings::rust_recent_folios {
-        self.0.get()
-    }
-
-    /// Returns the order of the largest folios.
-    fn whole(&self) -> c_uint {
-        // SAFETY: By the type invariants it does not change.
-        unsafe { (*self.0.get()).whole }
-    }
-
-    /// Whether smaller folios were looked up so often that reading a whole one pays off. If so, the
-    /// count starts again.
-    fn take_many_finds(&self) -> bool {
-        // SAFETY: The count is a heuristic that is read and written without ordering, here and in
-        // C.
-        unsafe {
-            let finds = &raw mut (*self.0.get()).finds;
-            if finds.read_volatile() < bindings::FINDS_MAX {
-                return false;
-            }
-            finds.write_volatile(0);
-        }
-        true
-    }
 }
 
 // SAFETY: The page cache may be used and dropped by any thread. `R` is `Send` and `Sync`.
@@ -179,25 +135,20 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
 
     /// Counts the pages of recent folios that `shrink` can free.
     pub fn pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
-        // SAFETY: By the type invariants `recent` holds folios.
-        unsafe { bindings::count_recent_pages(self.recent.as_ptr(), shrink.as_ptr()) }
+        self.recent.count_pages(shrink)
     }
 
     /// Drops the references to these folios, so that they can be reclaimed. Returns the number of
     /// pages.
     pub fn free_pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
-        // SAFETY: `recent` holds folios of the mapping.
-        unsafe {
-            bindings::free_recent_pages(self.recent.as_ptr(), self.mapping(), shrink.as_ptr())
-        }
+        // SAFETY: The mapping is valid, and `recent` holds only folios of it.
+        unsafe { self.recent.free_pages(self.mapping(), Some(shrink)) }
     }
 
     /// Drops the references to all recent folios.
     fn forget_recent(&self) {
-        // SAFETY: `recent` holds folios of the mapping.
-        unsafe {
-            bindings::free_recent_pages(self.recent.as_ptr(), self.mapping(), core::ptr::null());
-        }
+        // SAFETY: The mapping is valid, and `recent` holds only folios of it.
+        unsafe { self.recent.free_pages(self.mapping(), None) };
     }
 
     /// Returns the bytes from `pos` to the end of its block or of the source, whichever comes
@@ -224,14 +175,9 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Returns page `index` if it is in the page cache.
     #[inline]
     fn find(&self, index: c_ulong) -> Option<CachedPage> {
-        let mut address = core::ptr::null_mut();
-        // SAFETY: The mapping is valid, and `recent` holds its folios. They are in low memory
+        // SAFETY: The mapping is valid, and `recent` holds only folios of it. They are in low memory
         // because of `inode_nohighmem()`, and by the type invariants are not written to.
-        unsafe {
-            let recent = self.recent.as_ptr();
-            let folio = bindings::find_cache_folio(self.mapping(), recent, index, &raw mut address);
-            CachedPage::new(folio, address)
-        }
+        unsafe { self.recent.find(self.mapping(), index) }
     }
 
     /// Reads page `index` and pages around it, or waits for another task that does.
@@ -247,15 +193,12 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         let mut has_made_room = false;
         loop {
             // SAFETY: The mapping is valid.
-            let waited = unsafe { bindings::wait_cache_page(self.mapping(), index) };
-            if waited < 0 {
-                return Err(Error::from_errno(waited));
-            }
+            let has_waited = unsafe { page_cache::wait_for_page(self.mapping(), index) }?;
             if let Some(page) = self.find(index) {
                 return Ok(page);
             }
             // The other task has failed: read less, so that the next waiter waits for less.
-            if waited > 0 {
+            if has_waited {
                 limit = 0;
             }
             match self.read_order(index, limit) {
@@ -307,28 +250,28 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         let first = index & (c_ulong::MAX << order);
         let mut pages = first..=first | !(c_ulong::MAX << order);
         // SAFETY: The mapping is valid.
-        pages.all(|index| unsafe { bindings::drop_cache_page(self.mapping(), index) })
+        pages.all(|index| unsafe { page_cache::remove_page(self.mapping(), index) })
     }
 
     /// Adds a folio of `1 << order` pages with page `index` to the page cache and reads it. Returns
     /// the page, or `None` if one of the pages is in the page cache already.
     fn read_order(&self, index: c_ulong, order: c_uint) -> Result<Option<CachedPage>> {
         let start = index & (c_ulong::MAX << order);
-        let Some(mut folio) = FillingFolio::add(self.mapping(), start, order)? else {
+        // SAFETY: The mapping is valid, has large folios of up to this order, and has no folios in
+        // high memory.
+        let Some(mut folio) = (unsafe { FillingFolio::add(self.mapping(), start, order) })? else {
             return Ok(None);
         };
         self.fill(
             u64::try_from(start).map_err(|_| EFBIG)? << PAGE_SHIFT,
             folio.memory(),
         )?;
+        // OVERFLOW: Cannot happen: the page is in the folio.
+        let offset = index.wrapping_sub(start) << PAGE_SHIFT;
         let folio = folio.finish();
-        // SAFETY: The reference is owned. The folio is up to date, has the page, and is in low
-        // memory. By the type invariants it is not written to again.
-        let page = unsafe {
-            bindings::set_recent_folio(self.recent.as_ptr(), folio.as_ptr());
-            let address = bindings::folio_page_address(folio.as_ptr(), index);
-            CachedPage::new(folio.as_ptr(), address)
-        };
+        // SAFETY: The folio is up to date, in low memory, and has the page at `offset`. By the type
+        // invariants it is not written to again.
+        let page = unsafe { self.recent.add(folio, offset) };
         page.ok_or(EIO).map(Some)
     }
 
@@ -360,84 +303,12 @@ const READ_ORDER_MIN: c_uint = bindings::READ_PAGES_MIN.ilog2();
 /// all of it.
 const PARTS_MAX: usize = 8;
 
-/// A folio in the page cache that is being filled. Unless it is finished, dropping it removes it
-/// from the page cache.
-///
-/// # Invariants
-///
-/// Owns a reference to the folio, which is in `mapping`, locked, not up to date, and in low memory.
-struct FillingFolio {
-    mapping: *mut bindings::address_space,
-    folio: NonNull<bindings::folio>,
-}
-
-impl FillingFolio {
-    /// Allocates a folio of `1 << order` pages and adds it to `mapping` at page `start`. `None` if
-    /// one of its pages is in the page cache already.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    fn add(
-        mapping: *mut bindings::address_space,
-        start: c_ulong,
-        order: c_uint,
-    ) -> Result<Option<Self>> {
-        // SAFETY: The mapping is valid and supports folios of this order.
-        let folio = unsafe { bindings::alloc_cache_folio(mapping, order) };
-        let folio = NonNull::new(folio).ok_or(ENOMEM)?;
-        // SAFETY: The folio is new, and `start` is a multiple of its number of pages.
-        let added = to_result(unsafe { bindings::add_cache_folio(mapping, folio.as_ptr(), start) });
-        if let Err(e) = added {
-            // SAFETY: The folio was not added, and the reference is owned.
-            unsafe { bindings::folio_put(folio.as_ptr()) };
-            return if e == EEXIST { Ok(None) } else { Err(e) };
-        }
-        // INVARIANT: Adding it has locked it, and has taken another reference.
-        Ok(Some(Self { mapping, folio }))
-    }
-
-    /// Returns the memory of the folio, which is not initialised.
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: By the type invariants the folio is in low memory. It is locked and not up to
-        // date, so nothing else accesses its memory.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                bindings::folio_address(self.folio.as_ptr()).cast(),
-                bindings::folio_size(self.folio.as_ptr()),
-            )
-        }
-    }
-
-    /// Marks the folio as up to date and unlocks it. Returns the reference. All of the folio must
-    /// have been filled.
-    fn finish(self) -> NonNull<bindings::folio> {
-        let folio = core::mem::ManuallyDrop::new(self).folio;
-        // SAFETY: By the type invariants the folio is locked and not up to date.
-        unsafe { bindings::folio_end_read(folio.as_ptr(), true) };
-        folio
-    }
-}
-
-impl Drop for FillingFolio {
-    fn drop(&mut self) {
-        let folio = self.folio.as_ptr();
-        // SAFETY: By the type invariants the folio is in the mapping and locked, and the reference
-        // is owned. Tasks that wait for the lock look the page up again.
-        unsafe {
-            bindings::generic_error_remove_folio(self.mapping, folio);
-            bindings::folio_unlock(folio);
-            bindings::folio_put(folio);
-        }
-    }
-}
-
 impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     fn drop(&mut self) {
         self.forget_recent();
         // SAFETY: By the type invariants the reference is owned. The inode is not hashed, so the
-        // last
-        // `iput()` evicts it with all its folios. Nothing in it points to this object.
+        // last `iput()`
+        // evicts it with all its folios. Nothing in it points to this object.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }

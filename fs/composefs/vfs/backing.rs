@@ -18,7 +18,10 @@ use super::{
         Digest, //
     },
 };
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::{
     cred::Credential,
     error::from_err_ptr,
@@ -203,7 +206,8 @@ impl BackingFile {
                 return 0;
             }
             if pos == 0 {
-                bindings::file_read_afresh(self.file.as_ptr());
+                // The file is shared: reset `prev_pos` so that each reader marks the page accessed.
+                (&raw mut (*self.file.as_ptr()).__bindgen_anon_3.f_ra.prev_pos).write_volatile(-1);
             }
             self.read(kiocb, iter, cred)
         }
@@ -226,11 +230,66 @@ impl BackingFile {
             }
             let file = self.file.as_ptr();
             if flags & bindings::IOCB_DIRECT == 0 {
-                return bindings::file_read_cached(file, kiocb, iter, cred.as_ptr());
+                return self.read_cached(kiocb, iter, cred);
             }
             let mut ctx = context(cred);
             bindings::backing_file_read_iter(file, iter, kiocb, flags, &raw mut ctx)
         }
+    }
+
+    /// Reads through the page cache. `backing_file_read_iter()` would allocate a kiocb for an
+    /// asynchronous one.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::read_iter`].
+    unsafe fn read_cached(
+        &self,
+        user_kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+        cred: &Credential,
+    ) -> isize {
+        let file = self.file.as_ptr();
+        // SAFETY: The iterator is valid. The table of an open file does not change.
+        let (count, read_iter) = unsafe {
+            (
+                (*iter).__bindgen_anon_1.__bindgen_anon_1.as_ref().count,
+                (*(*file).f_op).read_iter,
+            )
+        };
+        if count == 0 {
+            return 0;
+        }
+        let Some(read_iter) = read_iter else {
+            return errno_to_isize(EINVAL);
+        };
+        let mut kiocb = MaybeUninit::<bindings::kiocb>::uninit();
+        let kiocb = kiocb.as_mut_ptr();
+        // SAFETY: The kiocb of the user is valid. The function initialises the other one.
+        unsafe { bindings::kiocb_clone(kiocb, user_kiocb, file) };
+        let read = || {
+            // SAFETY: The file is open, and the position initialised.
+            let verified = unsafe {
+                let pos = &raw const (*kiocb).ki_pos;
+                bindings::rw_verify_area(bindings::READ as c_int, file, pos, count)
+            };
+            if verified != 0 {
+                return isize::try_from(verified).unwrap_or(-5);
+            }
+            // SAFETY: The kiocb may be on the stack: without `ki_complete` it is synchronous, and
+            // the file system is done with it when `read_iter` returns. The file is open.
+            unsafe {
+                let n = read_iter(kiocb, iter);
+                if n >= 0 {
+                    bindings::fsnotify_access(file);
+                }
+                n
+            }
+        };
+        let n = cred::with(cred, read);
+        // SAFETY: Both are valid.
+        unsafe { (*user_kiocb).ki_pos = (*kiocb).ki_pos };
+        n
     }
 
     /// # Safety
@@ -284,10 +343,35 @@ impl BackingFile {
     ///
     /// `user_file` must be an open file.
     unsafe fn sync_flags(&self, user_file: *const bindings::file) {
+        const MASK: c_uint = bindings::O_NONBLOCK | bindings::O_NDELAY | bindings::O_DIRECT;
+
+        let file = self.file.as_ptr();
         // SAFETY: Both files are open. `f_flags` is read without the lock, as C does.
+        let (own, wanted) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*file).f_flags),
+                core::ptr::read_volatile(&raw const (*user_file).f_flags),
+            )
+        };
+        if (own ^ wanted) & MASK != 0 {
+            self.set_flags(MASK, wanted);
+        }
+    }
+
+    /// Sets those flags that are in `mask` to `flags`, as fcntl(2) does.
+    #[cold]
+    fn set_flags(&self, mask: c_uint, flags: c_uint) {
+        let flags = match self.can_direct_io() {
+            true => flags,
+            false => flags & !bindings::O_DIRECT,
+        };
+        let file = self.file.as_ptr();
+        // SAFETY: The file is open. `f_lock` protects both fields.
         unsafe {
-            let flags = core::ptr::read_volatile(&raw const (*user_file).f_flags);
-            bindings::file_sync_flags(self.file.as_ptr(), flags);
+            bindings::spin_lock(&raw mut (*file).f_lock);
+            (*file).f_flags = (*file).f_flags & !mask | flags & mask;
+            (*file).f_iocb_flags = bindings::iocb_flags(file) as c_uint;
+            bindings::spin_unlock(&raw mut (*file).f_lock);
         }
     }
 
@@ -312,10 +396,13 @@ impl BackingFile {
     /// `cmd` and `arg` must be the user's arguments of ioctl(2), and `cmd` one for which
     /// `security_file_ioctl()` of the user's file is enough.
     pub(super) unsafe fn ioctl(&self, cmd: c_uint, arg: c_ulong, cred: &Credential) -> c_long {
+        let file = self.file.as_ptr();
+        // SAFETY: The table of an open file does not change.
+        let Some(ioctl) = (unsafe { (*(*file).f_op).unlocked_ioctl }) else {
+            return errno_to_isize(ENOTTY);
+        };
         // SAFETY: The file is open. The arguments are those of ioctl(2).
-        cred::with(cred, || unsafe {
-            bindings::file_ioctl(self.file.as_ptr(), cmd, arg)
-        })
+        cred::with(cred, || unsafe { ioctl(file, cmd, arg) })
     }
 
     /// # Safety

@@ -8,6 +8,7 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/backing-file.h>
+#include <linux/blkdev.h>
 #include <linux/exportfs.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
@@ -37,9 +38,15 @@
 
 const unsigned short RUST_CONST_HELPER_MODE_REGULAR = S_IFREG | 0400;
 const unsigned long RUST_CONST_HELPER_SB_ACTIVE = SB_ACTIVE;
+const unsigned long RUST_CONST_HELPER_SB_DIRSYNC = SB_DIRSYNC;
+const unsigned long RUST_CONST_HELPER_SB_LAZYTIME = SB_LAZYTIME;
+const unsigned long RUST_CONST_HELPER_SB_MANDLOCK = SB_MANDLOCK;
 const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
+const unsigned long RUST_CONST_HELPER_SB_SYNCHRONOUS = SB_SYNCHRONOUS;
 const unsigned long RUST_CONST_HELPER_SB_NOATIME = SB_NOATIME;
 const unsigned long RUST_CONST_HELPER_SB_POSIXACL = SB_POSIXACL;
+const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_READ = BLK_OPEN_READ;
+const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_RESTRICT_WRITES = BLK_OPEN_RESTRICT_WRITES;
 const loff_t RUST_CONST_HELPER_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 const unsigned int RUST_CONST_HELPER_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
 const unsigned int RUST_CONST_HELPER_FMODE_EXEC = (unsigned int)__FMODE_EXEC;

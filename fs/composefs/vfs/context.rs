@@ -121,8 +121,16 @@ impl FsContext<'_> {
             return;
         }
         if let Ok(message) = CString::try_from_fmt(args) {
-            // SAFETY: The context is valid, and the message a C string that is copied.
-            unsafe { bindings::fc_error(self.fc.as_ptr(), message.as_char_ptr()) };
+            // SAFETY: The context is valid. The name of a file system type is a C string.
+            let prefix = unsafe { (*(*self.fc.as_ptr()).fs_type).name };
+            let message = message.as_char_ptr();
+            // SAFETY: The context is valid. Both are C strings, which are copied.
+            unsafe {
+                match has_own_log {
+                    true => bindings::errorf(self.fc.as_ptr(), prefix, message),
+                    false => bindings::pr_err_ratelimited(prefix, message),
+                }
+            }
         }
     }
 
@@ -130,7 +138,7 @@ impl FsContext<'_> {
     /// may be handed on to somebody with other rights.
     pub fn is_own_user_namespace(&self) -> bool {
         // SAFETY: The context is valid and locked.
-        unsafe { bindings::fc_is_own_user_ns(self.fc.as_ptr()) }
+        unsafe { (*self.fc.as_ptr()).user_ns == bindings::current_user_ns() }
     }
 
     /// Whether there are options for a security module, such as `context=`.

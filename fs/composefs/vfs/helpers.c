@@ -231,49 +231,37 @@ rust_helper_mnt_idmap(const struct vfsmount *mnt)
 	return mnt_idmap(mnt);
 }
 
-/* As may_open(), for who opens without it. */
-__rust_helper int rust_helper_path_may_read(const struct path *path)
-{
-	struct inode *inode = d_inode(path->dentry);
-
-	if ((S_ISBLK(inode->i_mode) || S_ISCHR(inode->i_mode)) &&
-	    ((path->mnt->mnt_flags & MNT_NODEV) ||
-	     (path->mnt->mnt_sb->s_iflags & SB_I_NODEV)))
-		return -EACCES;
-	return inode_permission(mnt_idmap(path->mnt), inode,
-				MAY_OPEN | MAY_READ);
-}
-
-__rust_helper bool rust_helper_path_owner_or_capable(const struct path *path)
-{
-	return inode_owner_or_capable(mnt_idmap(path->mnt),
-				      d_inode(path->dentry));
-}
-
 __rust_helper bool rust_helper_path_is_unlinked(const struct path *path)
 {
 	return d_unlinked(path->dentry);
 }
 
-__rust_helper bool rust_helper_inode_is_leased(const struct inode *inode)
+__rust_helper struct file_lock_context *
+rust_helper_locks_inode_context(const struct inode *inode)
 {
-	struct file_lock_context *ctx = locks_inode_context(inode);
-
-	return ctx && !list_empty_careful(&ctx->flc_lease);
+	return locks_inode_context(inode);
 }
 
-/* What watches of the directory that @dentry is in are about. */
-__rust_helper u32 rust_helper_fsnotify_parent_mask(const struct dentry *dentry)
+__rust_helper int rust_helper_list_empty_careful(const struct list_head *head)
 {
-#ifdef CONFIG_FSNOTIFY
-	struct inode *inode;
+	return list_empty_careful(head);
+}
 
-	guard(rcu)();
-	inode = d_inode_rcu(READ_ONCE(dentry->d_parent));
-	return inode ? READ_ONCE(inode->i_fsnotify_mask) : 0;
-#else
-	return 0;
-#endif
+__rust_helper void rust_helper_kiocb_clone(struct kiocb *kiocb,
+					   struct kiocb *kiocb_src,
+					   struct file *file)
+{
+	kiocb_clone(kiocb, kiocb_src, file);
+}
+
+__rust_helper void rust_helper_fsnotify_access(struct file *file)
+{
+	fsnotify_access(file);
+}
+
+__rust_helper int rust_helper_iocb_flags(struct file *file)
+{
+	return iocb_flags(file);
 }
 
 __rust_helper void rust_helper_init_sync_kiocb(struct kiocb *kiocb,
@@ -297,81 +285,6 @@ __rust_helper bool rust_helper_file_is_nonotify(const struct file *file)
 	return FMODE_FSNOTIFY_NONE(file->f_mode);
 }
 
-/*
- * For a @file that many read from: one that begins to read a page is not one that
- * goes on with it, and lets the page count as used again.
- */
-__rust_helper void rust_helper_file_read_afresh(struct file *file)
-{
-	WRITE_ONCE(file->f_ra.prev_pos, -1);
-}
-
-/*
- * Reads from @file what @iocb asks of the file that it backs, with the rights of
- * @cred, but not past the page cache. Without ->ki_complete a kiocb is synchronous:
- * the file system is done with it when ->read_iter returns, also where @iocb is
- * asynchronous, so that it may be on the stack.
- */
-__rust_helper ssize_t rust_helper_file_read_cached(struct file *file,
-						   struct kiocb *iocb,
-						   struct iov_iter *iter,
-						   const struct cred *cred)
-{
-	const size_t count = iov_iter_count(iter);
-	struct kiocb kiocb;
-	ssize_t ret;
-
-	if (!count)
-		return 0;
-	if (unlikely(!file->f_op->read_iter))
-		return -EINVAL;
-	kiocb_clone(&kiocb, iocb, file);
-	scoped_with_creds(cred) {
-		ret = rw_verify_area(READ, file, &kiocb.ki_pos, count);
-		if (!ret)
-			ret = file->f_op->read_iter(&kiocb, iter);
-		if (ret >= 0)
-			fsnotify_access(file);
-	}
-	iocb->ki_pos = kiocb.ki_pos;
-	return ret;
-}
-
-/* What fcntl(2) may have changed since the file was opened. */
-__rust_helper void rust_helper_file_sync_flags(struct file *file,
-					       unsigned int flags)
-{
-	const unsigned int mask = O_NONBLOCK | O_NDELAY | O_DIRECT;
-
-	if (!((READ_ONCE(file->f_flags) ^ flags) & mask))
-		return;
-	if (!(file->f_mode & FMODE_CAN_ODIRECT))
-		flags &= ~O_DIRECT;
-	spin_lock(&file->f_lock);
-	file->f_flags = (file->f_flags & ~mask) | (flags & mask);
-	file->f_iocb_flags = iocb_flags(file);
-	spin_unlock(&file->f_lock);
-}
-
-__rust_helper long rust_helper_file_ioctl(struct file *file, unsigned int cmd,
-					  unsigned long arg)
-{
-	if (!file->f_op->unlocked_ioctl)
-		return -ENOTTY;
-	return file->f_op->unlocked_ioctl(file, cmd, arg);
-}
-
-__rust_helper int rust_helper_path_fiemap(const struct path *path,
-					  struct fiemap_extent_info *info,
-					  u64 start, u64 len)
-{
-	struct inode *inode = d_inode(path->dentry);
-
-	if (!inode->i_op->fiemap)
-		return -EOPNOTSUPP;
-	return inode->i_op->fiemap(inode, info, start, len);
-}
-
 __rust_helper void rust_helper_init_work(struct work_struct *work,
 					 void (*func)(struct work_struct *work))
 {
@@ -381,29 +294,6 @@ __rust_helper void rust_helper_init_work(struct work_struct *work,
 __rust_helper bool rust_helper_queue_work(struct work_struct *work)
 {
 	return queue_work(system_dfl_wq, work);
-}
-
-/* As setup_bdev_super() opens the device of a read-only mount. */
-__rust_helper struct file *rust_helper_claim_bdev(struct file *file,
-						  void *holder,
-						  bool restrict_writes)
-{
-#ifdef CONFIG_BLOCK
-	blk_mode_t mode = restrict_writes ? sb_open_mode(SB_RDONLY) :
-					    BLK_OPEN_READ;
-
-	return bdev_file_open_by_dev(file_inode(file)->i_rdev, mode, holder,
-				     NULL);
-#else
-	return ERR_PTR(-ENXIO);
-#endif
-}
-
-__rust_helper void rust_helper_unclaim_bdev(struct file *claim)
-{
-#ifdef CONFIG_BLOCK
-	bdev_fput(claim);
-#endif
 }
 
 /* For loops as long as an image makes them. */
@@ -418,72 +308,34 @@ __rust_helper const struct path *rust_helper_file_f_path(const struct file *file
 	return &file->f_path;
 }
 
+__rust_helper struct fsverity_info *
+rust_helper_fsverity_get_info(const struct inode *inode)
+{
+	return fsverity_get_info(inode);
+}
+
 __rust_helper int rust_helper_inode_verity_digest(struct inode *inode,
 						  u8 *digest, u8 *algorithm)
 {
 	return fsverity_get_digest(inode, digest, algorithm, NULL);
 }
 
-/* Whether opening @inode has to read its fs-verity descriptor first. */
-__rust_helper bool
-rust_helper_inode_lacks_verity_info(const struct inode *inode)
+__rust_helper void rust_helper_errorf(struct fs_context *fc, const char *prefix,
+				      const char *message)
 {
-	return IS_VERITY(inode) && !fsverity_get_info(inode);
+	errorf(fc, "%s: %s", prefix, message);
 }
 
-__rust_helper bool rust_helper_sb_has_verity(const struct super_block *sb)
+__rust_helper void rust_helper_pr_err_ratelimited(const char *prefix,
+						  const char *message)
 {
-#ifdef CONFIG_FS_VERITY
-	return sb->s_vop;
-#else
-	return false;
-#endif
-}
-
-/*
- * Runs under a spinlock, see sget_fc(). A super block of another user namespace
- * is refused here, because sget_fc() would fail the mount.
- */
-__rust_helper bool rust_helper_sb_compatible(struct super_block *sb,
-					     struct fs_context *fc)
-{
-	const unsigned long flags = SB_SYNCHRONOUS | SB_DIRSYNC | SB_LAZYTIME |
-				    SB_MANDLOCK;
-	struct user_namespace *user_ns = fc->global ? &init_user_ns : fc->user_ns;
-
-	return sb->s_user_ns == user_ns &&
-	       !((sb->s_flags ^ fc->sb_flags) & flags);
-}
-
-__rust_helper bool rust_helper_fc_is_own_user_ns(const struct fs_context *fc)
-{
-	return fc->user_ns == current_user_ns();
-}
-
-/* What a user namespace's root mounts is not what the administrator trusts. */
-__rust_helper void rust_helper_sb_set_untrusted(struct super_block *sb)
-{
-	if (sb->s_user_ns != &init_user_ns)
-		sb->s_iflags |= SB_I_UNTRUSTED_MOUNTER;
+	pr_err_ratelimited("%s: %s\n", prefix, message);
 }
 
 __rust_helper enum fs_value_type
 rust_helper_fs_parameter_type(const struct fs_parameter *param)
 {
 	return param->type;
-}
-
-__rust_helper void rust_helper_fc_error(struct fs_context *fc,
-					const char *message)
-{
-	/*
-	 * Without a log of its own, mount(2), it goes to the kernel's, and may
-	 * come from anybody who has a user namespace.
-	 */
-	if (fc->log.log)
-		errorf(fc, "%s: %s", fc->fs_type->name, message);
-	else
-		pr_err_ratelimited("%s: %s\n", fc->fs_type->name, message);
 }
 
 __rust_helper void

@@ -127,13 +127,13 @@ impl Claim {
     ///
     /// `EBUSY` if it has another holder or a writer, `ENXIO` if it was removed.
     fn new(file: &KernelFile) -> Result<Self> {
-        let holder = (&raw const HOLDER).cast_mut().cast();
         // The root of a user namespace may read the device. It may keep others from claiming it,
         // as `O_EXCL` does, but not from writing to it.
-        let restrict = cred::is_admin();
-        // SAFETY: The file is open. The holder is only compared, never dereferenced.
-        let claim = unsafe { bindings::claim_bdev(file.as_ptr(), holder, restrict) };
-        let claim = from_err_ptr(claim)?;
+        let mode = match cred::is_admin() {
+            true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_RESTRICT_WRITES,
+            false => bindings::BLK_OPEN_READ,
+        };
+        let claim = Self::open(file, mode)?;
         // INVARIANT: The function has returned a reference.
         let claim = Self(NonNull::new(claim).ok_or(ENXIO)?);
         // The device number may have been reused by another device.
@@ -145,6 +145,34 @@ impl Claim {
     }
 }
 
+#[cfg(CONFIG_BLOCK)]
+impl Claim {
+    /// Opens the block device of `file` with a holder.
+    fn open(file: &KernelFile, mode: bindings::blk_mode_t) -> Result<*mut bindings::file> {
+        let holder = (&raw const HOLDER).cast_mut().cast();
+        // SAFETY: The inode is that of an open file.
+        let device = unsafe { (*(*file.as_ptr()).f_inode).i_rdev };
+        // SAFETY: The holder is only compared, never dereferenced. It has no operations.
+        from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_dev(device, mode, holder, core::ptr::null())
+        })
+    }
+
+    fn close(&mut self) {
+        // SAFETY: By the type invariants the reference is owned. Only `drop` calls this.
+        unsafe { bindings::bdev_fput(self.0.as_ptr()) };
+    }
+}
+
+#[cfg(not(CONFIG_BLOCK))]
+impl Claim {
+    fn open(_: &KernelFile, _: bindings::blk_mode_t) -> Result<*mut bindings::file> {
+        Err(ENXIO)
+    }
+
+    fn close(&mut self) {}
+}
+
 // SAFETY: A claim may be dropped by any thread.
 unsafe impl Send for Claim {}
 
@@ -153,8 +181,7 @@ unsafe impl Sync for Claim {}
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the reference is owned, and is not used again.
-        unsafe { bindings::unclaim_bdev(self.0.as_ptr()) };
+        self.close();
     }
 }
 

@@ -175,8 +175,8 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Returns page `index` if it is in the page cache.
     #[inline]
     fn find(&self, index: c_ulong) -> Option<CachedPage> {
-        // SAFETY: The mapping is valid, and `recent` holds only folios of it. They are in low memory
-        // because of `inode_nohighmem()`, and by the type invariants are not written to.
+        // SAFETY: The mapping is valid, and `recent` holds only folios of it. They are in low
+        // memory because of `inode_nohighmem()`, and by the type invariants are not written to.
         unsafe { self.recent.find(self.mapping(), index) }
     }
 

@@ -48,8 +48,8 @@ impl Drop for FoundFolio {
     }
 }
 
-/// Removes the folio with page `index` from the page cache, also if it is in use. Returns whether no
-/// folio has the page then: a locked folio is not removed.
+/// Removes the folio with page `index` from the page cache, also if it is in use. Returns whether
+/// no folio has the page then: a locked folio is not removed.
 ///
 /// # Safety
 ///

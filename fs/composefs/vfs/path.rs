@@ -11,6 +11,8 @@ use super::{
     statfs::StatFs, //
 };
 use core::ptr::NonNull;
+#[cfg(CONFIG_FSNOTIFY)]
+use kernel::sync::rcu;
 use kernel::{
     error::{
         from_err_ptr,
@@ -140,14 +142,30 @@ impl Path {
     ///
     /// `EACCES`, also for a device on a `nodev` mount, or the error of `inode_permission()`.
     pub fn may_read(&self) -> Result {
-        // SAFETY: The path is valid.
-        to_result(unsafe { bindings::path_may_read(self.as_ptr()) })
+        // SAFETY: By the type invariants the mount, and so its super block, are valid.
+        let (mnt_flags, s_iflags) =
+            unsafe { ((*self.0.mnt).mnt_flags, (*self.super_block()).s_iflags) };
+        let is_device = self.is_type(bindings::S_IFBLK) || self.is_type(bindings::S_IFCHR);
+        let has_devices = mnt_flags & bindings::mount_flags_MNT_NODEV as c_int == 0
+            && s_iflags & bindings::SB_I_NODEV as c_ulong == 0;
+        if is_device && !has_devices {
+            return Err(EACCES);
+        }
+        let mask = bindings::MAY_OPEN | bindings::MAY_READ;
+        // SAFETY: The mount is valid, and the inode because its dentry is positive.
+        to_result(unsafe {
+            let idmap = bindings::mnt_idmap(self.0.mnt);
+            bindings::inode_permission(idmap, self.inode(), mask as c_int)
+        })
     }
 
     /// Whether the current task owns it, or has `CAP_FOWNER` over it.
     pub fn is_owned(&self) -> bool {
-        // SAFETY: The path is valid.
-        unsafe { bindings::path_owner_or_capable(self.as_ptr()) }
+        // SAFETY: The mount is valid, and the inode because its dentry is positive.
+        unsafe {
+            let idmap = bindings::mnt_idmap(self.0.mnt);
+            bindings::inode_owner_or_capable(idmap, self.inode())
+        }
     }
 
     /// Returns `s_stack_depth` of its file system: 0 if that is not stacked on another one.
@@ -157,9 +175,16 @@ impl Path {
     }
 
     /// Whether its file system supports fs-verity.
+    #[cfg(CONFIG_FS_VERITY)]
     pub fn has_verity(&self) -> bool {
         // SAFETY: The mount keeps the super block.
-        unsafe { bindings::sb_has_verity(self.super_block()) }
+        unsafe { !(*self.super_block()).s_vop.is_null() }
+    }
+
+    /// Whether its file system supports fs-verity.
+    #[cfg(not(CONFIG_FS_VERITY))]
+    pub fn has_verity(&self) -> bool {
+        false
     }
 
     /// Whether its file system opens files without a path lookup, without waiting for a daemon or a
@@ -184,8 +209,12 @@ impl Path {
 
     /// Whether opening it must read its fs-verity descriptor from the disk first.
     pub fn lacks_verity_info(&self) -> bool {
-        // SAFETY: The inode is valid because its dentry is positive.
-        unsafe { bindings::inode_lacks_verity_info(self.inode()) }
+        let inode = self.inode();
+        // SAFETY: The inode is valid because its dentry is positive. `i_flags` is read without a
+        // lock, as `IS_VERITY()` does.
+        let flags = unsafe { core::ptr::read_volatile(&raw const (*inode).i_flags) };
+        // SAFETY: As above.
+        flags & bindings::S_VERITY != 0 && unsafe { bindings::fsverity_get_info(inode).is_null() }
     }
 
     /// Whether it has a lease. An open may have to wait until the lease is broken.
@@ -196,7 +225,19 @@ impl Path {
         unsafe {
             let inode = (*self.0.dentry).d_inode;
             let flags = core::ptr::read_volatile(&raw const (*inode).i_opflags);
-            c_uint::from(flags) & bindings::IOP_FLCTX != 0 && bindings::inode_is_leased(inode)
+            c_uint::from(flags) & bindings::IOP_FLCTX != 0 && Self::has_leases(inode)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be valid.
+    #[cold]
+    unsafe fn has_leases(inode: *mut bindings::inode) -> bool {
+        // SAFETY: The inode is valid. Its lock context, if it has one, exists as long as the inode.
+        unsafe {
+            let context = bindings::locks_inode_context(inode);
+            !context.is_null() && bindings::list_empty_careful(&raw const (*context).flc_lease) == 0
         }
     }
 
@@ -226,15 +267,52 @@ impl Path {
             let flags = core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags);
             let parent = match flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED {
                 0 => 0,
-                _ => bindings::fsnotify_parent_mask(self.0.dentry),
+                _ => self.parent_mask(),
             };
             (masks | parent) & events != 0
+        }
+    }
+
+    /// Returns the events that watches of its directory are about.
+    #[cfg(CONFIG_FSNOTIFY)]
+    #[cold]
+    fn parent_mask(&self) -> u32 {
+        let _guard = rcu::read_lock();
+        // SAFETY: The dentry is valid. A rename may change its parent, whose memory is freed after
+        // a grace period, and so is that of its inode.
+        unsafe {
+            let parent = core::ptr::read_volatile(&raw const (*self.0.dentry).d_parent);
+            let inode = core::ptr::read_volatile(&raw const (*parent).d_inode);
+            match inode.is_null() {
+                true => 0,
+                false => core::ptr::read_volatile(&raw const (*inode).i_fsnotify_mask),
+            }
         }
     }
 
     #[cfg(not(CONFIG_FSNOTIFY))]
     fn is_watched_for(&self, _events: u32) -> bool {
         false
+    }
+
+    /// Returns the extents of the file.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be those of `->fiemap`.
+    pub(super) unsafe fn fiemap(
+        &self,
+        info: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        let inode = self.inode();
+        // SAFETY: The inode is valid because its dentry is positive. Its table does not change.
+        match unsafe { (*(*inode).i_op).fiemap } {
+            // SAFETY: The inode is valid, and the rest are the arguments of `->fiemap`.
+            Some(fiemap) => unsafe { fiemap(inode, info, start, len) },
+            None => EOPNOTSUPP.to_errno(),
+        }
     }
 
     /// Whether the dentry was unlinked, or replaced by a rename.

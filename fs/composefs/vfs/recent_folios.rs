@@ -82,9 +82,9 @@ impl RecentFolios {
     ///
     /// # Safety
     ///
-    /// The caller must own a reference to `folio`, which is one of the same mapping as in all calls.
-    /// It must be up to date, in low memory, and not be written to again. `offset` must be that of
-    /// one of its pages, in bytes.
+    /// The caller must own a reference to `folio`, which is one of the same mapping as in all
+    /// calls. It must be up to date, in low memory, and not be written to again. `offset` must be
+    /// that of one of its pages, in bytes.
     pub(super) unsafe fn add(
         &self,
         folio: NonNull<bindings::folio>,

@@ -251,9 +251,9 @@ unsafe extern "C" fn fiemap<T: Operations>(
     // SAFETY: The caller promises it.
     let inode = unsafe { Inode::<T>::from_raw(inode) };
     match T::backing_path(inode) {
-        // SAFETY: The path is valid; the caller promises the rest.
+        // SAFETY: The rest are the arguments of `->fiemap`.
         Ok(path) => cred::with(T::credential(inode.super_block()), || unsafe {
-            bindings::path_fiemap(path.as_ptr(), info, start, len)
+            path.fiemap(info, start, len)
         }),
         Err(e) => e.to_errno(),
     }

@@ -261,7 +261,11 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         let sb = self.sb.as_ptr();
         // SAFETY: The super block is ours alone by the type invariants.
         unsafe {
-            bindings::sb_set_untrusted(sb);
+            if (*sb).s_user_ns != &raw mut bindings::init_user_ns {
+                // The administrator does not trust an image that the root of a user namespace has
+                // mounted.
+                (*sb).s_iflags |= bindings::SB_I_UNTRUSTED_MOUNTER as c_ulong;
+            }
             (*sb).s_magic = attributes.magic;
             (*sb).s_blocksize = block_size;
             (*sb).s_blocksize_bits = attributes.block_bits;
@@ -322,11 +326,33 @@ pub(super) unsafe extern "C" fn test<T: Operations>(
         let has = &raw const (*(*sb).s_fs_info.cast::<Info<T>>()).key;
         let wanted = &raw const (*(*fc).s_fs_info.cast::<Info<T>>()).key;
         match (&*has, &*wanted) {
-            (Some(has), Some(wanted)) => has == wanted && bindings::sb_compatible(sb, fc),
+            (Some(has), Some(wanted)) => has == wanted && is_compatible(sb, fc),
             _ => false,
         }
     };
     same.into()
+}
+
+/// Whether the flags of `sb` are those that `fc` asks for, in the same user namespace. `sget_fc()`
+/// would fail the mount if it were offered a super block of another namespace.
+///
+/// # Safety
+///
+/// Both must be valid. It is called under a spinlock.
+unsafe fn is_compatible(sb: *mut bindings::super_block, fc: *mut bindings::fs_context) -> bool {
+    let flags = bindings::SB_SYNCHRONOUS
+        | bindings::SB_DIRSYNC
+        | bindings::SB_LAZYTIME
+        | bindings::SB_MANDLOCK;
+    // SAFETY: Both are valid. The namespace of a super block does not change.
+    unsafe {
+        let user_ns = match (*fc).global() {
+            true => &raw mut bindings::init_user_ns,
+            false => (*fc).user_ns,
+        };
+        let wanted = (*fc).sb_flags as c_ulong;
+        (*sb).s_user_ns == user_ns && ((*sb).s_flags ^ wanted) & flags == 0
+    }
 }
 
 /// Fills a new super block.

@@ -32,15 +32,17 @@ fn super_block() -> Result<NonNull<bindings::super_block>> {
     if let Some(sb) = NonNull::new(SUPER_BLOCK.load(Relaxed)) {
         return Ok(sb);
     }
-    // SAFETY: The name is copied. `generic_ro_fops` is a static table without an owner. The file is
-    // valid until `fput()`, and the super block of `anon_inode_mnt` is never freed.
-    let sb = unsafe {
-        let file = from_err_ptr(bindings::anon_inode_getfile(
+    // SAFETY: The name is copied. `generic_ro_fops` is a static table without an owner.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_getfile(
             c"[internal]".as_char_ptr(),
             &raw const bindings::generic_ro_fops,
             core::ptr::null_mut(),
             bindings::O_RDONLY as c_int,
-        ))?;
+        )
+    })?;
+    // SAFETY: The file is valid until `fput()`. The super block of `anon_inode_mnt` is never freed.
+    let sb = unsafe {
         let sb = (*(*file).f_inode).i_sb;
         bindings::fput(file);
         sb

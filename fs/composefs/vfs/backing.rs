@@ -222,19 +222,18 @@ impl BackingFile {
         iter: *mut bindings::iov_iter,
         cred: &Credential,
     ) -> isize {
-        // SAFETY: The caller promises it.
-        unsafe {
-            let flags = (*kiocb).ki_flags;
-            if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
-                return errno_to_isize(EAGAIN);
-            }
-            let file = self.file.as_ptr();
-            if flags & bindings::IOCB_DIRECT == 0 {
-                return self.read_cached(kiocb, iter, cred);
-            }
-            let mut ctx = context(cred);
-            bindings::backing_file_read_iter(file, iter, kiocb, flags, &raw mut ctx)
+        // SAFETY: The kiocb is that of a read of the user.
+        let flags = unsafe { (*kiocb).ki_flags };
+        if flags & bindings::IOCB_NOWAIT != 0 && !self.can_nowait() {
+            return errno_to_isize(EAGAIN);
         }
+        if flags & bindings::IOCB_DIRECT == 0 {
+            // SAFETY: The arguments are those of `->read_iter`.
+            return unsafe { self.read_cached(kiocb, iter, cred) };
+        }
+        let (file, mut ctx) = (self.file.as_ptr(), context(cred));
+        // SAFETY: The file is open. The arguments are those of `->read_iter`.
+        unsafe { bindings::backing_file_read_iter(file, iter, kiocb, flags, &raw mut ctx) }
     }
 
     /// Reads through the page cache. `backing_file_read_iter()` would allocate a kiocb for an

@@ -88,6 +88,40 @@ pub struct Parameter<'a> {
     pub value: Value<'a>,
 }
 
+impl<'a> Parameter<'a> {
+    /// # Errors
+    ///
+    /// `EINVAL` if the value is missing.
+    ///
+    /// # Safety
+    ///
+    /// `param` must be valid for the lifetime of the result.
+    unsafe fn from_raw(param: *const bindings::fs_parameter) -> Result<Self> {
+        // SAFETY: The parameter is valid.
+        let value = match unsafe { bindings::fs_parameter_type(param) } {
+            bindings::fs_value_type_fs_value_is_flag => Value::Flag,
+            bindings::fs_value_type_fs_value_is_string => {
+                // SAFETY: The type says that the union has a string, which may be null.
+                let string = unsafe { (*param).__bindgen_anon_1.string };
+                let string = NonNull::new(string).ok_or(EINVAL)?;
+                // SAFETY: It is a C string that is valid as long as the parameter.
+                Value::String(unsafe { CStr::from_char_ptr(string.as_ptr()) })
+            }
+            bindings::fs_value_type_fs_value_is_file => {
+                // SAFETY: The type says that the union has a file, which may be null.
+                let file = unsafe { (*param).__bindgen_anon_1.file };
+                let file = NonNull::new(file).ok_or(EINVAL)?;
+                // SAFETY: The file is open as long as the parameter is valid.
+                Value::Path(unsafe { Path::of_file(file.as_ptr()) })
+            }
+            _ => Value::Other,
+        };
+        // SAFETY: The key is a C string that is valid as long as the parameter.
+        let key = unsafe { CStr::from_char_ptr((*param).key) };
+        Ok(Self { key, value })
+    }
+}
+
 /// A mount or a change of one in the making: `struct fs_context`.
 ///
 /// # Invariants
@@ -280,32 +314,19 @@ impl<T: super_block::Operations + Operations> Table<T> {
         fc: *mut bindings::fs_context,
         param: *mut bindings::fs_parameter,
     ) -> c_int {
-        // SAFETY: The caller promises it. A parameter that is a string or file has one.
-        let (fc, context, param) = unsafe {
-            let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
-                return EINVAL.to_errno();
-            };
-            let value = match bindings::fs_parameter_type(param) {
-                bindings::fs_value_type_fs_value_is_flag => Value::Flag,
-                bindings::fs_value_type_fs_value_is_string => {
-                    let string = (*param).__bindgen_anon_1.string;
-                    if string.is_null() {
-                        return EINVAL.to_errno();
-                    }
-                    Value::String(CStr::from_char_ptr(string))
-                }
-                bindings::fs_value_type_fs_value_is_file => {
-                    let file = (*param).__bindgen_anon_1.file;
-                    if file.is_null() {
-                        return EINVAL.to_errno();
-                    }
-                    Value::Path(Path::of_file(file))
-                }
-                _ => Value::Other,
-            };
-            let key = CStr::from_char_ptr((*param).key);
-            (FsContext::from_raw(fc), context, Parameter { key, value })
+        // SAFETY: The parameter is valid. The context is locked, and `fs_private` was set by
+        // `init_fs_context()`.
+        let (param, context) = unsafe {
+            (
+                Parameter::from_raw(param),
+                (*fc).fs_private.cast::<T::Context>().as_mut(),
+            )
         };
+        let (Ok(param), Some(context)) = (param, context) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: The context is locked.
+        let fc = unsafe { FsContext::from_raw(fc) };
         match T::parse_param(&fc, context, &param) {
             Ok(Parsed::Taken) => 0,
             Ok(Parsed::Unknown) => -bindings::ENOPARAM,
@@ -349,25 +370,24 @@ impl<T: super_block::Operations + Operations> Table<T> {
     ///
     /// `fc` must be a context of `T` that is locked.
     unsafe fn root(fc: *mut bindings::fs_context) -> Result<*mut bindings::dentry> {
-        // SAFETY: The caller promises it. What is in `s_fs_info` afterwards is what was put there,
-        // or null if a super block has taken it.
-        let sb = unsafe {
-            let context = (*fc)
-                .fs_private
-                .cast::<T::Context>()
-                .as_mut()
-                .ok_or(EINVAL)?;
-            let key = T::prepare(&FsContext::from_raw(fc), context)?;
-            let has_key = key.is_some();
-            let info = KBox::new(Info::<T>::new(key), GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: The context is locked, and `fs_private` was set by `init_fs_context()`.
+        let context = unsafe { (*fc).fs_private.cast::<T::Context>().as_mut() }.ok_or(EINVAL)?;
+        // SAFETY: The context is locked.
+        let key = T::prepare(unsafe { &FsContext::from_raw(fc) }, context)?;
+        let has_key = key.is_some();
+        let info = KBox::new(Info::<T>::new(key), GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: The context is locked. `s_fs_info` is what `super_block()` passes on.
+        let (sb, left) = unsafe {
             (*fc).s_fs_info = KBox::into_raw(info).cast();
             let sb = Self::super_block(fc, context, has_key);
             let left = core::mem::replace(&mut (*fc).s_fs_info, core::ptr::null_mut());
-            if let Some(left) = NonNull::new(left.cast::<Info<T>>()) {
-                drop(KBox::from_raw(left.as_ptr()));
-            }
-            sb?
+            (sb, left.cast::<Info<T>>())
         };
+        if let Some(left) = NonNull::new(left) {
+            // SAFETY: No super block has taken the box, so it is still owned.
+            drop(unsafe { KBox::from_raw(left.as_ptr()) });
+        }
+        let sb = sb?;
         // SAFETY: The super block is active, and locked by us. Without a root it is a new one.
         unsafe {
             if (*sb).s_root.is_null() {
@@ -427,21 +447,20 @@ impl<T: super_block::Operations + Operations> Table<T> {
     ///
     /// `fc` must be a context of `T` for changing a mount, that is locked.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: The caller promises it. The root of a context for changing a mount is that of a
-        // mounted super block, which has its data.
-        let result = unsafe {
+        // SAFETY: The context is locked, and `fs_private` was set by `init_fs_context()`.
+        let context = unsafe {
             // There is no way to write.
             (*fc).sb_flags |= bindings::SB_RDONLY as c_uint;
-            let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
-                return EINVAL.to_errno();
-            };
-            T::reconfigure(
-                &FsContext::from_raw(fc),
-                context,
-                SuperBlock::from_raw((*(*fc).root).d_sb),
-            )
+            (*fc).fs_private.cast::<T::Context>().as_mut()
         };
-        match result {
+        let Some(context) = context else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: The root of a context for changing a mount is that of a mounted super block,
+        // which has its data.
+        let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
+        // SAFETY: The context is locked.
+        match T::reconfigure(unsafe { &FsContext::from_raw(fc) }, context, sb) {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Functions that Rust calls in place of macros and static inline functions of the
- * kernel's headers. Each wraps what its name says; bindgen drops the prefix.
+ * kernel's headers, and fields that bindgen has no stable name for. Each wraps what
+ * its name says. bindgen drops the prefix.
  */
 #include <linux/backing-file.h>
 #include <linux/blkdev.h>
@@ -296,8 +297,8 @@ __rust_helper bool rust_helper_queue_work(struct work_struct *work)
 	return queue_work(system_dfl_wq, work);
 }
 
-/* For loops as long as an image makes them. */
-__rust_helper bool rust_helper_may_go_on(void)
+/* Two in one call: loops over an image make it for each block. */
+__rust_helper bool rust_helper_cond_resched_unless_killed(void)
 {
 	cond_resched();
 	return !fatal_signal_pending(current);
@@ -369,7 +370,7 @@ __rust_helper void rust_helper_fserror_report_data_lost(struct inode *inode,
 	fserror_report_data_lost(inode, pos, len, GFP_KERNEL);
 }
 
-/* The limit of all messages whose caller has none. */
+/* The limit that all callers share. A macro defines it. */
 __rust_helper struct ratelimit_state *rust_helper_common_ratelimit_state(void)
 {
 	static DEFINE_RATELIMIT_STATE(common, DEFAULT_RATELIMIT_INTERVAL,

@@ -214,28 +214,27 @@ impl KernelFile {
         };
         let mut iter = bindings::iov_iter::default();
         let mut kiocb: bindings::kiocb = pin_init::zeroed();
-        // SAFETY: The file is open; the vector describes `rest`, and both outlive the read, which
-        // is synchronous. The credentials of an open file are valid as long as it is.
-        let n = unsafe {
-            bindings::iov_iter_kvec(
-                &raw mut iter,
-                bindings::ITER_DEST,
-                &raw mut vec,
-                1,
-                rest.len(),
-            );
-            bindings::init_sync_kiocb(&raw mut kiocb, file);
-            kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
-            // The data are cached by the caller: do not keep them in the file's page cache, too.
-            // The read path does not check whether the file system supports the flag.
-            if (*(*file).f_op).fop_flags & bindings::FOP_DONTCACHE != 0 {
-                kiocb.ki_flags |= bindings::IOCB_DONTCACHE;
-            }
-            let cred = Credential::from_ptr((*file).f_cred);
-            cred::with(cred, || {
-                bindings::vfs_iocb_iter_read(file, &raw mut kiocb, &raw mut iter)
-            })
-        };
+        let direction = bindings::ITER_DEST;
+        // SAFETY: The vector describes `rest`, and both outlive the iterator.
+        unsafe {
+            bindings::iov_iter_kvec(&raw mut iter, direction, &raw mut vec, 1, rest.len());
+        }
+        // SAFETY: The file is open, and `kiocb` has room for the result.
+        unsafe { bindings::init_sync_kiocb(&raw mut kiocb, file) };
+        kiocb.ki_pos = i64::try_from(pos).map_err(|_| EFBIG)?;
+        // The data are cached by the caller: do not keep them in the file's page cache, too. The
+        // read path does not check whether the file system supports the flag.
+        // SAFETY: The table of an open file does not change.
+        if unsafe { (*(*file).f_op).fop_flags } & bindings::FOP_DONTCACHE != 0 {
+            kiocb.ki_flags |= bindings::IOCB_DONTCACHE;
+        }
+        // SAFETY: The credentials of an open file are valid as long as it is.
+        let cred = unsafe { Credential::from_ptr((*file).f_cred) };
+        // SAFETY: The file is open. Without `ki_complete` the read is synchronous, so `rest` is not
+        // used after it.
+        let n = cred::with(cred, || unsafe {
+            bindings::vfs_iocb_iter_read(file, &raw mut kiocb, &raw mut iter)
+        });
         let n =
             usize::try_from(n).map_err(|_| Error::from_errno(c_int::try_from(n).unwrap_or(-5)))?;
         // SAFETY: The read has initialised the first `n` bytes.

@@ -259,18 +259,19 @@ impl Path {
     fn is_watched_for(&self, events: u32) -> bool {
         // SAFETY: Dentry, inode and super block are valid. Masks and flags are read without a lock,
         // as `fsnotify_object_watched()` and `__fsnotify_parent()` do.
-        unsafe {
+        let (masks, flags) = unsafe {
             let inode = (*self.0.dentry).d_inode;
             let sb = (*inode).i_sb;
             let masks = core::ptr::read_volatile(&raw const (*inode).i_fsnotify_mask)
                 | core::ptr::read_volatile(&raw const (*sb).s_fsnotify_mask);
             let flags = core::ptr::read_volatile(&raw const (*self.0.dentry).d_flags);
-            let parent = match flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED {
-                0 => 0,
-                _ => self.parent_mask(),
-            };
-            (masks | parent) & events != 0
-        }
+            (masks, flags)
+        };
+        let parent = match flags & bindings::DCACHE_FSNOTIFY_PARENT_WATCHED {
+            0 => 0,
+            _ => self.parent_mask(),
+        };
+        (masks | parent) & events != 0
     }
 
     /// Returns the events that watches of its directory are about.

@@ -314,20 +314,20 @@ unsafe fn getattr_dio<T: Operations>(
         })?;
         Ok(answer)
     });
-    // SAFETY: The caller promises it.
-    unsafe {
-        match answer {
-            Ok(answer) => {
-                (*stat).result_mask |= answer.result_mask & asked;
-                (*stat).dio_mem_align = answer.dio_mem_align;
-                (*stat).dio_offset_align = answer.dio_offset_align;
-                (*stat).dio_read_offset_align = answer.dio_read_offset_align;
-            }
-            Err(e) if e == EOPNOTSUPP => (*stat).result_mask |= asked,
-            Err(_) => (),
-        }
-        inode::getattr(idmap, path, stat, request, flags)
+    match answer {
+        // SAFETY: `stat` is what `->getattr` fills in.
+        Ok(answer) => unsafe {
+            (*stat).result_mask |= answer.result_mask & asked;
+            (*stat).dio_mem_align = answer.dio_mem_align;
+            (*stat).dio_offset_align = answer.dio_offset_align;
+            (*stat).dio_read_offset_align = answer.dio_read_offset_align;
+        },
+        // SAFETY: As above.
+        Err(e) if e == EOPNOTSUPP => unsafe { (*stat).result_mask |= asked },
+        Err(_) => (),
     }
+    // SAFETY: The arguments are those of `->getattr`.
+    unsafe { inode::getattr(idmap, path, stat, request, flags) }
 }
 
 /// Type of `->get_unmapped_area`.
@@ -497,19 +497,20 @@ impl<T: Operations> Table<T> {
         unsafe { bindings::init_sync_kiocb(&raw mut kiocb, raw) };
         let direct = kiocb.ki_flags & bindings::IOCB_DIRECT != 0;
         let kiocb = &raw mut kiocb;
-        // SAFETY: The file is open and backed by either; position, pipe and length are valid.
-        unsafe {
-            (*kiocb).ki_pos = *pos;
-            let n = match T::reading(file, Access::Read, direct) {
-                Ok(ReadSource::Own(own)) => own.splice_read(kiocb, pipe, len, flags, cred),
-                Ok(ReadSource::Shared(shared)) => {
-                    shared.splice_shared(kiocb, pipe, len, flags, cred)
-                }
-                Err(e) => return errno_to_isize(e),
-            };
-            *pos = (*kiocb).ki_pos;
-            n
-        }
+        // SAFETY: `pos` is the position to read from, and the kiocb is on the stack.
+        unsafe { (*kiocb).ki_pos = *pos };
+        let n = match T::reading(file, Access::Read, direct) {
+            // SAFETY: The file backs the user's. The arguments are those of `->splice_read`.
+            Ok(ReadSource::Own(own)) => unsafe { own.splice_read(kiocb, pipe, len, flags, cred) },
+            // SAFETY: As above.
+            Ok(ReadSource::Shared(shared)) => unsafe {
+                shared.splice_shared(kiocb, pipe, len, flags, cred)
+            },
+            Err(e) => return errno_to_isize(e),
+        };
+        // SAFETY: As above.
+        unsafe { *pos = (*kiocb).ki_pos };
+        n
     }
 
     /// # Safety

@@ -259,13 +259,8 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         }
         let block_size = c_ulong::checked_shl(1, attributes.block_bits.into()).ok_or(EINVAL)?;
         let sb = self.sb.as_ptr();
-        // SAFETY: The super block is ours alone by the type invariants.
+        // SAFETY: By the type invariants nothing else uses the super block.
         unsafe {
-            if (*sb).s_user_ns != &raw mut bindings::init_user_ns {
-                // The administrator does not trust an image that the root of a user namespace has
-                // mounted.
-                (*sb).s_iflags |= bindings::SB_I_UNTRUSTED_MOUNTER as c_ulong;
-            }
             (*sb).s_magic = attributes.magic;
             (*sb).s_blocksize = block_size;
             (*sb).s_blocksize_bits = attributes.block_bits;
@@ -273,6 +268,14 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             (*sb).s_time_gran = 1;
             (*sb).s_stack_depth = stack_depth;
             (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
+        }
+        // SAFETY: As above.
+        unsafe {
+            if (*sb).s_user_ns != &raw mut bindings::init_user_ns {
+                // The administrator does not trust an image that the root of a user namespace has
+                // mounted.
+                (*sb).s_iflags |= bindings::SB_I_UNTRUSTED_MOUNTER as c_ulong;
+            }
             if attributes.posix_acl {
                 (*sb).s_flags |= bindings::SB_POSIXACL;
             }
@@ -280,11 +283,17 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
                 (*sb).s_uuid.b = attributes.uuid;
                 (*sb).s_uuid_len = 16;
             }
+        }
+        // SAFETY: As above. The tables are static.
+        unsafe {
             (*sb).s_xattr = xattr::handlers::<T>();
             (*sb).s_export_op = export::operations::<T>();
             if let Some(stacking) = stacking {
                 bindings::set_default_d_op(sb, stacking.dentry_operations);
             }
+        }
+        // SAFETY: By the type invariants `s_fs_info` is a box of `Info<T>` without data.
+        unsafe {
             let info = (*sb).s_fs_info.cast::<Info<T>>();
             (*info).data.write(data);
             Later::init((*info).later.as_mut_ptr());
@@ -367,23 +376,23 @@ pub(super) unsafe fn fill_super<T: Operations>(
     let Some(new) = NonNull::new(sb) else {
         return EINVAL.to_errno();
     };
-    // SAFETY: The super block is ours alone until this function returns, the context is locked.
-    // `fs_private` was set by `init_fs_context` and is not otherwise borrowed.
-    let root = unsafe {
+    // SAFETY: Nothing else uses a new super block. The context is locked, and `fs_private` was set
+    // by `init_fs_context()` and is not otherwise borrowed.
+    let context = unsafe {
         (*sb).s_op = &Tables::<T>::OPERATIONS;
-        let Some(context) = (*fc).fs_private.cast::<T::Context>().as_mut() else {
-            return EINVAL.to_errno();
-        };
-        T::fill_super(
-            &FsContext::from_raw(fc),
-            context,
-            NewSuperBlock {
-                sb: new,
-                _type: PhantomData,
-            },
-        )
+        (*fc).fs_private.cast::<T::Context>().as_mut()
     };
-    let root = match root {
+    let Some(context) = context else {
+        return EINVAL.to_errno();
+    };
+    // INVARIANT: Nothing else uses the super block until this function returns, and `get_tree()`
+    // has set `s_fs_info`.
+    let new = NewSuperBlock {
+        sb: new,
+        _type: PhantomData,
+    };
+    // SAFETY: The context is locked.
+    let root = match T::fill_super(unsafe { &FsContext::from_raw(fc) }, context, new) {
         Ok(root) => root.into_raw(),
         Err(e) => return e.to_errno(),
     };

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 #[inline]
 pub fn check_signal() -> Result {
     // SAFETY: It may sleep. In a context that must not sleep, `cond_resched()` only warns.
-    if unsafe { bindings::may_go_on() } {
+    if unsafe { bindings::cond_resched_unless_killed() } {
         Ok(())
     } else {
         Err(EINTR)

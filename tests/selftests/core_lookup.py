@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Lookups by name, and the attributes of what is found."""
+"""Lookups by name, and the attributes of the inodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.image import Inode
 
 suite = ktap.Suite()
 
-# Names of a directory of several blocks.
+# The names in a directory of several blocks.
 MANY = [f"entry-{number:04}" for number in range(0, 4000, 2)]
 
 
@@ -113,7 +113,7 @@ def hard_links(test: ktap.Test) -> None:
 
 
 def absent(test: ktap.Test, path: str) -> None:
-    # The second time, the kernel may remember the first.
+    # The second lookup may find a negative dentry.
     for _ in range(2):
         test.fails(errno.ENOENT, path, os.lstat, path)
 

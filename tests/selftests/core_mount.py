@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Mounts: an image is mounted, shown, read-only and unmounted; what is no
-image is refused."""
+"""Mounting an image, and refusing a file that is not an image."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ suite = ktap.Suite()
 
 TREE = image.directory({"file": image.regular(b"hello\n")})
 
-# Where fields are in an image.
+# Offsets of fields in an image.
 HEADER_VERSION = 4
 HEADER_FLAGS = 8
 SUPER_MAGIC = 1024
@@ -61,7 +60,7 @@ def shown(test: ktap.Test) -> None:
         test.check(option in options.split(","), f"{options}: no {option}")
 
 
-@suite.test("nothing can be changed")
+@suite.test("the mount is read-only")
 def read_only(test: ktap.Test) -> None:
     with core.mounted(TREE) as top:
         test.check(os.statvfs(top).f_flag & os.ST_RDONLY, "not read-only")
@@ -74,7 +73,7 @@ def read_only(test: ktap.Test) -> None:
             test.fails(errno.EROFS, "a change", call)
 
 
-@suite.test("what is no image is refused")
+@suite.test("a file that is not an image is refused")
 def refused(test: ktap.Test) -> None:
     good = image.pack(TREE)
     for what, content in {

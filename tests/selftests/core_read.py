@@ -15,7 +15,7 @@ from lib import core, image, ktap, mounts
 
 suite = ktap.Suite()
 
-# In bytes: up to a page, a page, more than one.
+# In bytes: less than a page, a page, more than a page.
 INLINE_SIZES = (0, 1, 64, 4095, 4096, 4097, 5000)
 OBJECT_SIZES = (1, 4095, 4096, 4097, 1 << 20)
 
@@ -76,7 +76,7 @@ def second_basedir(test: ktap.Test) -> None:
             check_content(test, f"{top}/file", b"second")
 
 
-@suite.test("a missing object is EIO until it is there")
+@suite.test("a missing object is EIO until it appears")
 def missing(test: ktap.Test) -> None:
     with core.workdir() as work:
         path, _ = core.put_object(work, b"content")

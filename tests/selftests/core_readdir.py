@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Directories are listed: every name once, with its type, from any place."""
+"""Listing directories: every name once, with its type, from any position."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from lib.dirents import DT_OF_MODE, Buffer, Dirent
 
 suite = ktap.Suite()
 
-# Directories of so many names: none, one block that is just full and one name
-# more (entries are 12 bytes long, names 8 bytes, and there are two dots),
-# many blocks.
+# Numbers of names in a directory. A block has room for "." and ".." and 203
+# names: an entry takes 12 bytes, and a name here 8.
 SIZES = (0, 1, 203, 204, 205, 10000)
 
 
@@ -65,17 +64,17 @@ def small_buffers(test: ktap.Test) -> None:
             test.check(listed(top, size) == whole, f"{size} bytes: differs")
 
 
-@suite.test("a listing goes on from each position that was given")
+@suite.test("lseek(2) to any d_off continues the listing there")
 def seek(test: ktap.Test) -> None:
     with core.mounted(directory(1000)) as top:
         whole = listed(top)
         fd = os.open(top, os.O_RDONLY)
         try:
-            # Backwards, so that each is a seek.
+            # Backwards, so that no position is the current one.
             for at in reversed(range(len(whole))):
                 os.lseek(fd, whole[at].off, os.SEEK_SET)
                 test.check(Buffer(100).read(fd) == whole[at + 1:][:3],
-                           f"behind entry {at}: other entries")
+                           f"wrong entries after entry {at}")
             os.lseek(fd, 0, os.SEEK_SET)
             test.check(Buffer().read_all(fd) == whole, "rewound: differs")
         finally:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Digests: a file is read only if fs-verity says that its object is the one
-that the image names; digest= says which image is mounted."""
+"""Digests: a file can be read only if the fs-verity digest of its object is
+the one in the image. The option digest= does the same for the image."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def outcomes(work: Path, *options: tuple[str, Value]) -> dict[str, str]:
     return found
 
 
-@suite.test("digests by this program are those of fs-verity")
+@suite.test("lib/image.py computes the digests that fs-verity computes")
 def digests(test: ktap.Test) -> None:
     with scratch.ext4() as disk:
         for algorithm in ("sha256", "sha512"):
@@ -72,7 +72,7 @@ def digests(test: ktap.Test) -> None:
                            f"digest of {size} bytes")
 
 
-@suite.test("objects are verified if the image has a digest")
+@suite.test("an object is verified if the image has its digest")
 def verify(test: ktap.Test) -> None:
     expected = {"good": "read", "another-digest": "EIO",
                 "another-object": "EIO", "no-verity": "EIO",
@@ -90,7 +90,7 @@ def noverity(test: ktap.Test) -> None:
                    "outcomes")
 
 
-@suite.test("digest= mounts an image with this digest, and no other")
+@suite.test("digest= refuses an image with another digest")
 def image_digest(test: ktap.Test) -> None:
     with store() as work:
         path = work / "image"

@@ -22,9 +22,7 @@ use super::{
 use crate::vfs::{
     context::{
         self,
-        FsContext,
-        Parameter,
-        Parsed, //
+        FsContext, //
     },
     dir::{
         self,
@@ -43,25 +41,15 @@ use crate::vfs::{
         InodeRef,
         InodeType, //
     },
-    shrink::Shrink,
-    statfs::StatFs,
     super_block::{
         self,
         NewSuperBlock,
         SuperBlock, //
     },
-    xattr::{
-        self,
-        AclKind,
-        ValueBuffer,
-        XattrList, //
-    },
+    xattr,
     FileSystem, //
 };
-use kernel::{
-    prelude::*,
-    seq_file::SeqFile, //
-};
+use kernel::prelude::*;
 
 /// A file or directory. Its inode number is one more than its index in [`TREE`].
 struct Node {
@@ -152,21 +140,11 @@ impl Sample {
     }
 }
 
-impl context::Operations for Sample {
-    fn parse_param(_: &FsContext<'_>, (): &mut (), _: &Parameter<'_>) -> Result<Parsed> {
-        Ok(Parsed::Unknown)
-    }
+/// There are no options: the VFS itself takes `ro`, `nodev` and the like.
+impl context::Operations for Sample {}
 
-    fn reconfigure(_: &FsContext<'_>, (): &mut (), _: &SuperBlock<Self>) -> Result {
-        Ok(())
-    }
-}
-
+#[vtable]
 impl super_block::Operations for Sample {
-    fn prepare(_: &FsContext<'_>, (): &mut ()) -> Result<Option<()>> {
-        Ok(None)
-    }
-
     /// Gives the super block its data first: inodes borrow it from then on.
     fn fill_super<'a>(
         _: &FsContext<'a>,
@@ -181,22 +159,6 @@ impl super_block::Operations for Sample {
             uuid: [0; 16],
         };
         Self::inode(sb.init(&attributes, ())?, ROOT)
-    }
-
-    fn statfs(_: &SuperBlock<Self>) -> Result<StatFs> {
-        Ok(StatFs::full(4096, 1))
-    }
-
-    fn cached_objects(_: &SuperBlock<Self>, _: &Shrink<'_>) -> usize {
-        0
-    }
-
-    fn free_cached_objects(_: &SuperBlock<Self>, _: &Shrink<'_>) -> usize {
-        0
-    }
-
-    fn show_options(_: &SuperBlock<Self>, _: &SeqFile) -> Result {
-        Ok(())
     }
 }
 
@@ -251,38 +213,12 @@ impl file::Operations for Sample {
     }
 }
 
-impl xattr::Operations for Sample {
-    fn get_xattr(_: &Inode<Self>, _: &[u8], _: &mut ValueBuffer<'_>) -> Result<usize> {
-        Err(ENODATA)
-    }
+// There are no extended attributes and no file handles: the tables have NULL in their place.
+#[vtable]
+impl xattr::Operations for Sample {}
 
-    fn list_xattr(_: &Inode<Self>, _: &mut XattrList<'_>) -> Result {
-        Ok(())
-    }
-
-    fn acl(_: &Inode<Self>, _: AclKind) -> Result<Option<KVec<u8>>> {
-        Ok(None)
-    }
-}
-
-impl export::Operations for Sample {
-    fn by_handle(
-        sb: &SuperBlock<Self>,
-        ino: u64,
-        _: Option<u64>,
-        _: u32,
-    ) -> Result<InodeRef<'_, Self>> {
-        Self::inode(sb, ino).map_err(|_| ESTALE)
-    }
-
-    fn parent_ino(inode: &Inode<Self>) -> Result<u64> {
-        Ok(node(inode.ino())?.parent)
-    }
-
-    fn hint(_: &Inode<Self>, _: u64) -> u32 {
-        0
-    }
-}
+#[vtable]
+impl export::Operations for Sample {}
 
 impl Mountable for Sample {
     fn place() -> &'static Place<Self> {

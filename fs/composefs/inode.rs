@@ -5,7 +5,6 @@
 //! The inode number is the nid, so `iget` by inode number finds an inode that is in memory.
 
 use crate::vfs::{
-    efscorrupted,
     file::RegularFile,
     inode::{
         Attributes,
@@ -204,7 +203,7 @@ pub(crate) fn get(
             Err(image::Error::Corrupt(corrupt)) => {
                 report::warn_corrupt(sb.data(), nid, corrupt);
                 sb.report_corruption();
-                Err(efscorrupted())
+                Err(EFSCORRUPTED)
             }
         },
     }

@@ -10,7 +10,6 @@ use crate::vfs::{
         Parsed, //
     },
     cred,
-    efscorrupted,
     inode::InodeRef,
     kernel_file::KernelFile,
     log::Limit,
@@ -254,7 +253,7 @@ impl super_block::Operations for Composefs {
         })?;
         match inode::get(sb, superblock.root_nid, inode::Location::default())? {
             Some(root) if root.is_dir() => Ok(root),
-            _ => Err(efscorrupted()),
+            _ => Err(EFSCORRUPTED),
         }
     }
 
@@ -412,7 +411,7 @@ fn image_error(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) ->
                 corrupt.what,
                 corrupt.at
             ));
-            efscorrupted()
+            EFSCORRUPTED
         }
     }
 }

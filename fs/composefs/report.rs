@@ -8,7 +8,6 @@
 //! is.
 
 use crate::vfs::{
-    efscorrupted,
     inode::Inode,
     log, //
 };
@@ -31,7 +30,7 @@ pub(crate) fn metadata_error(inode: &Inode<Composefs>, error: image::Error<Error
         image::Error::Corrupt(corrupt) => {
             warn_corrupt(inode.super_block().data(), inode.ino(), corrupt);
             inode.report_corruption();
-            efscorrupted()
+            EFSCORRUPTED
         }
     }
 }

@@ -329,7 +329,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         let fc = unsafe { FsContext::from_raw(fc) };
         match T::parse_param(&fc, context, &param) {
             Ok(Parsed::Taken) => 0,
-            Ok(Parsed::Unknown) => -bindings::ENOPARAM,
+            Ok(Parsed::Unknown) => ENOPARAM.to_errno(),
             Err(e) => e.to_errno(),
         }
     }

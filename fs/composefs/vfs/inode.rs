@@ -218,7 +218,7 @@ impl<T: FileSystem> Inode<T> {
     pub fn report_corruption(&self) {
         // SAFETY: The inode is valid.
         unsafe {
-            bindings::fserror_report_file_metadata(self.0.get(), -bindings::EFSCORRUPTED);
+            bindings::fserror_report_file_metadata(self.0.get(), EFSCORRUPTED.to_errno());
         }
     }
 

@@ -103,11 +103,6 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     }
 }
 
-/// `EFSCORRUPTED`: the file system's own metadata are damaged. The same number as `EUCLEAN`.
-pub fn efscorrupted() -> Error {
-    Error::from_errno(-bindings::EFSCORRUPTED)
-}
-
 /// Converts the length that a C callback returns on success.
 fn to_ssize(result: Result<usize>) -> isize {
     match result {

@@ -213,7 +213,7 @@ impl<T: FileSystem> SuperBlock<T> {
     pub fn report_corruption(&self) {
         // SAFETY: The super block is valid.
         unsafe {
-            bindings::fserror_report_metadata(self.0.get(), -bindings::EFSCORRUPTED);
+            bindings::fserror_report_metadata(self.0.get(), EFSCORRUPTED.to_errno());
         }
     }
 }

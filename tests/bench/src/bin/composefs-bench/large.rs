@@ -12,7 +12,7 @@ use anyhow::bail;
 use composefs_bench::Plan;
 use composefs_bench::Random;
 use composefs_bench::Stack;
-use memmap2::Mmap;
+use memmap2::MmapOptions;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -72,7 +72,7 @@ pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
 
     recorder.time("mmap", || {
         // SAFETY: Nothing writes to the file: it is on a read-only mount, or has fs-verity.
-        let map = unsafe { Mmap::map(&File::open(&path)?)? };
+        let map = unsafe { MmapOptions::new().map_copy_read_only(&File::open(&path)?)? };
         let sum = map
             .iter()
             .step_by(PAGE as usize)

@@ -22,6 +22,7 @@ use core::{
 use kernel::{
     error::{
         from_err_ptr,
+        from_result,
         to_result, //
     },
     fmt,
@@ -460,9 +461,10 @@ impl<T: super_block::Operations + Operations> Table<T> {
         // which has its data.
         let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
         // SAFETY: The context is locked.
-        match T::reconfigure(unsafe { &FsContext::from_raw(fc) }, context, sb) {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        let fc = unsafe { FsContext::from_raw(fc) };
+        from_result(|| {
+            T::reconfigure(&fc, context, sb)?;
+            Ok(0)
+        })
     }
 }

@@ -21,7 +21,10 @@ use core::{
         NonNull, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// What a file system does with its directories.
 pub trait Operations: FileSystem {
@@ -160,10 +163,10 @@ impl<T: Operations> Table<T> {
             actor,
             _ctx: PhantomData,
         };
-        match T::read_dir(dir, &mut emitter) {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| {
+            T::read_dir(dir, &mut emitter)?;
+            Ok(0)
+        })
     }
 }
 

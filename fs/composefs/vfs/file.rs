@@ -22,7 +22,10 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// What a file system does with its regular files.
 pub trait Operations: FileSystem {
@@ -122,9 +125,6 @@ impl<T: Operations> Table<T> {
         };
         // SAFETY: The folio is locked and not up to date; this unlocks it.
         unsafe { bindings::folio_end_read(folio, result.is_ok()) };
-        match result {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| result.map(|()| 0))
     }
 }

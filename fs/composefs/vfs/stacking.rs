@@ -134,7 +134,7 @@ impl<T: Operations> File<T> {
     /// `ptr` must be an open file of `T`, with a reference held for the lifetime `'a`.
     #[inline]
     unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
-        // SAFETY: The caller promises it; the type is transparent.
+        // SAFETY: The pointer is an open file of `T`, and `File` is a transparent wrapper.
         unsafe { &*ptr.cast() }
     }
 
@@ -248,7 +248,7 @@ unsafe extern "C" fn fiemap<T: Operations>(
     start: u64,
     len: u64,
 ) -> c_int {
-    // SAFETY: The caller promises it.
+    // SAFETY: The VFS holds a reference to the inode for the call.
     let inode = unsafe { Inode::<T>::from_raw(inode) };
     match T::backing_path(inode) {
         // SAFETY: The rest are the arguments of `->fiemap`.
@@ -274,7 +274,7 @@ unsafe extern "C" fn getattr<T: Operations, const VERIFIED: bool>(
     request: u32,
     flags: c_uint,
 ) -> c_int {
-    // SAFETY: The caller promises it.
+    // SAFETY: `stat` is valid for the call, and path and arguments are those of `->getattr`.
     unsafe {
         if VERIFIED {
             (*stat).attributes |= u64::from(bindings::STATX_ATTR_VERITY);
@@ -303,7 +303,7 @@ unsafe fn getattr_dio<T: Operations>(
     flags: c_uint,
 ) -> c_int {
     let asked = request & DIO;
-    // SAFETY: The caller promises it. A path keeps its inode, which is set up.
+    // SAFETY: The path is valid for the call, and keeps its inode, which is set up.
     let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
     let answer = T::data_path(inode).and_then(|path| {
         let mut answer: bindings::kstat = pin_init::zeroed();
@@ -436,7 +436,7 @@ impl<T: Operations> Table<T> {
     ///
     /// `file` must be an open file of `T` that is being closed for the last time.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: The caller promises it.
+        // SAFETY: `->release` is called when the last reference to the file is gone.
         unsafe { Self::drop_private(file) };
         0
     }
@@ -475,7 +475,7 @@ impl<T: Operations> Table<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: The caller promises it.
+        // SAFETY: The arguments are those of `->read_iter`.
         unsafe { bindings::filemap_read(kiocb, iter, 0) }
     }
 
@@ -539,7 +539,7 @@ impl<T: Operations> Table<T> {
             c_uint::try_from(whence),
             Ok(bindings::SEEK_DATA | bindings::SEEK_HOLE)
         ) {
-            // SAFETY: The caller promises it.
+            // SAFETY: The VFS holds the lock of the file's position, if it has one.
             return unsafe { bindings::generic_file_llseek(raw, offset, whence) };
         }
         // SAFETY: The caller holds a reference to the file for the call.
@@ -551,7 +551,7 @@ impl<T: Operations> Table<T> {
         if pos < 0 {
             return pos;
         }
-        // SAFETY: The caller promises it.
+        // SAFETY: The VFS holds the lock of the file's position, if it has one.
         unsafe { bindings::vfs_setpos(raw, pos, bindings::MAX_LFS_FILESIZE) }
     }
 

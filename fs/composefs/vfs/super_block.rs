@@ -33,7 +33,10 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    error::VTABLE_DEFAULT_ERROR,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
     prelude::*,
     seq_file::SeqFile,
     types::Opaque, //
@@ -498,14 +501,12 @@ impl<T: Operations> Tables<T> {
     ) -> c_int {
         // SAFETY: A mounted super block has its data.
         let sb = unsafe { SuperBlock::<T>::from_raw((*dentry).d_sb) };
-        match T::statfs(sb) {
-            Ok(answer) => {
-                // SAFETY: The kernel crate knows only the name of the structure, ours is the same.
-                unsafe { buf.cast::<bindings::kstatfs>().write(answer.into_raw()) };
-                0
-            }
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| {
+            let answer = T::statfs(sb)?.into_raw();
+            // SAFETY: The kernel crate knows only the name of the structure, ours is the same.
+            unsafe { buf.cast::<bindings::kstatfs>().write(answer) };
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -516,15 +517,15 @@ impl<T: Operations> Tables<T> {
         dentry: *mut bindings::dentry,
     ) -> c_int {
         // SAFETY: A mounted super block has its data; the `seq_file` is valid for the call.
-        let result = unsafe {
-            T::show_options(
+        let (sb, seq) = unsafe {
+            (
                 SuperBlock::<T>::from_raw((*dentry).d_sb),
                 SeqFile::from_raw(seq),
             )
         };
-        match result {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| {
+            T::show_options(sb, seq)?;
+            Ok(0)
+        })
     }
 }

@@ -411,8 +411,7 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
             InodeType::Symlink(target) => Some(copy_link(target)?),
             _ => None,
         };
-        // SAFETY: The inode is ours alone until it is unlocked. The tables are static; the link
-        // target is NUL-terminated, as long as said, and freed by `free`.
+        // SAFETY: Nothing else uses the inode until it is unlocked.
         unsafe {
             (*inode).i_mode = attributes.mode;
             (*inode).i_private = core::ptr::without_provenance_mut(attributes.hint);
@@ -422,27 +421,35 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
             bindings::i_size_write(inode, size);
             (*inode).i_blocks = attributes.blocks;
             bindings::inode_set_times(inode, attributes.mtime, attributes.mtime_nsec);
+        }
+        // SAFETY: As above. The table is static.
+        unsafe {
             if attributes.no_acl {
                 bindings::cache_no_acl(inode);
             }
             (*inode).i_op = Tables::<T>::inode_operations();
-            match kind {
-                InodeType::Directory => dir::set_operations::<T>(inode),
-                InodeType::Regular(file) => file.set_operations(inode),
-                InodeType::Special(rdev) => bindings::init_special_inode(
-                    inode,
-                    attributes.mode,
-                    bindings::new_decode_dev(rdev),
-                ),
-                InodeType::Symlink(_) => {
-                    if let Some((target, len)) = link {
-                        bindings::inode_set_cached_link(inode, target, len);
-                    }
-                    (*inode).i_op = Tables::<T>::link_operations();
-                }
-            }
-            bindings::unlock_new_inode(inode);
         }
+        match kind {
+            // SAFETY: As above.
+            InodeType::Directory => unsafe { dir::set_operations::<T>(inode) },
+            // SAFETY: As above.
+            InodeType::Regular(file) => unsafe { file.set_operations(inode) },
+            // SAFETY: As above.
+            InodeType::Special(rdev) => unsafe {
+                let rdev = bindings::new_decode_dev(rdev);
+                bindings::init_special_inode(inode, attributes.mode, rdev);
+            },
+            // SAFETY: As above. The link target is NUL-terminated, has this length, and is freed
+            // by `free`.
+            InodeType::Symlink(_) => unsafe {
+                if let Some((target, len)) = link {
+                    bindings::inode_set_cached_link(inode, target, len);
+                }
+                (*inode).i_op = Tables::<T>::link_operations();
+            },
+        }
+        // SAFETY: The inode is new, and set up now.
+        unsafe { bindings::unlock_new_inode(inode) };
         let me = ManuallyDrop::new(self);
         // SAFETY: The inode is set up now, and the reference of `self` becomes the result's.
         Ok(unsafe { InodeRef::from_raw(me.inode) })

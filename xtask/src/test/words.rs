@@ -13,6 +13,9 @@ use super::module::files;
 /// Longest line of Rust, in characters. checkpatch.pl checks that of C.
 const COLUMNS: usize = 100;
 
+/// Most lines of code in an unsafe block: one SAFETY comment is to say why each of them holds.
+const UNSAFE_LINES: usize = 10;
+
 /// Words that the module does not use, and the ones it uses instead.
 const REPLACED: [(&str, &str); 1] = [("blob", "object")];
 
@@ -25,9 +28,18 @@ pub fn check(dir: &Path) -> Result<()> {
     let mut wrong = Vec::new();
     for path in files(dir, &["rs", "c", "h"])? {
         let rust = path.extension().is_some_and(|extension| extension == "rs");
-        for (number, line) in (1..).zip(fs::read_to_string(&path)?.lines()) {
+        let text = fs::read_to_string(&path)?;
+        for (number, line) in (1..).zip(text.lines()) {
             if let Some(why) = fault(line, rust) {
                 wrong.push(format!("{}:{number}: {why}", path.display()));
+            }
+        }
+        for (number, lines) in unsafe_blocks(&text) {
+            if lines > UNSAFE_LINES {
+                wrong.push(format!(
+                    "{}:{number}: an unsafe block of {lines} lines, more than {UNSAFE_LINES}",
+                    path.display()
+                ));
             }
         }
     }
@@ -49,9 +61,36 @@ fn fault(line: &str, rust: bool) -> Option<String> {
     }
 }
 
+/// The unsafe blocks of Rust code that rustfmt has formatted, except those on one line: the
+/// number of the first line, and how many lines of code are in it.
+fn unsafe_blocks(text: &str) -> Vec<(usize, usize)> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<&str> = text.lines().collect();
+    (1..)
+        .zip(&lines)
+        .filter(|(_, line)| line.ends_with("unsafe {") && !line.trim_start().starts_with("//"))
+        .map(|(number, first)| {
+            let block = lines.iter().skip(number);
+            let block = block.take_while(|line| line.is_empty() || indent(line) > indent(first));
+            let is_code = |line: &&&str| {
+                let line = line.trim_start();
+                !line.is_empty() && !line.starts_with("//")
+            };
+            (number, block.filter(is_code).count())
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_unsafe_blocks_are_counted() {
+        let text = "fn f() {\n    let x = unsafe {\n        // Why.\n        g();\n\n        h()\n    \
+                    };\n    unsafe {\n        g()\n    }\n    g();\n}\n";
+        assert_eq!(unsafe_blocks(text), [(2, 2), (8, 1)]);
+    }
 
     #[test]
     fn faults_are_found() {

@@ -36,15 +36,24 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let mut kernel = None;
-    report.check("they apply, and the kernel builds", || {
+    report.check("the kernel builds with them", || {
         kernel = Some(kernel::make(context, Flavor::Patched, None)?);
         Ok(())
     });
     let Some(kernel) = kernel else {
         return Ok(());
     };
+    report.check("each applies, and can be read in one sitting", || {
+        apply(context, &kernel)
+    });
     report.check("checkpatch", || checkpatch(context, &kernel));
     boots::patched(context, report)
+}
+
+fn apply(context: &Context, kernel: &Kernel) -> Result<()> {
+    let dir = context.cache.run_dir()?;
+    let series = patches::make(context, &kernel.source, dir.path())?;
+    patches::check(context, &kernel.source, series.get(1..).unwrap_or_default())
 }
 
 fn checkpatch(context: &Context, kernel: &Kernel) -> Result<()> {

@@ -85,6 +85,9 @@ enum Task {
         /// Writes them for this Linux tree instead of a fetched one
         #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
         source: Option<PathBuf>,
+        /// Builds the kernel after each patch, too
+        #[arg(long)]
+        build_each: bool,
     },
     /// Makes the guest's disk
     Guest,
@@ -135,7 +138,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let module = module::make(&context, &kernel, module::Lint::from_flag(clippy))?;
             println!("{}", module.display());
         }
-        Task::Patches { dir, source } => {
+        Task::Patches {
+            dir,
+            source,
+            build_each,
+        } => {
             let dir = dir.unwrap_or_else(|| context.repo.join("target/patches"));
             if dir.exists() && !dir.is_dir() {
                 bail!(
@@ -143,8 +150,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                     dir.display()
                 );
             }
-            let source = Source::ready(&context, source.as_deref())?;
-            patches::run(&context, &source.dir, &dir)?;
+            let ready = Source::ready(&context, source.as_deref())?;
+            patches::run(&context, &ready.dir, &dir)?;
+            if build_each {
+                kernel::build_each(&context, source.as_deref(), &dir)?;
+            }
         }
         Task::Guest => println!("{}", guest::make(&context)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),

@@ -10,6 +10,7 @@ mod patched;
 mod source_build;
 
 use std::env;
+use std::path;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -36,6 +37,17 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
         Flavor::Plain | Flavor::Debug => unpatched(context, flavor, own),
         Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain, own)?),
     }
+}
+
+/// Builds the kernel after each patch of the series in a directory, with composefs built in
+/// and as a module. Takes a quarter of an hour on two processors.
+///
+/// # Errors
+///
+/// When a patch does not apply, or the kernel does not build with it without warnings.
+pub fn build_each(context: &Context, own: Option<&Path>, series: &Path) -> Result<()> {
+    let plain = unpatched(context, Flavor::Plain, own)?;
+    patched::build_each(context, &plain, &path::absolute(series)?)
 }
 
 fn unpatched(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {

@@ -29,15 +29,22 @@ use crate::toolchain::Toolchain;
 /// Says which patches the image was built with.
 const STAMP: &str = "series";
 
-/// Covers the trees, patches the source and builds. The words after the script
-/// are the command `make`.
-const BUILD: &str = r#"
+/// Covers the trees, and has functions for what follows. The words after the script are
+/// the command `make`.
+const COVER: &str = r#"
 set -e
 cover() {
 	mkdir -p "$WORK/$1/upper" "$WORK/$1/workdir"
 	cd "$2"
 	mount -t overlay "composefs-$1" "$2" \
 		-o "lowerdir=.,upperdir=$WORK/$1/upper,workdir=$WORK/$1/workdir$OPTIONS"
+}
+# The patches without the cover letter.
+patches() {
+	printf '%s\n' "$PATCHES"/0*-*.patch | grep -v /0000-
+}
+configure() {
+	scripts/config --file "$BUILD/.config" "$@"
 }
 # What overlayfs leaves there, only root could remove.
 trap 'chmod -f 0700 "$WORK"/*/workdir/work || true' EXIT
@@ -47,13 +54,14 @@ cd "$SOURCE"
 # Above the tree may be a repository, of which it is no part.
 GIT_CEILING_DIRECTORIES=$(dirname "$SOURCE")
 export GIT_CEILING_DIRECTORIES GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
-for patch in "$PATCHES"/0*-*.patch; do
-	case $patch in
-	*/0000-*) ;;
-	*) git apply "$patch" ;;
-	esac
+"#;
+
+/// Builds the kernel with all patches.
+const BUILD: &str = r#"
+for patch in $(patches); do
+	git apply "$patch"
 done
-scripts/config --file "$BUILD/.config" --enable COMPOSEFS_FS
+configure --enable COMPOSEFS_FS
 "$@" olddefconfig
 if ! grep -qx CONFIG_COMPOSEFS_FS=y "$BUILD/.config"; then
 	echo "CONFIG_COMPOSEFS_FS=y is not taken: something that it needs is not built in" >&2
@@ -62,6 +70,27 @@ fi
 "$@" bzImage
 cp "$BUILD/arch/x86/boot/bzImage" "$IMAGE.new"
 mv "$IMAGE.new" "$IMAGE"
+"#;
+
+/// Builds the kernel after each patch that has changed what is built: built in, and as
+/// soon as there is a file system, as a module, too.
+const BUILD_EACH: &str = r#"
+each() {
+	echo "xtask: $(basename "$patch"): $*"
+	"$@" olddefconfig bzImage modules 2>&1 | tee "$WORK/log"
+	! grep -i 'warning:\|error:\|\*\*\*' "$WORK/log"
+}
+for patch in $(patches); do
+	git apply "$patch"
+	grep -q '^+++ b/\(rust\|fs\|include\)/' "$patch" || continue
+	configure --enable RUST_VFS_ABSTRACTIONS --enable RUST_KUNIT_TESTS \
+		--enable RUST_VFS_KUNIT_TEST --enable COMPOSEFS_FS
+	each "$@"
+	grep -qx CONFIG_COMPOSEFS_FS=y "$BUILD/.config" || continue
+	configure --module COMPOSEFS_FS
+	each "$@"
+done
+grep -qx CONFIG_COMPOSEFS_FS=m "$BUILD/.config"
 "#;
 
 /// Builds the kernel unless the cache has it, from `plain`, the plain one.
@@ -148,11 +177,28 @@ fn options() -> &'static str {
 fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
     let log = context.cache.log("kernel-patched");
     let step = Step::begin("building Linux with composefs built in", &log)?;
+    run(context, kernel, series, BUILD, step)
+}
+
+/// Builds `plain`, the plain kernel, after each patch of a series. Nothing is kept.
+///
+/// # Errors
+///
+/// When a patch does not apply, or the kernel does not build with it or has warnings.
+pub fn build_each(context: &Context, plain: &Kernel, series: &Path) -> Result<()> {
+    let _plain = lock(context, &plain.key)?;
+    let log = context.cache.log("kernel-each-patch");
+    let step = Step::begin("building Linux after each patch", &log)?;
+    run(context, plain, series, BUILD_EACH, step)
+}
+
+/// Runs a script behind [`COVER`].
+fn run(context: &Context, kernel: &Kernel, series: &Path, script: &str, step: Step) -> Result<()> {
     // Beside the trees, where there is room, and gone afterwards.
     let work = context.cache.run_dir()?;
     let mut make = Toolchain::ready(context)?.make();
     make.arg("-C").arg(&kernel.build);
-    let mut command = in_namespace(BUILD, &make);
+    let mut command = in_namespace(&format!("{COVER}{script}"), &make);
     forget_repository(&mut command);
     command
         .env("SOURCE", &kernel.source)

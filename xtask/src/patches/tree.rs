@@ -20,6 +20,9 @@ use crate::progress::output;
 /// The header that the kernel's bindings are made of.
 const BINDINGS: &str = "rust/bindings/bindings_helper.h";
 
+/// What bindgen is told of it.
+const PARAMETERS: &str = "rust/bindgen_parameters";
+
 /// What differs between a file in the clone and in a kernel tree, as a script of sed.
 const IN_TREE: &str = "xtask/series/in-tree.sed";
 
@@ -55,12 +58,14 @@ impl<'a> Tree<'a> {
     ///
     /// When the kernel does not have one.
     pub fn prepare(&self, step: &Step) -> Result<()> {
-        let file = match step {
-            Step::Edit { file, .. } => file,
-            Step::Bindings { .. } => BINDINGS,
-            Step::Copy { .. } | Step::Root { .. } | Step::Leave { .. } => return Ok(()),
+        let files: &[&str] = match step {
+            Step::Edit { file, .. } => &[file],
+            Step::Bindings { .. } => &[BINDINGS, PARAMETERS],
+            Step::Copy { .. } | Step::Root { .. } | Step::Leave { .. } => &[],
         };
-        copy(&self.source.join(file), &self.dir.join(file))
+        files
+            .iter()
+            .try_for_each(|file| copy(&self.source.join(file), &self.dir.join(file)))
     }
 
     /// Takes a step.
@@ -80,7 +85,8 @@ impl<'a> Tree<'a> {
             }
             Step::Bindings { from } => {
                 let ours = self.read(from)?;
-                self.change(BINDINGS, |text| Ok(merge_bindings(text, &ours)))
+                self.change(BINDINGS, |text| Ok(merge_bindings(text, &ours)))?;
+                self.change(PARAMETERS, |text| Ok(block_constants(text, &ours)))
             }
             Step::Edit { file, hunk } => self.change(file, |text| hunk.apply(text, author)),
             Step::Leave { path } => {
@@ -220,6 +226,22 @@ fn merge_bindings(text: &str, ours: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Blocks the macros of the same name as a constant of ours: some versions of bindgen see
+/// them, and would define them a second time.
+fn block_constants(parameters: &str, ours: &str) -> String {
+    const BLOCK: &str = "--blocklist-item ";
+    const PREFIX: &str = "RUST_CONST_HELPER_";
+    let mut lines: Vec<String> = parameters.lines().map(str::to_owned).collect();
+    let last = lines.iter().rposition(|line| line.starts_with(BLOCK));
+    let at = last.map_or(lines.len(), |at| at + 1);
+    let constants = ours
+        .lines()
+        .filter(|line| line.starts_with("const "))
+        .filter_map(|line| line.split_once(PREFIX)?.1.split_whitespace().next());
+    lines.splice(at..at, constants.map(|name| format!("{BLOCK}{name}")));
+    lines.join("\n") + "\n"
+}
+
 /// The files of the clone at or below `path`, also new ones, but none that git ignores.
 fn files(repo: &Path, path: &str) -> Result<Vec<PathBuf>> {
     let listed = output(
@@ -272,6 +294,14 @@ mod tests {
         assert_eq!(modules_of(Path::new("a/mod.rs")), Path::new("a"));
         assert_eq!(modules_of(Path::new("a/b_main.rs")), Path::new("a"));
         assert_eq!(modules_of(Path::new("a/b.rs")), Path::new("a/b"));
+    }
+
+    #[test]
+    fn macros_that_are_constants_are_blocked() {
+        let kernel = "--blocklist-item A\n\n--opaque-type b\n";
+        let ours = "#include <c.h>\nconst int RUST_CONST_HELPER_D = D;\n";
+        let blocked = "--blocklist-item A\n--blocklist-item D\n\n--opaque-type b\n";
+        assert_eq!(block_constants(kernel, ours), blocked);
     }
 
     #[test]

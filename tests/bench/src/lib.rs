@@ -77,9 +77,9 @@ pub struct Plan {
     /// The same tree on a disk.
     pub stored_tree: Image,
     /// An image with small files, a large one and a program, and its objects.
-    pub blobs: Image,
+    pub content: Image,
     /// The same image on a disk, with fs-verity.
-    pub stored_blobs: Image,
+    pub stored_content: Image,
     /// What that image was made from.
     pub unpacked: PathBuf,
     /// An image with large directories.

@@ -112,7 +112,7 @@ const fn tree(name: &'static str, title: &'static str, unit: Unit, goal: u64) ->
 }
 
 /// A row about the 2000 small files.
-const fn blobs(name: &'static str, title: &'static str, goal: u64) -> Row {
+const fn small(name: &'static str, title: &'static str, goal: u64) -> Row {
     Row {
         name,
         title,
@@ -177,12 +177,12 @@ pub const ROWS: &[Row] = &[
             0,
         )
     },
-    blobs(
+    small(
         "open-read",
         "open, read, close of 2000 small files, warm",
         27_500_000,
     ),
-    blobs("open", "open, close of 2000 small files, warm", 6 * MILLION),
+    small("open", "open, close of 2000 small files, warm", 6 * MILLION),
     tree("slab", "slab after the cold walk", Unit::KiB, 48_000),
     tree(
         "page-cache",

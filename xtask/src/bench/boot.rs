@@ -66,11 +66,11 @@ impl Boot {
         config.log_name = "bench-console".to_owned();
         let script = format!(
             "set -e\n\
-             mkdir /run/blobs {TOP}\n\
-             mount -o ro /dev/vdc /run/blobs\n\
+             mkdir /run/content {TOP}\n\
+             mount -o ro /dev/vdc /run/content\n\
              mount -t ramfs bench {TOP}\n\
              mkdir {TOP}/none\n\
-             cp /run/blobs/blobs.cfs /mnt/bench/{PROGRAM} {TOP}\n"
+             cp /run/content/content.cfs /mnt/bench/{PROGRAM} {TOP}\n"
         );
         let plan = Plan {
             rows,
@@ -83,15 +83,15 @@ impl Boot {
             },
             tree: bare(&format!("{TOP}/tree.cfs")),
             stored_tree: bare("/scratch/tree.cfs"),
-            blobs: Image {
-                path: format!("{TOP}/blobs.cfs").into(),
-                objects: "/run/blobs/objects".into(),
+            content: Image {
+                path: format!("{TOP}/content.cfs").into(),
+                objects: "/run/content/objects".into(),
             },
-            stored_blobs: Image {
-                path: "/run/blobs/blobs.cfs".into(),
-                objects: "/run/blobs/objects".into(),
+            stored_content: Image {
+                path: "/run/content/content.cfs".into(),
+                objects: "/run/content/objects".into(),
             },
-            unpacked: "/run/blobs/tree".into(),
+            unpacked: "/run/content/tree".into(),
             wide: bare(&format!("{TOP}/{}.cfs", images::WIDE)),
             shape: None,
             profile: args.profile.then_some(args.of),

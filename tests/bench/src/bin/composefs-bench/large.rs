@@ -36,7 +36,7 @@ const DEPTH: u64 = 32;
 
 /// Reads in order, at random, through a mapping and through io_uring.
 pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+    let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let path = match stack {
         Stack::Ext4 => object(plan)?,
         _ => mounted.path().join(LARGE),
@@ -119,7 +119,7 @@ async fn read_ring(file: &Rc<tokio_uring::fs::File>, reads: u64, pages: u64) -> 
 
 /// The large file in the store.
 fn object(plan: &Plan) -> Result<PathBuf> {
-    let mounted = Mounted::new(Stack::Erofs, &plan.blobs, Verity::Off)?;
+    let mounted = Mounted::new(Stack::Erofs, &plan.content, Verity::Off)?;
     let name = objects::name(mounted.path(), &std::ffi::CString::new(LARGE)?)?;
-    Ok(plan.blobs.objects.join(name.to_str()?))
+    Ok(plan.content.objects.join(name.to_str()?))
 }

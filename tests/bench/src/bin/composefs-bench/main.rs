@@ -3,7 +3,6 @@
 //! Measures in the guest. `cargo xtask bench` starts it, with a plan; each
 //! measurement is a line of its standard output.
 
-mod blobs;
 mod caches;
 mod clock;
 mod disk;
@@ -22,6 +21,7 @@ mod prepare;
 mod profile;
 mod programs;
 mod recorder;
+mod small;
 mod timed;
 mod tree;
 mod walk;
@@ -62,7 +62,7 @@ const MEASUREMENTS: &[Measurement] = &[
     },
     Measurement {
         rows: &["open-read", "open"],
-        run: blobs::small,
+        run: small::reads,
     },
     Measurement {
         rows: &["requests"],

@@ -20,7 +20,7 @@ const MOUNTS: usize = 20;
 
 /// An image that is mounted, mounted again and again, and each of them walked.
 pub fn same_image(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let image = &plan.stored_blobs;
+    let image = &plan.stored_content;
     let mount = || Mounted::new(stack, image, Verity::Required);
     let first = mount()?;
     let mounts: Vec<Mounted> =
@@ -38,7 +38,7 @@ pub fn same_image(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<
 
 /// Mounting images of different sizes.
 pub fn sizes(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    mount(&plan.blobs, "mount-small", stack, recorder)?;
+    mount(&plan.content, "mount-small", stack, recorder)?;
     mount(&plan.tree, "mount-middle", stack, recorder)?;
     mount(&plan.wide, "mount-large", stack, recorder)
 }

@@ -52,7 +52,7 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     run(Command::new("cp").arg("-a").args([tree, &top.join("tree")]))?;
 
     let objects = top.join("objects");
-    let image = top.join("blobs.cfs");
+    let image = top.join("content.cfs");
     run(Command::new(cfsctl)
         .arg("mkcomposefs")
         .arg(format!("--digest-store={}", objects.display()))

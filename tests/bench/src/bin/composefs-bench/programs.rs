@@ -37,7 +37,7 @@ pub fn listings(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()
 
 /// Starting a program that is in the image, with its libraries.
 pub fn exec(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+    let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let root = match stack {
         Stack::Ext4 => &plan.unpacked,
         _ => mounted.path(),

@@ -23,9 +23,9 @@ use crate::recorder::shuffled;
 use crate::walk::files;
 
 /// Opens, and opens and reads, with all in memory and verified before.
-pub fn small(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let paths = names(&plan.blobs, stack)?;
-    let mounted = Mounted::new(stack, &plan.blobs, Verity::Required)?;
+pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let paths = names(&plan.content, stack)?;
+    let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let root = mounted.root();
     let mut buffer = vec![0; 64 << 10];
     // Pages become active when they are read again, which is work of its own.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `cargo xtask bench` measures, and how its two halves speak: xtask gives
-//! the guest's program a [`Plan`], and is told [`Figure`]s, one JSON object a
-//! line.
+//! The rows of `cargo xtask bench`, and the protocol between xtask and the program
+//! in the guest. xtask passes a [`Plan`]; the program prints one [`Line`] of JSON for
+//! each result.
 
 mod random;
 mod rows;
@@ -20,7 +20,7 @@ pub use rows::Row;
 pub use rows::Set;
 pub use rows::Unit;
 
-/// A way to see the files of an image.
+/// A file system, or a stack of them, that shows the files of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stack {
@@ -28,14 +28,15 @@ pub enum Stack {
     Composefs,
     /// The image mounted as erofs from its file: metadata without content.
     Erofs,
-    /// overlayfs on that, with the objects: what composefs is without us.
+    /// overlayfs on erofs, with the object directory as a data-only layer: composefs
+    /// without this module.
     Overlay,
     /// The objects themselves, where they are stored.
     Ext4,
 }
 
 impl Stack {
-    /// All, in the order of the table's columns.
+    /// All stacks, in the order of the table's columns.
     pub const ALL: [Self; 4] = [Self::Composefs, Self::Erofs, Self::Overlay, Self::Ext4];
 }
 
@@ -50,67 +51,68 @@ impl fmt::Display for Stack {
     }
 }
 
-/// An image and its objects, as the guest sees them.
+/// An image and its objects, with their paths in the guest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Image {
-    /// The image.
+    /// Path of the image.
     pub path: PathBuf,
-    /// Directory of objects.
+    /// Object directory.
     pub objects: PathBuf,
 }
 
-/// A directory of [`Plan::wide`], with so many files.
+/// Name of the directory with 10,000 files in [`Plan::wide`].
 pub const TEN_THOUSAND: &str = "ten-thousand";
 
-/// A directory of [`Plan::wide`], with so many files.
+/// Name of the directory with 100,000 files in [`Plan::wide`].
 pub const HUNDRED_THOUSAND: &str = "hundred-thousand";
 
-/// What the guest's program is to do.
+/// The measurements that the program in the guest makes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Names of the rows to measure.
     pub rows: Vec<String>,
-    /// How often each is measured.
+    /// How often each row is measured.
     pub repeat: u32,
-    /// A large tree, in memory, without objects.
+    /// Image of a large tree, in memory, without objects.
     pub tree: Image,
-    /// The same tree on a disk.
+    /// The same image on a disk.
     pub stored_tree: Image,
-    /// An image with small files, a large one and a program, and its objects.
+    /// An image of small files, a large file and a program, in memory, and its objects
+    /// on a disk.
     pub content: Image,
     /// The same image on a disk, with fs-verity.
     pub stored_content: Image,
-    /// What that image was made from.
+    /// The files that this image was made from.
     pub unpacked: PathBuf,
     /// An image with large directories.
     pub wide: Image,
     /// Two images of one shape, one a hundred times as large as the other.
     pub shape: Option<[Image; 2]>,
-    /// Says also in which functions the kernel was, for this one.
+    /// If set: measure only this stack, and sample the kernel's functions.
     pub profile: Option<Stack>,
 }
 
-/// What was measured.
+/// The measured values of a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// Name of the row.
     pub row: String,
-    /// On what.
+    /// The stack that was measured.
     pub stack: Stack,
     /// One value for each repetition, in the row's unit.
     pub runs: Vec<u64>,
-    /// Entries in the image, if the row walks it.
+    /// Number of entries in the image, if the row walks it.
     pub entries: Option<u64>,
 }
 
 impl Figure {
-    /// The value that counts: what disturbs a run only ever adds to it.
+    /// The least of the runs: a disturbance only ever adds to a run.
     pub fn value(&self) -> u64 {
         self.runs.iter().copied().min().unwrap_or_default()
     }
 
-    /// How far the second best run is from the best, as a part of that. The
-    /// first run after a boot finds less in memory than all later ones.
+    /// The difference between the two best runs, as a fraction of the best. The other
+    /// runs do not count, because the first one after a boot finds less in memory.
     pub fn spread(&self) -> f64 {
         let mut runs = self.runs.clone();
         runs.sort_unstable();
@@ -119,36 +121,36 @@ impl Figure {
     }
 }
 
-/// How often the processor was seen in a function.
+/// How many samples were taken in a function.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
-    /// The kernel's or a module's function.
+    /// Name of a function of the kernel or of a module.
     pub function: String,
     /// Samples in the function itself.
     pub own: u64,
-    /// Samples in it and in what it called.
+    /// Samples in the function and in its callees.
     pub total: u64,
 }
 
-/// Where the kernel was while a row ran.
+/// The samples of a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
     /// Name of the row.
     pub row: String,
-    /// On what.
+    /// The stack that was measured.
     pub stack: Stack,
-    /// What the row took while no samples were taken.
+    /// Instructions of a run without samples.
     pub instructions: u64,
-    /// All functions that were seen.
+    /// All functions with at least one sample.
     pub functions: Vec<Sample>,
 }
 
-/// A line of the guest's program.
+/// A line of the program's standard output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
-    /// A measurement.
+    /// The values of a row.
     Figure(Figure),
-    /// A profile.
+    /// The samples of a row.
     Profile(Profile),
 }

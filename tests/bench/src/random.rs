@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chance that repeats.
+//! Pseudo-random numbers.
 
-/// Numbers that look random and are the same in each run.
+/// A generator of pseudo-random numbers (SplitMix64), the same in each run.
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers that follow from the seed.
+    /// Starts from this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next one: SplitMix64.
+    /// The next number.
     #[expect(clippy::should_implement_trait, reason = "it has no end")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -21,7 +21,7 @@ impl Random {
         word ^ (word >> 31)
     }
 
-    /// One that is less than `end`.
+    /// A number that is less than `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

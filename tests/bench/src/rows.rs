@@ -6,14 +6,14 @@ use std::fmt;
 
 use crate::Stack;
 
-/// What a row counts.
+/// The unit of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Instructions of the guest, in kernel and program.
+    /// Instructions of the guest, in the kernel and in the program.
     Instructions,
-    /// Memory.
+    /// KiB of memory, or KiB read from a disk.
     KiB,
-    /// Requests to a disk.
+    /// Read requests to a disk.
     Requests,
     /// Nanoseconds.
     Time,
@@ -30,23 +30,23 @@ impl fmt::Display for Unit {
     }
 }
 
-/// What composefs is to reach.
+/// The largest value that composefs may have in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
-    /// At most this much for a tree of [`Goal::ENTRIES`], and in proportion for
-    /// others.
+    /// This value for a tree of [`Goal::ENTRIES`], and in proportion for other trees.
     Tree(u64),
-    /// At most this much.
+    /// This value.
     Most(u64),
-    /// At most this part of what another one takes.
+    /// This multiple of the value of another stack.
     Part(f64, Stack),
 }
 
 impl Goal {
-    /// Entries of the tree that goals were set for.
+    /// Entries of the tree that the goals were set for.
     pub const ENTRIES: u64 = 64_246;
 
-    /// The goal for a tree of so many entries, where the others take this much.
+    /// The goal as a value: `entries` are those of the walked tree, and `other` returns
+    /// the value of another stack.
     pub fn of(self, entries: Option<u64>, other: impl Fn(Stack) -> Option<u64>) -> Option<u64> {
         Some(match self {
             Self::Tree(most) => most * entries? / Self::ENTRIES,
@@ -56,7 +56,7 @@ impl Goal {
     }
 }
 
-/// When a row is measured, if it is not asked for by name.
+/// When a row is measured, unless it is named on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Set {
     /// Always.
@@ -65,22 +65,22 @@ pub enum Set {
     Usual,
     /// With `--large`: it takes minutes.
     Large,
-    /// With `--wall`: in a guest of its own, with several processors.
+    /// With `--wall`: in a second guest, with several processors.
     Wall,
 }
 
-/// One measurement.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// As given on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// For people.
+    /// Title in the table.
     pub title: &'static str,
-    /// What is counted.
+    /// Unit of the values.
     pub unit: Unit,
-    /// Where it can be measured.
+    /// The stacks that it is measured on.
     pub stacks: &'static [Stack],
-    /// What is to be reached.
+    /// The largest value that composefs may have.
     pub goal: Option<Goal>,
     /// When it is measured.
     pub set: Set,
@@ -95,7 +95,7 @@ impl Row {
 
 const METADATA: &[Stack] = &[Stack::Composefs, Stack::Erofs, Stack::Overlay];
 const CONTENT: &[Stack] = &[Stack::Composefs, Stack::Overlay, Stack::Ext4];
-/// overlayfs has no handles that can be opened, unless it is mounted for it.
+/// overlayfs decodes file handles only with `nfs_export=on`.
 const HANDLES: &[Stack] = &[Stack::Composefs, Stack::Erofs];
 const MILLION: u64 = 1_000_000;
 
@@ -123,7 +123,7 @@ const fn small(name: &'static str, title: &'static str, goal: u64) -> Row {
     }
 }
 
-/// A row that is to be better than erofs + overlayfs.
+/// A row whose goal is the value of erofs + overlayfs.
 const fn more(name: &'static str, title: &'static str, stacks: &'static [Stack]) -> Row {
     Row {
         name,
@@ -135,8 +135,8 @@ const fn more(name: &'static str, title: &'static str, stacks: &'static [Stack])
     }
 }
 
-/// A row about reading a large file, which is to be as good as reading the
-/// object itself.
+/// A row about reading a large file: at least 0.99 times as fast as ext4, which reads
+/// the object itself.
 const fn large(name: &'static str, title: &'static str) -> Row {
     Row {
         goal: Some(Goal::Part(1.0 / 0.99, Stack::Ext4)),
@@ -144,7 +144,7 @@ const fn large(name: &'static str, title: &'static str) -> Row {
     }
 }
 
-/// A row in time.
+/// A row that measures time.
 const fn time(name: &'static str, title: &'static str) -> Row {
     Row {
         unit: Unit::Time,

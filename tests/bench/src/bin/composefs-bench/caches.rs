@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's caches, emptied.
+//! Dropping the kernel's caches.
 
 use std::fs;
 use std::thread::sleep;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 
-/// Forgets dentries, inodes and pages.
+/// Drops dentries, inodes and the page cache.
 pub fn drop_all() -> Result<()> {
     drop("3")
 }
 
-/// Forgets dentries and inodes, and with the inodes their pages.
+/// Drops dentries and inodes, and with the inodes their pages.
 pub fn drop_names() -> Result<()> {
     drop("2")
 }
@@ -26,8 +26,7 @@ fn drop(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits for work that the kernel has put off: inodes are freed a grace period
-/// later.
+/// Waits for a grace period of RCU, after which inodes are freed.
 pub fn settle() {
     sleep(Duration::from_secs(1));
 }

@@ -4,12 +4,12 @@
 //!
 //! QEMU's `-icount shift=0` lets the guest's clock advance by one nanosecond
 //! for each instruction, so that the time between two points is the number of
-//! instructions between them. Without it the same is wall time.
+//! instructions between them. Without `-icount` it is wall time.
 
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
-/// Instructions since some point in the past.
+/// Instructions since an arbitrary point in the past.
 pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     // Neither is ever negative.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a block device has done.
+//! I/O statistics of a block device.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use rustix::fs::major;
 use rustix::fs::minor;
 use rustix::fs::stat;
 
-/// The device that a file is on.
+/// A block device.
 pub struct Disk {
     statistics: PathBuf,
 }
 
 impl Disk {
-    /// The device of this file.
+    /// The device that this file is on.
     pub fn of(file: &Path) -> Result<Self> {
         let dev = stat(file)?.st_dev;
         let name = format!("{}:{}", major(dev), minor(dev));
@@ -27,24 +27,24 @@ impl Disk {
         })
     }
 
-    /// Requests to read that it has completed.
+    /// Number of read requests that the device has completed.
     pub fn reads(&self) -> Result<u64> {
         self.field(0)
     }
 
-    /// KiB that have been read from it.
+    /// KiB that were read from the device.
     pub fn kib_read(&self) -> Result<u64> {
-        // It counts in sectors of 512 bytes.
+        // The unit is sectors of 512 bytes.
         Ok(self.field(2)? / 2)
     }
 
-    /// A number of its statistics: Documentation/block/stat.rst.
+    /// A field of /sys/dev/block/*/stat: see Documentation/block/stat.rst.
     fn field(&self, index: usize) -> Result<u64> {
         let text = fs::read_to_string(&self.statistics)
             .with_context(|| self.statistics.display().to_string())?;
         text.split_whitespace()
             .nth(index)
             .and_then(|field| field.parse().ok())
-            .context("a disk without statistics")
+            .with_context(|| format!("{} has no field {index}", self.statistics.display()))
     }
 }

@@ -24,31 +24,31 @@ use crate::mounts::Verity;
 use crate::recorder::Recorder;
 use crate::walk::files;
 
-/// Handles that are decoded.
+/// Number of handles to open.
 const HANDLES: usize = 20_000;
 
-/// Bytes that a handle may have.
-const MOST: usize = libc::MAX_HANDLE_SZ as usize;
+/// Longest handle, in bytes.
+const HANDLE_MAX: usize = libc::MAX_HANDLE_SZ as usize;
 
-/// `struct file_handle`, with room for its bytes.
+/// `struct file_handle`, with room for the longest `f_handle`.
 #[repr(C)]
 struct Handle {
     bytes: u32,
     kind: i32,
-    data: [u8; MOST],
+    data: [u8; HANDLE_MAX],
 }
 
-const _: () = assert!(size_of::<Handle>() == 8 + MOST);
+const _: () = assert!(size_of::<Handle>() == 8 + HANDLE_MAX);
 
 /// The handle of a file in a directory.
 fn of(dir: &OwnedFd, name: &CString) -> Result<Handle> {
     let mut handle = Handle {
-        bytes: MOST as u32,
+        bytes: HANDLE_MAX as u32,
         kind: 0,
-        data: [0; MOST],
+        data: [0; HANDLE_MAX],
     };
     let mut mount = 0;
-    // SAFETY: The handle has as much room as it says, and the name is a C string.
+    // SAFETY: `room` has `handle.bytes` bytes of room, and `name` is a C string.
     let result = unsafe {
         let room = (&raw mut handle).cast();
         libc::name_to_handle_at(dir.as_raw_fd(), name.as_ptr(), room, &raw mut mount, 0)
@@ -59,8 +59,8 @@ fn of(dir: &OwnedFd, name: &CString) -> Result<Handle> {
     Ok(handle)
 }
 
-/// Opens files of a large directory by their handles, where neither names nor
-/// inodes are in memory.
+/// Opens files of a large directory by their handles, while neither their dentries nor
+/// their inodes are in memory.
 pub fn decode(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.wide, Verity::Off)?;
     let open = |name| openat(mounted.root(), name, OFlags::DIRECTORY, Mode::empty());
@@ -74,7 +74,7 @@ pub fn decode(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> 
     let mount = open(".")?;
     recorder.time("handles", || {
         for handle in &mut handles {
-            // SAFETY: It is a handle that the kernel has given.
+            // SAFETY: name_to_handle_at() has filled the handle in.
             let fd = unsafe {
                 let handle = (&raw mut *handle).cast();
                 libc::open_by_handle_at(mount.as_raw_fd(), handle, libc::O_PATH)
@@ -82,7 +82,7 @@ pub fn decode(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> 
             if fd < 0 {
                 return Err(io::Error::last_os_error()).context("open_by_handle_at");
             }
-            // SAFETY: It is open, and nobody else has it.
+            // SAFETY: open_by_handle_at() has just opened `fd`, and nothing else owns it.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
         Ok(())

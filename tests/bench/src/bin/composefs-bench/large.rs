@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rows about the content of a large file, all of it in memory.
+//! The rows about the content of a large file, which is in the page cache.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -27,14 +27,14 @@ use crate::prepare::LARGE;
 use crate::recorder::Recorder;
 
 const PAGE: u64 = 4096;
-/// What cp(1) reads at once.
+/// Bytes in a read(2) of cp(1).
 const PIECE: usize = 256 << 10;
-/// Random reads in a row.
+/// Number of random reads in a run.
 const READS: u64 = 16_384;
-/// Reads that are under way at once through io_uring.
+/// Number of reads in flight through io_uring.
 const DEPTH: u64 = 32;
 
-/// Reads in order, at random, through a mapping and through io_uring.
+/// Reads the file in order, at random, through a mapping and through io_uring.
 pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let path = match stack {
@@ -56,7 +56,7 @@ pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
         pages = size / PAGE;
         Ok(())
     };
-    // Pages become active when they are read again, which is work of its own.
+    // The second read of a page makes it active, which costs more than a later read.
     in_order()?;
     in_order()?;
     recorder.time("read", in_order)?;
@@ -83,7 +83,7 @@ pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
 
     tokio_uring::start(async {
         let file = Rc::new(tokio_uring::fs::File::open(&path).await?);
-        // Threads that the kernel needs are there then.
+        // The first reads start threads of io_uring.
         read_ring(&file, DEPTH, pages).await?;
         let before = crate::clock::now();
         read_ring(&file, READS, pages).await?;
@@ -92,7 +92,7 @@ pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     })
 }
 
-/// Reads pages at random, so many at once.
+/// Reads pages at random, [`DEPTH`] of them at once.
 async fn read_ring(file: &Rc<tokio_uring::fs::File>, reads: u64, pages: u64) -> Result<()> {
     let tasks: Vec<_> = (0..DEPTH)
         .map(|task| {
@@ -104,7 +104,7 @@ async fn read_ring(file: &Rc<tokio_uring::fs::File>, reads: u64, pages: u64) -> 
                     let (result, buffer) = file.read_at(page, random.below(pages) * PAGE).await;
                     page = buffer;
                     if result? as u64 != PAGE {
-                        bail!("a short read");
+                        bail!("read less than a page");
                     }
                 }
                 anyhow::Ok(())
@@ -112,12 +112,12 @@ async fn read_ring(file: &Rc<tokio_uring::fs::File>, reads: u64, pages: u64) -> 
         })
         .collect();
     for task in tasks {
-        task.await.context("a reader")??;
+        task.await.context("a task that reads")??;
     }
     Ok(())
 }
 
-/// The large file in the store.
+/// Path of the large file's object.
 fn object(plan: &Plan) -> Result<PathBuf> {
     let mounted = Mounted::new(Stack::Erofs, &plan.content, Verity::Off)?;
     let name = objects::name(mounted.path(), &std::ffi::CString::new(LARGE)?)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Measures in the guest. `cargo xtask bench` starts it, with a plan; each
-//! measurement is a line of its standard output.
+//! The program that measures in the guest. `cargo xtask bench` starts it with a plan,
+//! and it prints a line for each result.
 
 mod caches;
 mod clock;
@@ -41,7 +41,7 @@ use composefs_bench::Stack;
 
 use recorder::Recorder;
 
-/// Some rows that are measured together.
+/// Rows that are measured together.
 struct Measurement {
     rows: &'static [&'static str],
     run: fn(&Plan, Stack, &mut Recorder) -> Result<()>,
@@ -124,7 +124,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["run", plan] => {
-            let plan = serde_json::from_str(plan).context("the plan is not understood")?;
+            let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
             run(&plan)
         }
         ["prepare", cfsctl, dir] => prepare::disk(Path::new(cfsctl), Path::new(dir)),
@@ -135,7 +135,7 @@ fn main() -> Result<()> {
 fn run(plan: &Plan) -> Result<()> {
     for name in &plan.rows {
         if !MEASUREMENTS.iter().any(|m| m.rows.contains(&name.as_str())) {
-            bail!("nothing measures the row \"{name}\"");
+            bail!("no measurement has the row \"{name}\"");
         }
     }
     for measurement in MEASUREMENTS {
@@ -151,7 +151,7 @@ fn run(plan: &Plan) -> Result<()> {
             if wanted.is_empty() {
                 continue;
             }
-            // Where a million files are looked at, the mean of them is good enough.
+            // One run is enough for a million files: its value is a mean already.
             let once = |name: &&str| Row::named(name).is_some_and(|row| row.set == Set::Large);
             let repeat = match plan.profile {
                 None if wanted.iter().all(once) => 1,

@@ -15,10 +15,10 @@ use crate::recorder::Recorder;
 use crate::walk::Visit;
 use crate::walk::walk;
 
-/// How often one image is mounted at once.
+/// Number of mounts of one image at the same time.
 const MOUNTS: usize = 20;
 
-/// An image that is mounted, mounted again and again, and each of them walked.
+/// Mounts a mounted image again and again, and walks each of the mounts.
 pub fn same_image(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let image = &plan.stored_content;
     let mount = || Mounted::new(stack, image, Verity::Required);
@@ -36,7 +36,7 @@ pub fn same_image(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<
     Ok(())
 }
 
-/// Mounting images of different sizes.
+/// Mounts images of different sizes.
 pub fn sizes(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     mount(&plan.content, "mount-small", stack, recorder)?;
     mount(&plan.tree, "mount-middle", stack, recorder)?;

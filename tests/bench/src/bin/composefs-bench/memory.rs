@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much memory is used for what.
+//! Memory use of the kernel.
 
 use std::fs;
 
 use anyhow::Context as _;
 use anyhow::Result;
 
-/// KiB of memory in use at one moment.
+/// KiB of memory at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// By slabs: inodes, dentries.
+    /// Used by slabs: inodes and dentries.
     pub slab: u64,
-    /// By the page cache.
+    /// Used by the page cache.
     pub page_cache: u64,
-    /// By nothing.
+    /// Free.
     pub free: u64,
 }
 
 impl Memory {
-    /// What is used now.
+    /// Reads /proc/meminfo and /proc/zoneinfo.
     pub fn now() -> Result<Self> {
-        // Each processor counts for itself before it adds to the sums.
+        // Add the counts of each processor to the sums.
         fs::write("/proc/sys/vm/stat_refresh", "1").context("/proc/sys/vm/stat_refresh")?;
         let info = fs::read_to_string("/proc/meminfo")?;
         let field = |name: &str| {
@@ -38,7 +38,7 @@ impl Memory {
     }
 }
 
-/// Free pages that processors keep for themselves, which MemFree leaves out.
+/// KiB of free pages in the lists of the processors, which MemFree leaves out.
 fn set_aside() -> Result<u64> {
     let zones = fs::read_to_string("/proc/zoneinfo")?;
     let pages: u64 = zones

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One image, mounted in each of the ways that are compared.
+//! Mounting an image with each of the stacks.
 
 use std::fs;
 use std::fs::File;
@@ -34,15 +34,15 @@ use rustix::mount::fsopen;
 use rustix::mount::move_mount;
 use rustix::mount::unmount;
 
-/// Where mounts are made.
+/// Directory of the mount points.
 const TOP: &str = "/run/bench/mnt";
 
-/// Whether objects have to have their digests.
+/// Whether the digests of objects are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verity {
-    /// There are none to look at.
+    /// They are not: no content is read.
     Off,
-    /// As systems are booted.
+    /// They are required: `verity`, or `verity=require` of overlayfs.
     Required,
 }
 
@@ -64,12 +64,12 @@ impl Mounted {
         Ok(mounted)
     }
 
-    /// Its root directory. Names below it are not looked up elsewhere.
+    /// The root directory, to look names up in.
     pub fn root(&self) -> &OwnedFd {
         self.root.as_ref().expect("kept until dropped")
     }
 
-    /// Its root directory's path.
+    /// Path of the root directory.
     pub fn path(&self) -> &Path {
         self.points.last().map_or(Path::new("/"), PathBuf::as_path)
     }
@@ -88,7 +88,7 @@ impl Mounted {
             }
             Stack::Erofs => {
                 let mut options = vec![("source", source), ("ro", "")];
-                // As the composefs tools do for an image that has no ACLs.
+                // libcomposefs does so for an image that has no ACLs.
                 if !has_acl(&image.path)? {
                     options.push(("noacl", ""));
                 }
@@ -109,12 +109,13 @@ impl Mounted {
                 options.push(("datadir+", objects));
                 self.attach("overlay", &options)
             }
-            // Its own path: nothing is mounted, and `path()` is not used.
+            // The objects are read where they are: nothing is mounted, and nothing calls
+            // `path()`.
             Stack::Ext4 => Ok(image.objects.clone()),
         }
     }
 
-    /// Makes a mount; an empty value is an option without one.
+    /// Mounts a file system. An option with an empty value is a flag.
     fn attach(&mut self, kind: &str, options: &[(&str, &str)]) -> Result<PathBuf> {
         let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
         let configured = options
@@ -127,12 +128,12 @@ impl Mounted {
         if let Err(error) = configured {
             bail!(
                 "cannot mount {kind} with {options:?}: {error} ({})",
-                said(context)
+                messages(context)
             );
         }
         let flags = FsMountFlags::FSMOUNT_CLOEXEC;
         let mount = fsmount(&context, flags, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-        // Several images may be mounted at once.
+        // Each mount has a mount point of its own: several images may be mounted at once.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let point = Path::new(TOP).join(number.to_string());
@@ -164,8 +165,8 @@ pub fn open_dir(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, flags, Mode::empty()).with_context(|| path.display().to_string())
 }
 
-/// What the kernel says about a mount that it refused.
-fn said(context: OwnedFd) -> String {
+/// The messages of an fs context.
+fn messages(context: OwnedFd) -> String {
     let mut messages = Vec::new();
     let mut file = File::from(context);
     let mut buffer = [0; 512];
@@ -175,7 +176,7 @@ fn said(context: OwnedFd) -> String {
     messages.join("; ")
 }
 
-/// Whether a composefs image says that it has ACLs.
+/// Whether the header of a composefs image says that it has ACLs.
 fn has_acl(image: &Path) -> Result<bool> {
     let mut header = [0; 16];
     File::open(image)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which object a file's content is in.
+//! The object of a file.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use anyhow::Result;
 use rustix::fs::lgetxattr;
 
-/// Longest name of an object: two levels of a SHA-512 digest, and a slash more.
+/// Longest path of an object: a SHA-512 digest in hexadecimal, and two slashes.
 const LONGEST: usize = 256;
 
-/// The path of a file's object below the store. `erofs` is where the image is
-/// mounted as erofs, which shows the attributes meant for overlayfs.
+/// Returns the path of a file's object in the object directory. `erofs` is where the
+/// image is mounted as erofs, which shows the xattr that overlayfs reads.
 pub fn name(erofs: &Path, path: &CStr) -> Result<CString> {
     let path = erofs.join(OsStr::from_bytes(path.to_bytes()));
     let mut value = Vec::with_capacity(LONGEST);
@@ -25,7 +25,7 @@ pub fn name(erofs: &Path, path: &CStr) -> Result<CString> {
         "trusted.overlay.redirect",
         rustix::buffer::spare_capacity(&mut value),
     )
-    .with_context(|| format!("the object of {}", path.display()))?;
+    .with_context(|| format!("cannot find the object of {}", path.display()))?;
     let name = value.strip_prefix(b"/").unwrap_or(&value);
     Ok(CString::new(name)?)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making what is measured: an image with objects, in the guest, where there is
-//! fs-verity.
+//! Making the image and the objects that are measured. It runs in the guest, because
+//! it needs a file system with fs-verity.
 
 use std::fs;
 use std::fs::File;
@@ -15,22 +15,23 @@ use anyhow::Result;
 use anyhow::bail;
 use composefs_bench::Random;
 
-/// Where the small files are in the image.
+/// Path of the directory with the small files in the image.
 pub const SMALL_DIR: &str = "small";
 
-/// The large file.
+/// Path of the large file in the image.
 pub const LARGE: &str = "large";
 
-/// A program with many libraries, also in the image.
+/// Path of a program with many libraries, in the image and in the guest.
 pub const PROGRAM: &str = "usr/bin/fio";
 
-/// How many small files there are, and in how many directories.
+/// Number of small files.
 const FILES: usize = 2000;
+/// Number of directories that they are in.
 const DIRS: usize = 20;
 const SMALL_SIZE: usize = 8192;
 const LARGE_SIZE: usize = 64 << 20;
 
-/// Fills an empty file system that has fs-verity.
+/// Fills the file system at `top`, which is empty and has fs-verity.
 pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     let tree = Path::new("/scratch/tree");
     let mut random = Random::new(1);
@@ -48,7 +49,7 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     write(&tree.join(LARGE), LARGE_SIZE, &mut random)?;
 
     copy_program(tree)?;
-    // The same files, for those who read them without an image.
+    // ext4 reads the same files without an image.
     run(Command::new("cp").arg("-a").args([tree, &top.join("tree")]))?;
 
     let objects = top.join("objects");
@@ -62,7 +63,7 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file that has the same content each time, and no two alike.
+/// Writes a file of pseudo-random bytes: no two files are equal.
 fn write(path: &Path, size: usize, random: &mut Random) -> Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     for _ in 0..size / 8 {
@@ -72,12 +73,12 @@ fn write(path: &Path, size: usize, random: &mut Random) -> Result<()> {
     Ok(())
 }
 
-/// Copies a program with all libraries that it is linked with.
+/// Copies [`PROGRAM`] and all libraries that it is linked with.
 fn copy_program(tree: &Path) -> Result<()> {
     let program = format!("/{PROGRAM}");
-    let said = Command::new("ldd").arg(&program).output().context("ldd")?;
+    let ldd = Command::new("ldd").arg(&program).output().context("ldd")?;
     // "libc.so.6 => /lib/libc.so.6 (0x...)", and the loader without an arrow.
-    let libraries = String::from_utf8(said.stdout)?;
+    let libraries = String::from_utf8(ldd.stdout)?;
     let libraries = libraries
         .split_whitespace()
         .filter(|word| word.starts_with('/'));

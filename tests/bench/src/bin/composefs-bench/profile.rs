@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In which functions the kernel spends a row's instructions.
+//! Samples the kernel's functions while a row runs.
 //!
-//! The perf event `cpu-clock` interrupts every so many nanoseconds of a clock
-//! that counts instructions. What runs with interrupts off is seen at the
-//! point where they are on again.
+//! The perf event `cpu-clock` interrupts after a number of nanoseconds of a clock that
+//! counts instructions. Code that runs with interrupts off is sampled where they are
+//! enabled again.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -19,13 +19,13 @@ use perf_event::SampleFlag;
 use perf_event::Sampler;
 use perf_event::events::Software;
 
-/// Bytes of room for samples.
+/// Size of the ring buffer, in bytes.
 const ROOM: usize = 16 << 20;
 
-/// The type of records that are samples.
+/// `PERF_RECORD_SAMPLE`.
 const SAMPLE: u32 = 9;
 
-/// What samples are in that are not in the kernel.
+/// Name for all addresses that are not in the kernel.
 const PROGRAM: &str = "[program]";
 
 /// Takes samples while something runs.
@@ -36,11 +36,11 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Instructions between two samples. Taking one costs some thousands, which
-    /// count as well.
+    /// Instructions between two samples. A sample itself costs some thousands of
+    /// instructions, which are counted, too.
     const PERIOD: u64 = 50_000;
 
-    /// A profiler that is not running.
+    /// Opens the perf event, disabled.
     pub fn new() -> Result<Self> {
         allow_rate()?;
         let sampler = Builder::new(Software::CPU_CLOCK)
@@ -53,7 +53,7 @@ impl Profiler {
             .build()
             .context("perf_event_open")?
             .sampled(ROOM)
-            .context("the buffer of perf events")?;
+            .context("cannot map the ring buffer of the perf event")?;
         Ok(Self {
             sampler,
             chains: Vec::new(),
@@ -61,13 +61,13 @@ impl Profiler {
         })
     }
 
-    /// Does something and notes where the kernel is seen meanwhile.
+    /// Runs `work` and takes samples meanwhile.
     pub fn watch<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.sampler.enable()?;
         let result = work();
         self.sampler.disable()?;
         while let Some(record) = self.sampler.next_record() {
-            // A word for where it was, one for the number of callers, and they.
+            // The instruction pointer, the length of the call chain, and the call chain.
             let mut words = record.to_vec();
             let callers = match record.ty() {
                 SAMPLE => words.split_off(16),
@@ -76,14 +76,14 @@ impl Profiler {
             let callers = callers
                 .chunks_exact(8)
                 .filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)))
-                // Markers of kernel and program are the topmost values.
+                // Leave out PERF_CONTEXT_KERNEL and PERF_CONTEXT_USER, the topmost values.
                 .filter(|&ip| ip < u64::MAX - 4096);
             self.chains.push(callers.collect());
         }
         result
     }
 
-    /// All functions that were seen.
+    /// All functions with at least one sample.
     pub fn functions(&self) -> Vec<Sample> {
         let mut own: HashMap<&str, u64> = HashMap::new();
         let mut total: HashMap<&str, u64> = HashMap::new();
@@ -91,7 +91,7 @@ impl Profiler {
             let mut names = chain.iter().map(|&ip| self.symbols.name(ip));
             let first = names.next().unwrap_or(PROGRAM);
             *own.entry(first).or_default() += 1;
-            // A function that calls itself was there once.
+            // Count a function that calls itself once.
             let all: HashSet<&str> = names.chain([first]).collect();
             for name in all {
                 *total.entry(name).or_default() += 1;
@@ -108,9 +108,9 @@ impl Profiler {
     }
 }
 
-/// Lets the kernel take as many samples as we ask for, and keep at it.
+/// Raises the limit for the sample rate, and keeps the kernel from lowering it.
 fn allow_rate() -> Result<()> {
-    // The rate can be set only while the kernel may lower it.
+    // The kernel refuses to set the rate while perf_cpu_time_max_percent is 0 or 100.
     for (name, value) in [
         ("perf_cpu_time_max_percent", "25"),
         ("perf_event_max_sample_rate", "1000000"),
@@ -121,9 +121,9 @@ fn allow_rate() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's functions by their addresses.
+/// The kernel's functions, by address.
 struct Symbols {
-    /// Sorted.
+    /// Start and name of each function, sorted.
     starts: Vec<(u64, String)>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rows about programs that people use.
+//! The rows that run other programs: ls(1), find(1) and fio(1).
 
 use std::path::Path;
 use std::process::Command;
@@ -18,14 +18,14 @@ use crate::mounts::Verity;
 use crate::prepare::PROGRAM;
 use crate::recorder::Recorder;
 
-/// `ls -lR` and `find -type f`, with nothing of the tree in memory.
+/// Runs `ls -lR` and `find -type f`, with nothing of the tree in memory.
 pub fn listings(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.tree, Verity::Off)?;
     let ls = |dir: &Path| run(Command::new("ls").arg("-lR").arg(dir));
     let find = |dir: &Path| run(Command::new("find").arg(dir).args(["-type", "f"]));
     let empty = &plan.tree.objects;
 
-    // The program itself is in memory.
+    // Run the program on an empty directory first, so that only the tree is cold.
     caches::drop_all()?;
     ls(empty)?;
     recorder.time("ls", || ls(mounted.path()))?;
@@ -35,7 +35,7 @@ pub fn listings(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()
     recorder.time("find", || find(mounted.path()))
 }
 
-/// Starting a program that is in the image, with its libraries.
+/// Runs a program of the image, which also loads its libraries.
 pub fn exec(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let root = match stack {

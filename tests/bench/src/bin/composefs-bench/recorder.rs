@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was measured, on its way out.
+//! Collecting and printing the values.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use composefs_bench::Stack;
 use crate::clock;
 use crate::profile::Profiler;
 
-/// Keeps the values of the rows that were asked for.
+/// The values of the wanted rows on one stack.
 pub struct Recorder {
     stack: Stack,
     wanted: Vec<&'static str>,
@@ -25,7 +25,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For these rows, none of which has values yet.
+    /// Begins without values.
     pub fn new(stack: Stack, wanted: Vec<&'static str>, plan: &Plan) -> Result<Self> {
         let mut profilers = BTreeMap::new();
         if plan.profile.is_some() {
@@ -42,9 +42,9 @@ impl Recorder {
         })
     }
 
-    /// Does something and notes what it took.
+    /// Runs `work` and notes the instructions that it takes.
     pub fn time<T>(&mut self, row: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        // The first run only counts: samples would count as well.
+        // The first run takes no samples, as these cost instructions, too.
         if self.runs.contains_key(row) {
             if let Some(profiler) = self.profilers.get_mut(row) {
                 return profiler.watch(work);
@@ -64,15 +64,15 @@ impl Recorder {
         }
     }
 
-    /// Notes how many entries there are in the image.
+    /// Notes the number of entries in the image.
     pub fn entries(&mut self, entries: u64) {
         self.entries = Some(entries);
     }
 
-    /// Writes everything to standard output.
+    /// Prints all values to standard output.
     pub fn report(self) -> Result<()> {
         for (row, profiler) in self.profilers {
-            say(&Line::Profile(Profile {
+            print(&Line::Profile(Profile {
                 row: row.to_owned(),
                 stack: self.stack,
                 instructions: self.runs.get(row).map_or(0, |runs| runs.iter().sum()),
@@ -80,7 +80,7 @@ impl Recorder {
             }))?;
         }
         for (row, runs) in self.runs {
-            say(&Line::Figure(Figure {
+            print(&Line::Figure(Figure {
                 row: row.to_owned(),
                 stack: self.stack,
                 runs,
@@ -91,12 +91,12 @@ impl Recorder {
     }
 }
 
-fn say(line: &Line) -> Result<()> {
+fn print(line: &Line) -> Result<()> {
     println!("{}", serde_json::to_string(line)?);
     Ok(())
 }
 
-/// The same, in an order that is always the same and nobody can foresee.
+/// Shuffles a list, in the same way each time.
 pub fn shuffled<T>(mut list: Vec<T>) -> Vec<T> {
     let mut random = Random::new(2);
     for last in (1..list.len()).rev() {

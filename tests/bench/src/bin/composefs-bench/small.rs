@@ -22,13 +22,14 @@ use crate::recorder::Recorder;
 use crate::recorder::shuffled;
 use crate::walk::files;
 
-/// Opens, and opens and reads, with all in memory and verified before.
+/// Opens the small files, with and without reading them. All content is in memory, and
+/// verified.
 pub fn reads(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let paths = names(&plan.content, stack)?;
+    let paths = paths(&plan.content, stack)?;
     let mounted = Mounted::new(stack, &plan.content, Verity::Required)?;
     let root = mounted.root();
     let mut buffer = vec![0; 64 << 10];
-    // Pages become active when they are read again, which is work of its own.
+    // The second read of a page makes it active, which costs more than a later read.
     for _ in 0..2 {
         read_all(root, &paths, &mut buffer)?;
     }
@@ -52,8 +53,8 @@ fn open_all(root: impl AsFd, paths: &[CString]) -> Result<()> {
     Ok(())
 }
 
-/// The small files, by their names in the image or in the store.
-fn names(image: &Image, stack: Stack) -> Result<Vec<CString>> {
+/// The paths of the small files in the mount, or of their objects.
+fn paths(image: &Image, stack: Stack) -> Result<Vec<CString>> {
     let mounted = Mounted::new(Stack::Erofs, image, Verity::Off)?;
     let mut paths = shuffled(files(mounted.root())?);
     paths.retain(|path| path.to_bytes().starts_with(SMALL_DIR.as_bytes()));

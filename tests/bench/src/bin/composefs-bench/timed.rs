@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rows that are measured in time, with several processors and an image on
-//! a disk.
+//! The rows that measure time, with several processors and the image on a disk.
 
 use std::thread;
 
@@ -17,10 +16,10 @@ use crate::recorder::Recorder;
 use crate::walk::Visit;
 use crate::walk::walk;
 
-/// Threads that walk at once.
+/// Number of threads that walk at the same time.
 const THREADS: u64 = 4;
 
-/// A cold walk, a warm one, and four at once.
+/// A cold walk and a warm walk, by one thread and by four.
 pub fn walks(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.stored_tree, Verity::Off)?;
     let walk = || walk(mounted.root(), Visit::Attributes);

@@ -22,21 +22,21 @@ use crate::walk::Visit;
 use crate::walk::files;
 use crate::walk::walk;
 
-/// How many files are looked at one by one.
-const SOME: usize = 2000;
+/// Number of random files for `cold-stat`.
+const STATS: usize = 2000;
 
-/// How many names in a row are looked up where few are.
+/// `sparse` looks up this many of [`RUN`] * 100 files that follow each other.
 const RUN: usize = 20;
 
-/// How many do so at once.
+/// Number of threads for `herd-read`.
 const THREADS: usize = 32;
 
-/// Walks, and what they leave in memory. The image is in memory: with
-/// instructions counted, the clock jumps over waits for a disk.
+/// Walks the tree, and measures the memory that a walk takes. The image is in memory:
+/// the clock, which counts instructions, jumps over any wait for a disk.
 pub fn walks(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.tree, Verity::Off)?;
     let paths = shuffled(files(mounted.root())?);
-    let some = &paths[..SOME.min(paths.len())];
+    let some = &paths[..STATS.min(paths.len())];
 
     caches::drop_all()?;
     let before = Memory::now()?;
@@ -64,7 +64,7 @@ pub fn walks(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     })
 }
 
-/// Requests to the disk that the image is on, in a cold walk.
+/// Counts the read requests of a cold walk to the disk that the image is on.
 pub fn requests(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let disk = crate::disk::Disk::of(&plan.stored_tree.path)?;
     let mounted = Mounted::new(stack, &plan.stored_tree, Verity::Off)?;
@@ -75,12 +75,12 @@ pub fn requests(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()
     Ok(())
 }
 
-/// What is read of an image on a disk by those who need little of it: one who
-/// looks 1 % of the names up, in some directories, and many who do so at once.
+/// Measures what is read from the disk when 1 % of the files are looked up, by one
+/// thread and by [`THREADS`] at the same time.
 pub fn sparse(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let disk = crate::disk::Disk::of(&plan.stored_tree.path)?;
     let mount = || Mounted::new(stack, &plan.stored_tree, Verity::Off);
-    // Of a mount of its own: what was listed may be read in another way.
+    // List the files in another mount: readdir makes composefs read more at once.
     let paths = files(mount()?.root())?;
     let mounted = mount()?;
     let some: Vec<&CString> = paths
@@ -108,7 +108,7 @@ pub fn sparse(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> 
             .into_iter()
             .try_for_each(|thread| match thread.join() {
                 Ok(result) => result,
-                Err(_) => bail!("a thread that looks names up has panicked"),
+                Err(_) => bail!("a thread has panicked"),
             })
     })?;
     recorder.note("herd-read", disk.kib_read()? - before);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Walking a tree with as little as possible of one's own.
+//! Walking a tree with few instructions outside of the kernel.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -16,10 +16,10 @@ use rustix::fs::RawDir;
 use rustix::fs::openat;
 use rustix::fs::statat;
 
-/// What the C library's readdir(3) reads at once.
+/// Bytes in a getdents64(2) of the C library's readdir(3).
 const BUFFER: usize = 32 << 10;
 
-/// What is done with each entry.
+/// What [`walk`] does with each entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit {
     /// Nothing.
@@ -28,7 +28,7 @@ pub enum Visit {
     Attributes,
 }
 
-/// Walks the tree below a directory. Gives the number of entries, without the
+/// Walks the tree below a directory. Returns the number of entries, without the
 /// directory itself.
 pub fn walk(root: impl AsFd, visit: Visit) -> Result<u64> {
     let mut buffer = vec![MaybeUninit::uninit(); BUFFER];

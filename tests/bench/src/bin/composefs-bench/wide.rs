@@ -24,10 +24,10 @@ use crate::recorder::Recorder;
 use crate::walk::Visit;
 use crate::walk::walk;
 
-/// Names that are looked up in vain.
+/// Number of absent names to look up.
 const ABSENT: u32 = 10_000;
 
-/// Looks names up that are not there, and lists a directory.
+/// Looks up absent names in a large directory, and lists a larger one.
 pub fn directories(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.wide, Verity::Off)?;
     let open = |name| openat(mounted.root(), name, OFlags::DIRECTORY, Mode::empty());
@@ -51,10 +51,13 @@ pub fn directories(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result
     Ok(())
 }
 
-/// A cold walk of a tree of a thousand directories, and of one of ten. Counted
-/// for a thousand entries.
+/// Walks two cold trees, of 10 and of 1,000 directories. The values are for 1,000
+/// entries.
 pub fn million(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    let images = plan.shape.as_ref().context("no large images")?;
+    let images = plan
+        .shape
+        .as_ref()
+        .context("the plan has no large images")?;
     for (row, image) in ["per-file-10k", "per-file-1m"].into_iter().zip(images) {
         let mounted = Mounted::new(stack, image, Verity::Off)?;
         caches::drop_all()?;

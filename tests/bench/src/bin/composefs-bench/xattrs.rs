@@ -17,10 +17,10 @@ use crate::mounts::Verity;
 use crate::recorder::Recorder;
 use crate::walk::files;
 
-/// One that files of a distribution have, and one that they do not.
+/// An xattr that files of a distribution have, and one that they do not have.
 const NAMES: [&str; 2] = ["security.selinux", "security.capability"];
 
-/// Gets two attributes of each file, all inodes being in memory.
+/// Gets two xattrs of each file, with all inodes in memory.
 pub fn gets(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
     let mounted = Mounted::new(stack, &plan.tree, Verity::Off)?;
     let paths: Vec<PathBuf> = files(mounted.root())?

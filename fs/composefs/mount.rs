@@ -97,7 +97,7 @@ enum PreparedImage {
     File(KernelFile),
     /// Its superblock was read.
     Loaded(Image<Cache>),
-    /// ReadSource its superblock has failed.
+    /// Reading its superblock has failed.
     Failed,
 }
 
@@ -233,7 +233,12 @@ impl super_block::Operations for Composefs {
             stacking: Some(Stacking::new(stack_depth)),
             uuid,
         };
-        let sbi = SbInfo {
+        // A user namespace can mount any number of images: all of them share one limit.
+        let limit = match cred::is_admin() {
+            true => Limit::new()?,
+            false => Limit::common(),
+        };
+        let sbi = try_init!(SbInfo {
             image,
             uuid,
             source,
@@ -242,12 +247,8 @@ impl super_block::Operations for Composefs {
             options,
             credential,
             shared_objects: SharedObjects::default(),
-            // A user namespace can mount any number of images: all of them share one limit.
-            limit: match cred::is_admin() {
-                true => Limit::new()?,
-                false => Limit::common(),
-            },
-        };
+            limit,
+        });
         let sb = sb.init(&attributes, sbi).inspect_err(|_| {
             fc.error(fmt!("too many file systems on top of each other"));
         })?;

@@ -71,7 +71,7 @@ impl RawDirent {
 pub struct Dirent<'a> {
     /// The name: 1 to 255 bytes without NUL and slash. `.` and `..` are entries too.
     pub name: &'a [u8],
-    /// DiskInode number, as stored.
+    /// Inode number, as stored.
     pub nid: u64,
     /// Type of the file in the entry. The inode may have another type.
     pub file_type: FileType,
@@ -82,7 +82,7 @@ pub struct Dirent<'a> {
 /// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// DiskInode number, as stored.
+    /// Inode number, as stored.
     pub nid: u64,
     /// Type of the file in the entry. The inode may have another type.
     pub file_type: FileType,

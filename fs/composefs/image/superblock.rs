@@ -103,7 +103,7 @@ const _: () = assert!(size_of::<RawSuperblock>() == 128);
 /// C header: `fs/erofs/erofs_fs.h`: `struct erofs_super_block`
 #[derive(Clone, Copy, Debug)]
 pub struct Superblock {
-    /// DiskInode number of the root directory. C name: `rootnid_2b`
+    /// Inode number of the root directory. C name: `rootnid_2b`
     pub root_nid: u64,
     /// Number of inodes. It is not checked. C name: `inos`
     pub inos: u64,
@@ -111,7 +111,7 @@ pub struct Superblock {
     pub blocks: u32,
     /// Volume UUID, all zeros if the writer set none. C name: `uuid`
     pub uuid: [u8; 16],
-    /// DataLayout of the image: 0, 1 or 2.
+    /// Version of the layout: 0, 1 or 2.
     pub composefs_version: u32,
     /// The image has POSIX ACLs. Only versions 0 and 1 have this flag.
     pub has_acl: bool,

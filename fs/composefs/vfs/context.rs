@@ -27,7 +27,8 @@ use kernel::{
     },
     fmt,
     prelude::*,
-    str::CString, //
+    str::CString,
+    types::ForeignOwnable, //
 };
 
 /// What a file system does with the parameters of a mount.
@@ -138,9 +139,9 @@ impl FsContext<'_> {
     ///
     /// `fc` must be valid, not null, and locked for the lifetime of the result.
     pub(super) unsafe fn from_raw(fc: *mut bindings::fs_context) -> Self {
-        // INVARIANT: The caller promises it.
+        // INVARIANT: `fc` is valid and locked as long as the result.
         Self {
-            // SAFETY: The caller promises that it is not null.
+            // SAFETY: `fc` is not null.
             fc: unsafe { NonNull::new_unchecked(fc) },
             _fc: PhantomData,
         }
@@ -219,12 +220,12 @@ impl FsContext<'_> {
 ///
 /// `rest` must point to null or to a C string that may be changed.
 unsafe extern "C" fn next_option(rest: *mut *mut c_char) -> *mut c_char {
-    // SAFETY: The caller promises it.
+    // SAFETY: `rest` points to null or to a C string.
     let option = unsafe { *rest };
     if option.is_null() {
         return option;
     }
-    // SAFETY: The caller promises it.
+    // SAFETY: `option` is a C string.
     let bytes = unsafe { CStr::from_char_ptr(option) }.to_bytes();
     let mut escaped = false;
     let comma = bytes.iter().position(|byte| {
@@ -257,10 +258,10 @@ pub(super) unsafe extern "C" fn init_fs_context<T: super_block::Operations + Ope
     let Ok(context) = KBox::new(T::Context::default(), GFP_KERNEL_ACCOUNT) else {
         return ENOMEM.to_errno();
     };
-    // SAFETY: The context is new. The kernel crate knows only the name of the structure, ours is
-    // the same.
+    // SAFETY: The context is new. The kernel crate has an opaque `fs_context`; this one is the
+    // complete type.
     unsafe {
-        (*fc).fs_private = KBox::into_raw(context).cast();
+        (*fc).fs_private = context.into_foreign();
         (*fc).ops = &Table::<T>::OPERATIONS;
         (*fc).sb_flags |= bindings::SB_RDONLY as c_uint;
     }
@@ -271,11 +272,11 @@ pub(super) unsafe extern "C" fn init_fs_context<T: super_block::Operations + Ope
 type SgetTest =
     Option<unsafe extern "C" fn(*mut bindings::super_block, *mut bindings::fs_context) -> c_int>;
 
-/// The `set` of an `sget_fc()` that is to find a super block and to make none.
+/// The `set` of an `sget_fc()` that must find a super block: it refuses to set up a new one.
 ///
 /// # Safety
 ///
-/// None; it is unsafe because C has no other functions.
+/// There are no requirements. The type of C callbacks is unsafe.
 unsafe extern "C" fn refuse(
     _sb: *mut bindings::super_block,
     _fc: *mut bindings::fs_context,
@@ -297,14 +298,12 @@ impl<T: super_block::Operations + Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `fc` must be a context of `T` that nobody uses any more.
+    /// `fc` must be a context of `T` that is being freed.
     unsafe extern "C" fn free(fc: *mut bindings::fs_context) {
-        // SAFETY: `init_fs_context` put the box there, nobody else takes it.
+        // SAFETY: `fs_private` is null or the box of `init_fs_context()`, and is taken once.
         unsafe {
             let context = core::mem::replace(&mut (*fc).fs_private, core::ptr::null_mut());
-            if let Some(context) = NonNull::new(context.cast::<T::Context>()) {
-                drop(KBox::from_raw(context.as_ptr()));
-            }
+            drop(KBox::<T::Context>::try_from_foreign(context));
         }
     }
 
@@ -344,7 +343,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         fc: *mut bindings::fs_context,
         data: *mut c_void,
     ) -> c_int {
-        // SAFETY: The caller promises it; `next_option` changes nothing but the string.
+        // SAFETY: `fc` is a locked context; `next_option` changes nothing but the string.
         unsafe { bindings::vfs_parse_monolithic_sep(fc, data, Some(next_option)) }
     }
 
@@ -352,7 +351,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
     ///
     /// `fc` must be a context of `T` that is locked.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: The caller promises it.
+        // SAFETY: `fc` is a locked context of `T`.
         let root = unsafe { Self::root(fc) };
         match root {
             Ok(root) => {
@@ -379,15 +378,13 @@ impl<T: super_block::Operations + Operations> Table<T> {
         let info = KBox::new(Info::<T>::new(key), GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The context is locked. `s_fs_info` is what `super_block()` passes on.
         let (sb, left) = unsafe {
-            (*fc).s_fs_info = KBox::into_raw(info).cast();
+            (*fc).s_fs_info = info.into_foreign();
             let sb = Self::super_block(fc, context, has_key);
             let left = core::mem::replace(&mut (*fc).s_fs_info, core::ptr::null_mut());
-            (sb, left.cast::<Info<T>>())
+            (sb, left)
         };
-        if let Some(left) = NonNull::new(left) {
-            // SAFETY: No super block has taken the box, so it is still owned.
-            drop(unsafe { KBox::from_raw(left.as_ptr()) });
-        }
+        // SAFETY: If a super block has taken the box, `left` is null. Otherwise it is still owned.
+        drop(unsafe { KBox::<Info<T>>::try_from_foreign(left) });
         let sb = sb?;
         // SAFETY: The super block is active, and locked by us. Without a root it is a new one.
         unsafe {
@@ -426,14 +423,14 @@ impl<T: super_block::Operations + Operations> Table<T> {
             has_key && !core::ptr::read_volatile(first).is_null()
         };
         if may_share {
-            // SAFETY: The caller promises it. `refuse` keeps a new super block from being made.
+            // SAFETY: `fc` is a locked context. `refuse` keeps a new super block from being made.
             match from_err_ptr(unsafe { bindings::sget_fc(fc, test, Some(refuse)) }) {
                 Err(e) if e == ENOENT => (),
                 found => return found,
             }
         }
-        // SAFETY: The caller promises it. `sget_fc` takes what is in `s_fs_info` if it makes a new
-        // super block, and leaves it if not.
+        // SAFETY: `fc` is a locked context. `sget_fc` takes what is in `s_fs_info` if it makes a
+        // new super block, and leaves it if not.
         unsafe {
             T::load(&FsContext::from_raw(fc), context)?;
             from_err_ptr(bindings::sget_fc(

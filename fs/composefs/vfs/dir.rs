@@ -125,7 +125,7 @@ fn dtype(file_type: u8) -> c_uint {
 pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(
     inode: *mut bindings::inode,
 ) {
-    // SAFETY: The caller promises it; the tables are static.
+    // SAFETY: Nothing else uses the inode; the tables are static.
     unsafe {
         (*inode).i_op = inode::directory_operations::<T>();
         bindings::inode_set_fop(inode, &Table::<T>::FILE_OPERATIONS);

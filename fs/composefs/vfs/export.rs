@@ -112,17 +112,17 @@ impl<T: Operations> Table<T> {
         max_len: *mut c_int,
         parent: *mut bindings::inode,
     ) -> c_int {
-        // SAFETY: The caller promises it.
+        // SAFETY: `max_len` is valid.
         let room = unsafe { core::mem::replace(&mut *max_len, LEN as c_int) };
         if usize::try_from(room).unwrap_or(0) < LEN {
             return INVALID;
         }
-        // SAFETY: The caller promises it.
+        // SAFETY: A reference to the inode is held.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let parent = if parent.is_null() {
             T::parent_ino(inode)
         } else {
-            // SAFETY: The caller promises it.
+            // SAFETY: A reference to the parent is held.
             Ok(unsafe { Inode::<T>::from_raw(parent) }.ino())
         };
         let Ok(parent) = parent else {
@@ -169,7 +169,7 @@ impl<T: Operations> Table<T> {
         kind: c_int,
         find: Find<T>,
     ) -> *mut bindings::dentry {
-        // SAFETY: The caller promises it; a mounted super block has its data.
+        // SAFETY: `fid` has `len` words; a mounted super block has its data.
         let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
         match handle {
             Some(handle) => alias(sb, find(sb, handle)),
@@ -188,7 +188,7 @@ impl<T: Operations> Table<T> {
     ) -> *mut bindings::dentry {
         let find: Find<T> =
             |sb, handle| T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint);
-        // SAFETY: The caller promises it.
+        // SAFETY: The arguments are those of `->fh_to_dentry`.
         unsafe { Self::find(sb, fid, len, kind, find) }
     }
 
@@ -206,7 +206,7 @@ impl<T: Operations> Table<T> {
             T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint)?;
             T::by_handle(sb, handle.parent, None, 0)
         };
-        // SAFETY: The caller promises it.
+        // SAFETY: The arguments are those of `->fh_to_parent`.
         unsafe { Self::find(sb, fid, len, kind, find) }
     }
 

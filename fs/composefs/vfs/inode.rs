@@ -130,7 +130,7 @@ impl<T: FileSystem> Inode<T> {
     /// `ptr` must be an inode of `T` that is set up, with a reference held for the lifetime `'a`.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
-        // SAFETY: The caller promises it; the type is transparent.
+        // SAFETY: The inode is set up, and a reference is held; the type is transparent.
         unsafe { &*ptr.cast() }
     }
 
@@ -526,7 +526,7 @@ pub(super) unsafe extern "C" fn getattr(
     _flags: c_uint,
 ) -> c_int {
     let immutable = u64::from(bindings::STATX_ATTR_IMMUTABLE);
-    // SAFETY: The caller promises it.
+    // SAFETY: `path` and `stat` are the arguments of `->getattr`.
     unsafe {
         (*stat).attributes |= immutable;
         (*stat).attributes_mask |= immutable;
@@ -590,7 +590,7 @@ pub(super) fn memory_layout<T: FileSystem>() -> (c_uint, c_uint) {
 ///
 /// `container` must be memory for a [`Container<T>`].
 pub(super) unsafe extern "C" fn init_once<T: FileSystem>(container: *mut c_void) {
-    // SAFETY: The caller promises it.
+    // SAFETY: The memory is that of a container.
     unsafe { bindings::inode_init_once(&raw mut (*container.cast::<Container<T>>()).inode) };
 }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe abstractions over the C VFS, for a read-only file system whose data live in the files of
-//! another one.
+//! Safe abstractions over the C VFS, for read-only file systems.
 //!
-//! All `unsafe` code of the module is in here. Every safe function is sound whatever its caller
-//! does; nothing in here knows what composefs is. It is written as it would stand in
-//! `rust/kernel/fs/`.
+//! All `unsafe` code of the module is here. No safe function can be misused into undefined
+//! behaviour. Nothing here depends on the file system that uses it: in a kernel tree these files
+//! are a part of the kernel crate. `kunit/sample.rs` is a small file system to start with.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h),
@@ -52,52 +51,50 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// The types that one file system puts behind the VFS's private pointers.
+/// A file system type: its name, and the types of its private data.
 ///
-/// What it does is in the traits of the other modules: [`super_block::Operations`],
+/// Its operations are in the traits of the other modules: [`super_block::Operations`],
 /// [`dir::Operations`], [`file::Operations`], [`xattr::Operations`], [`export::Operations`], and
 /// [`stacking::Operations`] where the data of its files are in another file system.
 pub trait FileSystem: Sized + Send + Sync + 'static {
-    /// The module that owns every operation table; it stays loaded while one of them is in use.
+    /// The module that owns the operation tables. It stays loaded while one of them is in use.
     type Module: ModuleMetadata;
 
-    /// Name of the type, as `mount -t` takes it.
+    /// Name of the type, for `mount -t`.
     const NAME: &'static CStr;
 
-    /// Name of the cache that its inodes come from, as `/proc/slabinfo` shows it.
+    /// Name of its inode cache in `/proc/slabinfo`.
     const INODE_CACHE_NAME: &'static CStr;
 
-    /// Whether whoever is root in a user namespace may mount. Asked once, at registration.
+    /// Whether the root of a user namespace may mount it. Called once, at registration.
     fn allows_user_namespaces() -> bool {
         false
     }
 
-    /// What parameters are collected in, from `fsopen()` on: `struct fs_context::fs_private`.
-    type Context: Default + Send;
+    /// Data of a file system context: `struct fs_context::fs_private`.
+    type Context: Default + Send + 'static;
 
-    /// What makes a super block the one that a second mount asks for, too. Compared under a
-    /// spinlock, also with super blocks that are being made or taken down: it must not change.
-    type Key: Eq + Send + Sync;
+    /// Key under which mounts share a super block. It must not change: it is compared under a
+    /// spinlock, even with super blocks that are being set up or shut down.
+    type Key: Eq + Send + Sync + 'static;
 
     /// Data of a super block: `struct super_block::s_fs_info`.
-    type Super: Send + Sync;
+    type Super: Send + Sync + 'static;
 
-    /// Data of an inode that exist as long as its memory. They must not need dropping: the memory
-    /// is freed after an RCU grace period, in a context that cannot sleep.
-    type Inode: Send + Sync;
+    /// Data that an inode has from the start. They must not need dropping: the memory is freed
+    /// after an RCU grace period, in a context that cannot sleep.
+    type Inode: Send + Sync + 'static;
 
-    /// Data that an inode acquires once, after it is known to others, and that are dropped when
-    /// it is evicted, where sleeping is allowed.
-    type Pinned: Send + Sync;
+    /// Data that an inode in use gets once. They are dropped in `->evict_inode`, which may sleep.
+    type Pinned: Send + Sync + 'static;
 
-    /// Is told that an inode is evicted that has acquired `pinned`. Returns whether that is to be
-    /// dropped by a worker: an inode may be evicted by who needs memory, and must not wait for what
-    /// dropping it may take.
+    /// Called when an inode with the data `pinned` is evicted. Returns whether a worker must drop
+    /// them: memory reclaim evicts inodes, and must not wait long.
     fn evicted(_data: &Self::Super, _pinned: &Self::Pinned) -> bool {
         false
     }
 
-    /// Drops what [`Self::evicted`] has left to a worker.
+    /// Called by the worker to drop the data.
     fn drop_later(pinned: Self::Pinned) {
         drop(pinned);
     }
@@ -106,6 +103,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 /// Converts the length that a C callback returns on success.
 fn to_ssize(result: Result<usize>) -> isize {
     match result {
+        // Cannot fail: no callback returns more than `MAX_RW_COUNT`.
         Ok(len) => isize::try_from(len).unwrap_or(isize::MAX),
         Err(e) => errno_to_isize(e),
     }
@@ -113,6 +111,6 @@ fn to_ssize(result: Result<usize>) -> isize {
 
 /// Widens a negative error number.
 fn errno_to_isize(e: Error) -> isize {
-    // `c_int` is never wider than `isize` on Linux; there is no `From` for it.
+    // Cannot fail: `c_int` is never wider than `isize` in Linux, but there is no `From`.
     isize::try_from(e.to_errno()).unwrap_or(-5)
 }

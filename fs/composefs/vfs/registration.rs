@@ -182,7 +182,7 @@ impl<T: super_block::Operations> PinnedDrop for Registration<T> {
 pub(super) unsafe fn inode_cache<T: super_block::Operations>(
     fs_type: *mut bindings::file_system_type,
 ) -> *mut bindings::kmem_cache {
-    // SAFETY: The caller promises it.
+    // SAFETY: `fs_type` is a field of a registration.
     unsafe { of_type::<T>(fs_type) }.inodes.cache.as_ptr()
 }
 
@@ -194,7 +194,7 @@ pub(super) unsafe fn inode_cache<T: super_block::Operations>(
 unsafe fn of_type<'a, T: super_block::Operations>(
     fs_type: *mut bindings::file_system_type,
 ) -> &'a Registration<T> {
-    // SAFETY: The caller promises it; `Opaque` is a transparent wrapper.
+    // SAFETY: `fs_type` is a field of a registration; `Opaque` is a transparent wrapper.
     unsafe {
         &*container_of!(
             fs_type.cast::<Opaque<bindings::file_system_type>>(),

@@ -377,8 +377,8 @@ impl<T: Operations> Table<T> {
     ///
     /// `inode` and `file` must be those of a regular file of `T` that is being opened.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: The file is being opened, so that its private data are ours to set; the caller
-        // promises the rest.
+        // SAFETY: The file is being opened, so nothing else uses its private data. The inode is set
+        // up.
         let (inode, user_file) = unsafe {
             (*file).private_data = core::ptr::null_mut();
             (Inode::from_raw(inode), File::<T>::from_raw(file))

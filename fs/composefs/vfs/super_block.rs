@@ -39,7 +39,10 @@ use kernel::{
     },
     prelude::*,
     seq_file::SeqFile,
-    types::Opaque, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
 };
 
 /// What a file system does with its super blocks.
@@ -96,19 +99,19 @@ pub trait Operations:
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// How much the file system keeps that it could do without, besides inodes and dentries. Asked
-    /// when memory is short; the unit is its own. What is not charged to the memory cgroup that
-    /// `shrink` is about does not count.
+    /// Counts what the file system could free besides inodes and dentries, in a unit of its own.
+    /// Called by memory reclaim. What is not charged to the memory cgroup of `shrink` does not
+    /// count.
     fn cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Frees what [`Self::cached_objects`] has counted. Returns how much it was.
+    /// Frees what [`Self::cached_objects`] counts. Returns the amount.
     fn free_cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Shows the options that would mount the same thing again, each with [`show_option`].
+    /// Shows the options of the mount, each with [`show_option`].
     ///
     /// # Errors
     ///
@@ -118,12 +121,12 @@ pub trait Operations:
     }
 }
 
-/// What `s_fs_info` points to, from `sget_fc()` until after `kill_anon_super()`.
+/// The target of `s_fs_info`, from `sget_fc()` until after `kill_anon_super()`.
 ///
 /// # Invariants
 ///
-/// `data` and `later` are initialised if `has_data`; they change only while nobody else uses the
-/// super block.
+/// `data` and `later` are initialised if `has_data` is set. They are pinned, and are set up and
+/// dropped only while nothing else uses the super block.
 pub(super) struct Info<T: FileSystem> {
     key: Option<T::Key>,
     has_data: bool,
@@ -177,7 +180,7 @@ impl<T: FileSystem> SuperBlock<T> {
     ///
     /// `ptr` must be a super block of `T` whose data are set and stay so for the lifetime `'a`.
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: The caller promises it; the type is transparent.
+        // SAFETY: The data of the super block are set; the type is transparent.
         unsafe { &*ptr.cast() }
     }
 
@@ -250,8 +253,12 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the stack of file systems is too deep.
-    pub fn init(self, attributes: &Attributes<T>, data: T::Super) -> Result<&'a SuperBlock<T>>
+    /// `EINVAL` if the stack of file systems is too deep, or the error of `data`.
+    pub fn init(
+        self,
+        attributes: &Attributes<T>,
+        data: impl PinInit<T::Super, Error>,
+    ) -> Result<&'a SuperBlock<T>>
     where
         T: Operations,
     {
@@ -295,10 +302,11 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
                 bindings::set_default_d_op(sb, stacking.dentry_operations);
             }
         }
-        // SAFETY: By the type invariants `s_fs_info` is a box of `Info<T>` without data.
+        // SAFETY: By the type invariants `s_fs_info` is a box of `Info<T>` without data. The box is
+        // not moved out of, so the data are pinned.
         unsafe {
             let info = (*sb).s_fs_info.cast::<Info<T>>();
-            (*info).data.write(data);
+            pin_init::raw_try_init((*info).data.as_mut_ptr(), data)?;
             Later::init((*info).later.as_mut_ptr());
             (*info).has_data = true;
         }
@@ -419,16 +427,14 @@ pub(super) unsafe fn fill_super<T: Operations>(
 ///
 /// `sb` must be a super block of the file system `T` that nobody uses any more.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
-    // SAFETY: The super block is valid, and `s_fs_info` is what `get_tree` made. Until
-    // `kill_anon_super` returns its inodes use the data, and others may look at the key.
+    // SAFETY: The super block is being shut down. `s_fs_info` is null or the box of `get_tree`.
+    // Inodes use the data, and `sget_fc()` reads the key, until `kill_anon_super()` returns.
     unsafe {
-        let info = (*sb).s_fs_info.cast::<Info<T>>();
+        let info = (*sb).s_fs_info;
         bindings::kill_anon_super(sb);
-        // Only now, as `s_umount` is not held any more: closing what the data have open may wait
-        // for a disk, and all walks of super blocks would wait with it.
-        if !info.is_null() {
-            drop(KBox::from_raw(info));
-        }
+        // Closing files of the data may wait for a disk. `s_umount` is not held any more, so walks
+        // of super blocks do not wait, too.
+        drop(KBox::<Info<T>>::try_from_foreign(info));
     }
 }
 

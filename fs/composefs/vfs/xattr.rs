@@ -62,16 +62,21 @@ pub enum AclKind {
     Default,
 }
 
-/// Takes the value of an attribute, for getxattr(2).
-pub struct ValueBuffer<'a>(&'a mut [MaybeUninit<u8>]);
+/// The buffer of getxattr(2).
+pub struct ValueBuffer<'a> {
+    memory: &'a mut [MaybeUninit<u8>],
+    /// Number of bytes at the start that are initialised.
+    filled: usize,
+}
 
 impl ValueBuffer<'_> {
-    /// Returns as many bytes of the buffer, all 0. `None` if it is too small, or if only the
-    /// length is asked for.
+    /// Returns the first `len` bytes of the buffer, set to 0. `None` if it is too small, or if the
+    /// caller asks for the length only.
     pub fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        let room = self.0.get_mut(..len)?;
+        let room = self.memory.get_mut(..len)?;
         room.fill(MaybeUninit::new(0));
-        // SAFETY: All of them were just given a value.
+        self.filled = len;
+        // SAFETY: All of them were just initialised.
         Some(unsafe { &mut *(core::ptr::from_mut(room) as *mut [u8]) })
     }
 }
@@ -113,8 +118,7 @@ fn copy(to: &mut [MaybeUninit<u8>], from: &[u8]) {
     }
 }
 
-/// A slice of a buffer that a caller of the VFS provides. Not every caller in the kernel has given
-/// its bytes a value.
+/// Returns the buffer of a caller of the VFS. Not every caller in the kernel has initialised it.
 ///
 /// # Safety
 ///
@@ -123,7 +127,7 @@ unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [MaybeUninit<u8>]
     if size == 0 || buf.is_null() {
         return &mut [];
     }
-    // SAFETY: The caller promises it.
+    // SAFETY: `buf` has `size` bytes.
     unsafe { core::slice::from_raw_parts_mut(buf.cast(), size) }
 }
 
@@ -183,16 +187,19 @@ impl<T: Operations> Table<T> {
         buf: *mut c_void,
         size: usize,
     ) -> c_int {
-        // SAFETY: The caller promises it.
-        let (inode, name, mut out) = unsafe {
+        // SAFETY: The arguments are those of an xattr handler.
+        let (inode, name, memory) = unsafe {
             (
                 Inode::<T>::from_raw(inode),
                 CStr::from_char_ptr(name),
-                ValueBuffer(buffer(buf, size)),
+                buffer(buf, size),
             )
         };
+        let mut out = ValueBuffer { memory, filled: 0 };
         match T::get_xattr(inode, name.to_bytes(), &mut out) {
             Ok(len) if size != 0 && len > size => ERANGE.to_errno(),
+            // The caller would read bytes that were not initialised.
+            Ok(len) if size != 0 && len > out.filled => EIO.to_errno(),
             Ok(len) => c_int::try_from(len).unwrap_or(E2BIG.to_errno()),
             Err(e) => e.to_errno(),
         }
@@ -209,7 +216,7 @@ pub(super) unsafe extern "C" fn list<T: Operations>(
     buf: *mut c_char,
     size: usize,
 ) -> isize {
-    // SAFETY: The caller promises it; it holds a reference to the dentry and so to the inode.
+    // SAFETY: `buf` has `size` bytes; it holds a reference to the dentry and so to the inode.
     let (inode, out) = unsafe {
         (
             Inode::<T>::from_raw(bindings::d_inode(dentry)),
@@ -242,7 +249,7 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
         bindings::POSIX_ACL_DEFAULT => AclKind::Default,
         _ => return EINVAL.to_ptr(),
     };
-    // SAFETY: The caller promises it.
+    // SAFETY: A reference to the inode is held.
     match T::acl(unsafe { Inode::<T>::from_raw(inode) }, kind) {
         Ok(None) => core::ptr::null_mut(),
         // SAFETY: The value is as long as said; the super block is valid as long as the inode.

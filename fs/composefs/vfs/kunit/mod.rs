@@ -205,7 +205,7 @@ impl super_block::Operations for Toy {
             stacking: None,
             uuid: [0; 16],
         };
-        match sb.init(&attributes_of_sb, data)?.iget(ROOT)? {
+        match sb.init(&attributes_of_sb, Ok(data))?.iget(ROOT)? {
             Iget::New(new) => new.init(&attributes(0o40755), InodeType::Directory, 0),
             Iget::Cached(root) => Ok(root),
         }

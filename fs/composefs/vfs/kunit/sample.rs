@@ -158,7 +158,7 @@ impl super_block::Operations for Sample {
             stacking: None,
             uuid: [0; 16],
         };
-        Self::inode(sb.init(&attributes, ())?, ROOT)
+        Self::inode(sb.init(&attributes, Ok(()))?, ROOT)
     }
 }
 

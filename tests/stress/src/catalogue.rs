@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a first pass found in a mount, and what must be found again.
+//! What the first pass finds in a mount, and all later passes must find again.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -22,21 +22,21 @@ use rustix::fs::StatxFlags;
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that one sum is made of.
+/// Bytes of content in a checksum.
 pub const BLOCK: usize = 4096;
 
-/// Longest path that is followed.
+/// Longest path that the first pass follows.
 const PATH_MAX: usize = 3500;
 
-/// How much is looked at.
+/// How much of an image is checked.
 pub struct Limits {
-    /// Most inodes.
+    /// Largest number of inodes.
     pub inodes: usize,
-    /// Most bytes of content.
+    /// Largest number of bytes of content.
     pub content: u64,
 }
 
-/// What statx(2) says of a file and does not change.
+/// The attributes of a file that do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     ino: u64,
@@ -52,48 +52,49 @@ pub struct Facts {
 
 /// A file of any kind.
 pub struct Entry {
-    /// Where it is, from the root of all.
+    /// Absolute path.
     pub path: CString,
     /// Its attributes.
     pub facts: Facts,
-    /// A sum of its extended attributes.
+    /// Checksum of its extended attributes.
     pub xattrs: u64,
     /// Target of a symbolic link.
     pub link: Option<CString>,
-    /// A sum for each block of a regular file's content, if that was read.
+    /// Checksums of the blocks of a regular file, if its content was read.
     pub sums: Option<Vec<u64>>,
 }
 
-/// A directory's name, and where to seek to find it.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     pub name: CString,
     pub ino: u64,
     pub kind: FileType,
-    /// Cookie of the entry itself.
+    /// Offset to seek to, to read this entry.
     pub cookie: u64,
 }
 
 /// A directory.
 pub struct Directory {
     pub path: CString,
-    /// In their order.
+    /// Its entries, in the order of getdents64(2).
     pub names: Vec<Name>,
 }
 
-/// All that was found.
+/// Everything that the first pass found in a mount.
 #[derive(Default)]
 pub struct Catalogue {
     pub entries: Vec<Entry>,
     pub directories: Vec<Directory>,
-    /// Which of the entries are symbolic links, and which have sums.
+    /// Indexes of the entries that are symbolic links.
     pub links: Vec<usize>,
+    /// Indexes of the entries that have checksums.
     pub files: Vec<usize>,
     bytes: u64,
 }
 
 impl Catalogue {
-    /// Looks at what is mounted at `root`, breadth first.
+    /// Reads the tree below `root`, breadth first.
     pub fn of(root: &Path, limits: &Limits) -> Result<Self> {
         let mut found = Self::default();
         let mut waiting = VecDeque::from([CString::new(root.as_os_str().as_bytes())?]);
@@ -109,7 +110,7 @@ impl Catalogue {
                 }
                 found
                     .note(&below, limits)
-                    .with_context(|| format!("first look at {below:?}"))?;
+                    .with_context(|| format!("first pass: {below:?}"))?;
                 if name.kind == FileType::Directory {
                     waiting.push_back(below);
                 }
@@ -147,7 +148,7 @@ impl fmt::Display for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} inodes, {} of them directories that were listed, {} files of {} KiB that were read",
+            "{} inodes, {} directories listed, {} files read ({} KiB)",
             self.entries.len(),
             self.directories.len(),
             self.files.len(),
@@ -156,7 +157,7 @@ impl fmt::Display for Catalogue {
     }
 }
 
-/// Opens a file to read.
+/// Opens a file for reading.
 pub fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::CLOEXEC | flags, Mode::empty())
 }
@@ -167,14 +168,14 @@ fn join(dir: &CStr, name: &CStr) -> Result<CString> {
     )?)
 }
 
-/// All names in a directory.
+/// All entries of a directory.
 pub fn list(path: &CStr) -> Result<Vec<Name>, Errno> {
     let dir = open(path, OFlags::DIRECTORY)?;
     names_from(&dir, 0, usize::MAX)
 }
 
-/// Up to `most` names of an open directory, from where it is on; `cookie` is
-/// that place.
+/// Up to `most` entries of an open directory, from its file position on, which is
+/// `cookie`.
 pub fn names_from(dir: &OwnedFd, mut cookie: u64, most: usize) -> Result<Vec<Name>, Errno> {
     let mut room = Vec::with_capacity(8192);
     let mut names = Vec::new();
@@ -215,7 +216,7 @@ pub fn facts(path: &CStr) -> Result<Facts, Errno> {
     })
 }
 
-/// A sum of the names and values of all extended attributes.
+/// A checksum of the names and values of all extended attributes.
 pub fn xattrs(path: &CStr) -> Result<u64, Errno> {
     let mut names = Vec::with_capacity(1 << 16);
     rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names))?;
@@ -230,7 +231,7 @@ pub fn xattrs(path: &CStr) -> Result<u64, Errno> {
     Ok(xxh3_64(&all))
 }
 
-/// A sum of each block of a file.
+/// A checksum of each block of a file.
 pub fn sums(file: &OwnedFd) -> Result<Vec<u64>, Errno> {
     let mut block = [0; BLOCK];
     let mut sums = Vec::new();
@@ -244,7 +245,8 @@ pub fn sums(file: &OwnedFd) -> Result<Vec<u64>, Errno> {
     }
 }
 
-/// Fills `block` from `pos` on, as far as the file goes.
+/// Reads from `pos` on until `block` is full or the file ends. Returns the number of
+/// bytes.
 pub fn read_at(file: &OwnedFd, block: &mut [u8], pos: u64) -> Result<usize, Errno> {
     let mut done = 0;
     while let Some(rest @ [_, ..]) = block.get_mut(done..) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mapping files, and opening them by handle: a child in Python does it, for
-//! there is no safe way to map a file in Rust, and none in rustix to a handle.
+//! Mapping files, and opening them by handle. A child process in Python does it: Rust
+//! has no safe way to map a file, and rustix has no name_to_handle_at(2).
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -20,12 +20,12 @@ use anyhow::bail;
 use anyhow::ensure;
 use rustix::io::Errno;
 
-use crate::board::Desk;
-use crate::board::Operation;
+use crate::round::Operation;
+use crate::round::Task;
 
 const PROGRAM: &str = include_str!("mapper.py");
 
-/// A child that has made its first pass.
+/// A child process that has made its first pass.
 pub struct Mapper {
     child: Child,
     ask: ChildStdin,
@@ -33,7 +33,7 @@ pub struct Mapper {
 }
 
 impl Mapper {
-    /// Starts it on the files below `top`.
+    /// Starts the child on the files below `top`.
     pub fn start(top: &Path, selftests: &Path, seed: u64) -> Result<Self> {
         let mut child = Command::new("python3")
             .args(["-B", "-c", PROGRAM])
@@ -44,11 +44,17 @@ impl Mapper {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start python3")?;
-        let ask = child.stdin.take().context("no way to the child")?;
-        let answers = child.stdout.take().context("no way from the child")?;
+        let ask = child
+            .stdin
+            .take()
+            .context("the child has no standard input")?;
+        let answers = child
+            .stdout
+            .take()
+            .context("the child has no standard output")?;
         let mut answers = BufReader::new(answers).lines();
         let first = answers.next().context("the child did not begin")??;
-        ensure!(first == "begun", "the child began so: {first}");
+        ensure!(first == "begun", "the child did not begin: {first}");
         Ok(Self {
             child,
             ask,
@@ -56,10 +62,10 @@ impl Mapper {
         })
     }
 
-    /// Lets it do one operation after the other.
-    pub fn work(mut self, desk: &mut Desk<'_>) -> Result<()> {
-        while desk.goes_on() {
-            desk.does(Operation::Map, || self.one());
+    /// Has the child perform one operation after another.
+    pub fn work(mut self, task: &mut Task<'_>) -> Result<()> {
+        while task.has_time() {
+            task.perform(Operation::Map, || self.one());
         }
         drop(self.ask);
         let status = self.child.wait()?;
@@ -68,8 +74,8 @@ impl Mapper {
     }
 
     fn one(&mut self) -> Result<()> {
-        writeln!(self.ask, "next").context("the child does not listen")?;
-        let answer = self.answers.next().context("the child has gone")??;
+        writeln!(self.ask, "next").context("cannot write to the child")?;
+        let answer = self.answers.next().context("the child has ended")??;
         match answer.as_str() {
             "ok" => Ok(()),
             "short" => Err(Errno::NOMEM.into()),

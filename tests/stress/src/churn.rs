@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounting and unmounting of images that others use at the same time.
+//! Mounting and unmounting images that other threads use at the same time.
 
 use std::os::fd::OwnedFd;
 
@@ -12,16 +12,16 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::board::Desk;
-use crate::board::Operation;
 use crate::catalogue;
 use crate::fixtures::Fixtures;
 use crate::fixtures::Image;
 use crate::mount;
 use crate::mount::Mounted;
 use crate::mount::Way;
+use crate::round::Operation;
+use crate::round::Task;
 
-/// Files of the images, small and large, with their sizes.
+/// Image, path and size of some files, small and large.
 const FILES: [(&str, &str, u64); 4] = [
     ("special-v0", "sizes/64", 64),
     ("special-v0", "sizes/4097", 4097),
@@ -29,10 +29,11 @@ const FILES: [(&str, &str, u64); 4] = [
     ("matrix", "file-07", 20_000),
 ];
 
-/// Mounts what is mounted already, which gives the same super block, and what
-/// nobody but this has mounted, whose super block may be going just then.
+/// Mounts either of two images. The first one stays mounted elsewhere, so that the
+/// mount gets the same super block. The second one is mounted only here, so that its
+/// super block may be shutting down at that moment.
 pub fn work(
-    desk: &mut Desk<'_>,
+    task: &mut Task<'_>,
     mut random: Rng,
     fixtures: &Fixtures,
     mounts: &[Mounted],
@@ -40,7 +41,7 @@ pub fn work(
     let there = mounts.first().context("nothing is mounted")?;
     let there = rustix::fs::stat(there.path())?.st_dev;
     let shared = fixtures.image("special-v0")?;
-    while desk.goes_on() {
+    while task.has_time() {
         let lasting = random.bool();
         let image = if lasting {
             shared
@@ -50,14 +51,17 @@ pub fn work(
         let way = random.choice(Way::ALL).unwrap_or(Way::Plain);
         let name = format!("churn-{:x}", random.u64(..));
         let attached = random.bool();
-        desk.does(Operation::Mount, || {
+        task.perform(Operation::Mount, || {
             if attached {
                 return attach(image, way, &name);
             }
             let root = mount::detached(image, way)?;
             let device = rustix::fs::fstat(&root)?.st_dev;
             if lasting && way == Way::Plain {
-                ensure!(device == there, "another super block: {device}");
+                ensure!(
+                    device == there,
+                    "mounting again made another super block: {device}"
+                );
             }
             look(&root, image)
         });
@@ -65,14 +69,14 @@ pub fn work(
     Ok(())
 }
 
-/// As [`work`], while the module comes and goes: a mount may find no file
-/// system of that name.
-pub fn while_reloading(desk: &mut Desk<'_>, mut random: Rng, fixtures: &Fixtures) -> Result<()> {
-    while desk.goes_on() {
+/// Mounts images while the module is unloaded and loaded. A mount may find no file
+/// system type of this name.
+pub fn while_reloading(task: &mut Task<'_>, mut random: Rng, fixtures: &Fixtures) -> Result<()> {
+    while task.has_time() {
         let name = random.choice(["special-v0", "matrix"]).unwrap_or("matrix");
         let image = fixtures.image(name)?;
         let way = random.choice(Way::ALL).unwrap_or(Way::Plain);
-        desk.does(Operation::Mount, || match mount::detached(image, way) {
+        task.perform(Operation::Mount, || match mount::detached(image, way) {
             Ok(root) => look(&root, image),
             Err(Errno::NODEV) => Ok(()),
             Err(error) => Err(error).context("mount"),
@@ -81,7 +85,8 @@ pub fn while_reloading(desk: &mut Desk<'_>, mut random: Rng, fixtures: &Fixtures
     Ok(())
 }
 
-/// Unmounts while a file is open, which works on.
+/// Mounts an image at a path, and uses its root directory after umount2(2) with
+/// MNT_DETACH.
 fn attach(image: &Image, way: Way, name: &str) -> Result<()> {
     let mounted = Mounted::attach_as(image, way, name).context("mount")?;
     let root = rustix::fs::open(mounted.path(), OFlags::DIRECTORY, Mode::empty())?;
@@ -89,7 +94,7 @@ fn attach(image: &Image, way: Way, name: &str) -> Result<()> {
     look(&root, image)
 }
 
-/// Reads some of a mount, given its root.
+/// Reads some files of a mount, given its root.
 fn look(root: &OwnedFd, image: &Image) -> Result<()> {
     for (_, path, size) in FILES.iter().filter(|(name, _, _)| *name == image.name) {
         let file = rustix::fs::openat(root, *path, OFlags::RDONLY, Mode::empty());

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use serde::Deserialize;
 
-/// What manifest.json says.
+/// manifest.json.
 #[derive(Deserialize)]
 struct Manifest {
     images: Vec<Entry>,
@@ -27,17 +27,17 @@ struct Entry {
 /// An image and its objects.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// By which the fixtures know it.
+    /// Name in the manifest.
     pub name: String,
-    /// Where it is.
+    /// Absolute path.
     pub path: PathBuf,
-    /// Its own digest, as `digest=` takes it.
+    /// fs-verity digest of the image, as `digest=` takes it.
     pub digest: String,
     /// Its object directories.
     pub objects: Vec<PathBuf>,
 }
 
-/// All images.
+/// All images of the disk.
 pub struct Fixtures {
     images: Vec<Image>,
 }
@@ -46,9 +46,9 @@ impl Fixtures {
     /// Reads the manifest of the disk that is mounted at `top`.
     pub fn read(top: &Path) -> Result<Self> {
         let path = top.join("manifest.json");
-        let file = File::open(&path).with_context(|| format!("no {}", path.display()))?;
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let manifest: Manifest = serde_json::from_reader(file)
-            .with_context(|| format!("{} is no manifest", path.display()))?;
+            .with_context(|| format!("cannot parse {}", path.display()))?;
         let images = manifest.images.into_iter().map(|entry| Image {
             name: entry.name,
             path: top.join(entry.image),

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The stressor: runs in the guest, as root, on the disk of
+//! The stress test. It runs in the guest, as root, on the disk of
 //! scripts/make-fixtures, and prints KTAP.
 //!
-//! A first pass notes what two mounted images hold. Then many threads look at
-//! them again, each its own way, while caches are dropped, memory is short,
-//! objects vanish and come back, and the same images are mounted and unmounted.
-//! What they find must be what the first pass found. Another round does that
-//! while the module is loaded and unloaded. At the end nothing may be left.
+//! A first pass notes what two mounted images hold. Then many threads use these
+//! mounts, and must find the same. Meanwhile, caches are dropped, memory is short,
+//! objects are moved away and back, and the same images are mounted and unmounted. A
+//! second round mounts images while the module is unloaded and loaded. At the end, no
+//! mount, inode or open object may be left.
 
-mod board;
 mod catalogue;
 mod child;
 mod churn;
 mod fixtures;
-mod flicker;
 mod ktap;
+mod missing;
 mod module;
 mod mount;
 mod pressure;
+mod round;
 mod worker;
 
 use std::path::PathBuf;
@@ -29,7 +29,6 @@ use anyhow::Context as _;
 use anyhow::Result;
 use clap::Parser;
 
-use board::Board;
 use catalogue::Catalogue;
 use catalogue::Limits;
 use child::Mapper;
@@ -37,43 +36,44 @@ use fixtures::Fixtures;
 use ktap::Ktap;
 use module::Module;
 use mount::Mounted;
+use round::Round;
 
-/// Uses mounts of composefs from many threads
+/// Uses mounts of composefs from many threads at the same time
 #[derive(Parser, Debug)]
 pub struct Arguments {
-    /// The mounted disk of scripts/make-fixtures; it is unmounted at the end
+    /// Mount point of the disk of scripts/make-fixtures; it is unmounted at the end
     #[arg(long)]
     fixtures: PathBuf,
-    /// Its block device, which must be free then
+    /// Block device of that disk; nothing may use it at the end
     #[arg(long)]
     device: PathBuf,
-    /// The loaded module, to unload and load
+    /// File of the module, which is loaded already
     #[arg(long)]
     module: PathBuf,
-    /// tests/selftests, whose Python library the mapping child uses
+    /// The directory tests/selftests, for its Python library
     #[arg(long)]
     selftests: PathBuf,
-    /// How long to go on
+    /// How long the threads run
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Threads that look at files
+    /// Number of threads that check files
     #[arg(long, default_value_t = 16)]
     threads: usize,
-    /// Where chance starts from
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Memory that all of it together may have, in MiB
+    /// Memory limit of the whole test, in MiB
     #[arg(long, default_value_t = 64)]
     memory: u64,
-    /// Most inodes of an image that are looked at
+    /// Largest number of inodes to check in an image
     #[arg(long, default_value_t = 6000)]
     inodes: usize,
-    /// Most content of an image that is looked at, in MiB
+    /// Largest amount of content to check in an image, in MiB
     #[arg(long, default_value_t = 64)]
     content: u64,
-    /// Seconds after which an operation is one that hangs
+    /// Seconds after which an operation counts as hanging
     #[arg(long, default_value_t = 120)]
-    patience: u64,
+    timeout: u64,
 }
 
 fn main() -> ExitCode {
@@ -108,78 +108,84 @@ fn stress(arguments: &Arguments, ktap: &mut Ktap) -> Result<()> {
         ktap.note(&format!("{}: {catalogue}", mounted.path().display()));
     }
 
-    let board = crowd(arguments, &fixtures, &mounts, &catalogues)?;
-    ktap.figures(&board, "operations", arguments.threads);
+    let round = many_threads(arguments, &fixtures, &mounts, &catalogues)?;
+    ktap.figures(&round, "operations", arguments.threads);
     ktap.figure("memory limit hit", &group.times_at_limit().to_string());
-    ktap.test("many threads find what one found", board.verdict());
+    ktap.test(
+        "many threads find what the first pass found",
+        round.verdict(),
+    );
     drop(catalogues);
 
-    let sentence = "all is there when the objects are";
-    ktap.test(sentence, flicker::settled(&fixtures));
+    let name = "a new mount finds all objects again";
+    ktap.test(name, missing::check_new_mount(&fixtures));
     drop(mounts);
 
     let module = Module::find(&arguments.module)?;
-    let board = reloading(arguments, &fixtures, &module)?;
-    ktap.figures(&board, "operations while reloading", arguments.threads);
-    ktap.test("mounts while the module comes and goes", board.verdict());
+    let round = reload_module(arguments, &fixtures, &module)?;
+    ktap.figures(&round, "operations while reloading", arguments.threads);
+    ktap.test(
+        "images are mounted while the module is unloaded and loaded",
+        round.verdict(),
+    );
 
-    let sentence = "nothing is left: no mount, no inode, no open object";
-    ktap.test(sentence, module.leave(arguments));
+    let name = "no mount, inode or open object is left";
+    ktap.test(name, module.check_nothing_left(arguments));
     drop(group);
     Ok(())
 }
 
-/// All threads at once on images that stay mounted.
-fn crowd(
+/// Runs all kinds of threads at the same time, on images that stay mounted.
+fn many_threads(
     arguments: &Arguments,
     fixtures: &Fixtures,
     mounts: &[Mounted],
     catalogues: &[Catalogue],
-) -> Result<Board> {
-    let flickering = flicker::Store::take(fixtures)?;
+) -> Result<Round> {
+    let store = missing::Store::mount(fixtures)?;
     let mappers = mounts
         .iter()
         .map(|mounted| Mapper::start(mounted.path(), &arguments.selftests, arguments.seed))
         .collect::<Result<Vec<_>>>()?;
-    let board = Board::new(Duration::from_secs(arguments.patience));
+    let round = Round::new(Duration::from_secs(arguments.timeout));
     let length = Duration::from_secs(arguments.seconds * 3 / 4);
-    board.run(length, |crew| {
+    round.run(length, |tasks| {
         for number in 0..arguments.threads {
             let random = fastrand::Rng::with_seed(arguments.seed.wrapping_add(number as u64));
-            crew.add(move |desk| worker::work(desk, random, catalogues));
+            tasks.add(move |task| worker::work(task, random, catalogues));
         }
         for mapper in mappers {
-            crew.add(move |desk| mapper.work(desk));
+            tasks.add(move |task| mapper.work(task));
         }
         let mut random = fastrand::Rng::with_seed(arguments.seed.wrapping_mul(3));
         let own = random.fork();
-        crew.add(move |desk| pressure::drop_caches(desk, own));
+        tasks.add(move |task| pressure::drop_caches(task, own));
         for _ in 0..2 {
             let own = random.fork();
-            crew.add(move |desk| churn::work(desk, own, fixtures, mounts));
+            tasks.add(move |task| churn::work(task, own, fixtures, mounts));
         }
-        let (own, store) = (random.fork(), &flickering);
-        crew.add(move |desk| flicker::move_objects(desk, own, store));
+        let (own, store) = (random.fork(), &store);
+        tasks.add(move |task| missing::move_objects(task, own, store));
         for _ in 0..3 {
             let own = random.fork();
-            crew.add(move |desk| flicker::read(desk, own, store));
+            tasks.add(move |task| missing::read(task, own, store));
         }
     });
-    flickering.restore().context("putting objects back")?;
-    Ok(board)
+    store.restore().context("cannot put the objects back")?;
+    Ok(round)
 }
 
-/// Threads that mount, and one that takes the module away from them.
-fn reloading(arguments: &Arguments, fixtures: &Fixtures, module: &Module) -> Result<Board> {
-    let board = Board::new(Duration::from_secs(arguments.patience));
+/// Runs threads that mount images, and a thread that unloads and loads the module.
+fn reload_module(arguments: &Arguments, fixtures: &Fixtures, module: &Module) -> Result<Round> {
+    let round = Round::new(Duration::from_secs(arguments.timeout));
     let length = Duration::from_secs(arguments.seconds.div_ceil(4));
     let mut random = fastrand::Rng::with_seed(arguments.seed.wrapping_mul(5));
-    board.run(length, |crew| {
-        crew.add(|desk| module.reload(desk));
+    round.run(length, |tasks| {
+        tasks.add(|task| module.reload(task));
         for _ in 0..arguments.threads.div_ceil(4) {
             let own = random.fork();
-            crew.add(move |desk| churn::while_reloading(desk, own, fixtures));
+            tasks.add(move |task| churn::while_reloading(task, own, fixtures));
         }
     });
-    Ok(board)
+    Ok(round)
 }

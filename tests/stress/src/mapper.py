@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Maps files and opens them by their handles: the stressor's child.
+"""Maps files and opens them by their handles: a child of the stress test.
 
     python3 mapper.py SELFTESTS DIR SEED
 
-A first pass notes the content of some files below DIR. Then each line of
-standard input asks for one operation, and is answered by "ok", "short" (of
-memory), or what is wrong.
+A first pass notes the content of some files below DIR. Then the child performs
+an operation for each line of standard input, and answers "ok", "short" (of
+memory), or a message.
 """
 
 import errno
@@ -22,7 +22,7 @@ LARGEST = 1 << 20
 
 
 def first_pass(top, handles, chance):
-    """Path, inode number, handle and sum of the content of some files."""
+    """Returns path, inode number, handle and checksum of some files."""
     paths = []
     for parent, _, names in os.walk(os.fsencode(top)):
         paths += [os.path.join(parent, name) for name in names]
@@ -77,7 +77,7 @@ def main():
                 right = check_handle(mount, handles, ino, handle, total)
             else:
                 right = check_map(path, ino, handle, total)
-            answer = "ok" if right else f"{path!r}: another content"
+            answer = "ok" if right else f"{path!r}: wrong content"
         except OSError as error:
             answer = "short" if error.errno == errno.ENOMEM else \
                 f"{path!r}: {error}"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: unloading and loading it, and what must be left of it then.
+//! Unloading and loading the module, and checking that nothing is left.
 
 use std::fs;
 use std::path::Path;
@@ -19,37 +19,37 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::Arguments;
-use crate::board::Desk;
-use crate::board::Operation;
+use crate::round::Operation;
+use crate::round::Task;
 
-/// Its inodes' cache, as /proc/slabinfo has it.
+/// Name of the slab cache of inodes in /proc/slabinfo.
 const CACHE: &str = "composefs_inode";
 
-/// The module's file.
+/// The module.
 pub struct Module {
     file: PathBuf,
 }
 
 impl Module {
-    /// Finds it.
+    /// The module in this file.
     pub fn find(file: &Path) -> Result<Self> {
-        ensure!(file.exists(), "no module {}", file.display());
+        ensure!(file.exists(), "{} does not exist", file.display());
         Ok(Self {
             file: file.to_path_buf(),
         })
     }
 
-    /// Unloads and loads it again and again.
-    pub fn reload(&self, desk: &mut Desk<'_>) -> Result<()> {
-        while desk.goes_on() {
-            desk.does(Operation::Reload, || {
+    /// Unloads and loads the module again and again.
+    pub fn reload(&self, task: &mut Task<'_>) -> Result<()> {
+        while task.has_time() {
+            task.perform(Operation::Reload, || {
                 match unload() {
-                    // Somebody has mounted, or was faster.
+                    // An image is mounted, or the module is not loaded at the moment.
                     Ok(()) | Err(Errno::AGAIN | Errno::BUSY | Errno::NOENT) => {}
                     Err(error) => return Err(error).context("unload"),
                 }
                 match self.load() {
-                    // A mount has the kernel load it, too.
+                    // A mount loads the module, too.
                     Ok(()) | Err(Errno::EXIST | Errno::BUSY) => Ok(()),
                     Err(error) => Err(error).context("load"),
                 }
@@ -63,34 +63,34 @@ impl Module {
         rustix::system::finit_module(&file, c"", 0)
     }
 
-    /// Unloads the module, unmounts the fixtures, and looks for what is left.
-    /// The module is loaded again afterwards.
-    pub fn leave(&self, arguments: &Arguments) -> Result<()> {
+    /// Checks that no mount is left, and that the module can be unloaded and the disk of
+    /// the fixtures be opened exclusively. Loads the module again.
+    pub fn check_nothing_left(&self, arguments: &Arguments) -> Result<()> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let left: Vec<&str> = mounts
             .lines()
             .filter(|line| line.contains(" - composefs "))
             .collect();
         ensure!(left.is_empty(), "still mounted: {left:?}");
-        // The last reference to a file may be put by a worker of the kernel.
-        // The kernel itself says what is left in the cache of inodes.
-        patiently(|| match unload() {
+        // Try again for a while: a kernel worker may put the last reference to a file.
+        // The kernel warns of inodes that are left in the slab cache.
+        retry(|| match unload() {
             Ok(()) => Ok(()),
             Err(error) => bail!("the module cannot be unloaded: {error}"),
         })?;
         let slabs = fs::read_to_string("/proc/slabinfo")?;
-        ensure!(!slabs.contains(CACHE), "there is a cache {CACHE} still");
+        ensure!(!slabs.contains(CACHE), "the slab cache {CACHE} is left");
         rustix::mount::unmount(&arguments.fixtures, UnmountFlags::empty())
-            .context("unmounting the fixtures")?;
-        // A leaked object or mount of an object directory keeps the disk.
-        patiently(|| {
-            // On a block device, O_EXCL needs nobody else to have claimed it.
+            .context("cannot unmount the fixtures")?;
+        // A leaked object or mount of an object directory keeps the disk in use.
+        retry(|| {
+            // On a block device, O_EXCL fails with EBUSY if a file system holds it.
             let flags = OFlags::EXCL | OFlags::CLOEXEC;
             rustix::fs::open(&arguments.device, flags, Mode::empty())
-                .with_context(|| format!("{} is in use still", arguments.device.display()))
+                .with_context(|| format!("{} is still in use", arguments.device.display()))
                 .map(drop)
         })?;
-        self.load().context("loading the module again")
+        self.load().context("cannot load the module again")
     }
 }
 
@@ -99,8 +99,8 @@ fn unload() -> Result<(), Errno> {
     rustix::system::delete_module(c"composefs", flags)
 }
 
-/// Tries for half a minute.
-fn patiently(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+/// Tries again for 30 seconds until `attempt` succeeds.
+fn retry(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
     let begun = Instant::now();
     loop {
         match attempt() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounting, by fsopen(2) and what goes with it.
+//! Mounting with fsopen(2), fsconfig(2) and fsmount(2).
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -25,26 +25,26 @@ use rustix::mount::unmount;
 
 use crate::fixtures::Image;
 
-/// Where all mount points are.
+/// Directory of the mount points.
 const TOP: &str = "/run/stress";
 
-/// How an image is mounted.
+/// The options that an image is mounted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// As it is.
+    /// None.
     Plain,
-    /// With its digest given.
+    /// `digest=`.
     Pinned,
-    /// Without any verification.
+    /// `noverity`.
     NoVerity,
 }
 
 impl Way {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Pinned, Self::NoVerity];
 }
 
-/// Mounts an image nowhere. Only the descriptor leads to it.
+/// Mounts an image without attaching it to a path. Returns its root.
 pub fn detached(image: &Image, way: Way) -> Result<OwnedFd, Errno> {
     let context = fsopen("composefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", &image.path)?;
@@ -75,7 +75,7 @@ impl Mounted {
         Ok(Self::attach_as(image, Way::Plain, name)?)
     }
 
-    /// As [`Mounted::attach`], in one of the ways to do it.
+    /// As [`Mounted::attach`], with the options of `way`.
     pub fn attach_as(image: &Image, way: Way, name: &str) -> Result<Self, Errno> {
         let path = Path::new(TOP).join(name);
         fs::create_dir_all(&path)
@@ -86,12 +86,12 @@ impl Mounted {
         Ok(Self { path })
     }
 
-    /// The root.
+    /// Path of the mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Unmounts, also while files are open.
+    /// Unmounts with MNT_DETACH, which works while files are open.
     pub fn detach(self) -> Result<(), Errno> {
         unmount(&self.path, UnmountFlags::DETACH)
     }
@@ -99,8 +99,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // It is nothing bad if it is unmounted already, and what cannot be is
-        // found at the end.
+        // The image may be unmounted already. Module::check_nothing_left() reports a
+        // mount that is left.
         let _ = unmount(&self.path, UnmountFlags::empty());
         let _ = fs::remove_dir(&self.path);
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Too little memory: a control group with a limit, and caches that are
-//! dropped.
+//! Memory pressure: a cgroup with a memory limit, and dropped caches.
 
 use std::fs;
 use std::path::Path;
@@ -13,24 +12,28 @@ use anyhow::Context as _;
 use anyhow::Result;
 use fastrand::Rng;
 
-use crate::board::Desk;
-use crate::board::Operation;
+use crate::round::Operation;
+use crate::round::Task;
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// The group that this program and its children are in, as long as it lives.
+/// The cgroup of this program and its children, which is left when dropped.
 pub struct Group {
     path: PathBuf,
     before: PathBuf,
 }
 
 impl Group {
-    /// Moves this program into a group with so much memory.
+    /// Moves this program into a new cgroup with this memory limit.
     pub fn enter(mebibytes: u64) -> Result<Self> {
         let root = Path::new(CONTROL_GROUPS);
         let path = root.join("stress");
         let own = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own.trim().rsplit_once("::").context("no control group")?.1;
+        let own = own
+            .trim()
+            .rsplit_once("::")
+            .context("cannot parse /proc/self/cgroup")?
+            .1;
         let group = Self {
             path,
             before: root.join(own.trim_start_matches('/')),
@@ -43,7 +46,7 @@ impl Group {
         Ok(group)
     }
 
-    /// How often there was no memory left and some had to be reclaimed.
+    /// How often the limit was reached and memory had to be reclaimed.
     pub fn times_at_limit(&self) -> u64 {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
         let max = events.lines().find_map(|line| line.strip_prefix("max "));
@@ -63,13 +66,13 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Drops pages, or inodes and dentries, or all of them, again and again.
-pub fn drop_caches(desk: &mut Desk<'_>, mut random: Rng) -> Result<()> {
+pub fn drop_caches(task: &mut Task<'_>, mut random: Rng) -> Result<()> {
     let file = Path::new("/proc/sys/vm/drop_caches");
-    // No line in the log each time.
+    // 4 turns off the line that the kernel logs each time.
     write(file, "4")?;
-    while desk.goes_on() {
+    while task.has_time() {
         let what = random.u32(1..=3).to_string();
-        desk.does(Operation::Drop, || write(file, &what));
+        task.perform(Operation::DropCaches, || write(file, &what));
         thread::sleep(Duration::from_millis(random.u64(20..400)));
     }
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A thread that looks at mounts again and again.
+//! A thread that checks the files of mounts again and again.
 
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,20 +16,20 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::board::Desk;
-use crate::board::Operation;
 use crate::catalogue;
 use crate::catalogue::BLOCK;
 use crate::catalogue::Catalogue;
 use crate::catalogue::Directory;
 use crate::catalogue::Entry;
+use crate::round::Operation;
+use crate::round::Task;
 
-/// A program of the Debian image that needs nothing and says nothing.
+/// A program of the Debian image that needs no input and prints nothing.
 const PROGRAM: &[u8] = b"/usr/bin/true";
 
-/// Looks at one thing after the other, as chance will have it.
-pub fn work(desk: &mut Desk<'_>, mut random: Rng, all: &[Catalogue]) -> Result<()> {
-    while desk.goes_on() {
+/// Performs one random operation after another.
+pub fn work(task: &mut Task<'_>, mut random: Rng, all: &[Catalogue]) -> Result<()> {
+    while task.has_time() {
         let found = random.choice(all).context("no catalogue")?;
         let directory = random.choice(&found.directories).context("no directory")?;
         let entry = random.choice(&found.entries).context("no entry")?;
@@ -38,16 +38,16 @@ pub fn work(desk: &mut Desk<'_>, mut random: Rng, all: &[Catalogue]) -> Result<(
             number.and_then(|&number| found.entries.get(number))
         };
         match random.u32(0..1000) {
-            0 => desk.does(Operation::Execute, || execute(found)),
-            1..=50 => desk.does(Operation::List, || list(directory)),
-            51..=200 => desk.does(Operation::Seek, || seek(directory, &mut random)),
-            201..=450 => desk.does(Operation::Stat, || stat(entry)),
-            451..=500 => desk.does(Operation::Absent, || absent(directory, &mut random)),
-            501..=600 => desk.does(Operation::Link, || link(which(&found.links, &mut random))),
-            601..=700 => desk.does(Operation::Xattr, || xattr(entry)),
+            0 => task.perform(Operation::Execute, || execute(found)),
+            1..=50 => task.perform(Operation::List, || list(directory)),
+            51..=200 => task.perform(Operation::Seek, || seek(directory, &mut random)),
+            201..=450 => task.perform(Operation::Stat, || stat(entry)),
+            451..=500 => task.perform(Operation::Absent, || absent(directory, &mut random)),
+            501..=600 => task.perform(Operation::Link, || link(which(&found.links, &mut random))),
+            601..=700 => task.perform(Operation::Xattr, || xattr(entry)),
             _ => {
                 let file = which(&found.files, &mut random);
-                desk.does(Operation::Read, || read(file, &mut random));
+                task.perform(Operation::Read, || read(file, &mut random));
             }
         }
     }
@@ -57,11 +57,11 @@ pub fn work(desk: &mut Desk<'_>, mut random: Rng, all: &[Catalogue]) -> Result<(
 fn list(directory: &Directory) -> Result<()> {
     let path = &directory.path;
     let names = catalogue::list(path).with_context(|| format!("{path:?}"))?;
-    ensure!(names == directory.names, "{path:?}: another listing");
+    ensure!(names == directory.names, "{path:?}: wrong entries");
     Ok(())
 }
 
-/// Goes to three places in a directory and lists some names from there.
+/// Seeks to three places in a directory and lists some entries from each.
 fn seek(directory: &Directory, random: &mut Rng) -> Result<()> {
     let path = &directory.path;
     let context = || format!("{path:?}");
@@ -76,7 +76,7 @@ fn seek(directory: &Directory, random: &mut Rng) -> Result<()> {
         let expected = rest.get(..some).unwrap_or(rest);
         ensure!(
             names == expected,
-            "{path:?}: from cookie {cookie} on other names: {names:?}, not {expected:?}"
+            "{path:?}: wrong entries from cookie {cookie} on: {names:?}, not {expected:?}"
         );
     }
     Ok(())
@@ -87,7 +87,7 @@ fn stat(entry: &Entry) -> Result<()> {
     let facts = catalogue::facts(path).with_context(|| format!("{path:?}"))?;
     ensure!(
         facts == entry.facts,
-        "{path:?}: other attributes: {facts:?}, not {:?}",
+        "{path:?}: wrong attributes: {facts:?}, not {:?}",
         entry.facts
     );
     Ok(())
@@ -99,7 +99,7 @@ fn absent(directory: &Directory, random: &mut Rng) -> Result<()> {
     let result = rustix::fs::lstat(path.as_slice());
     ensure!(
         result.as_ref().err() == Some(&Errno::NOENT),
-        "an absent name in {:?}: {result:?}",
+        "{:?}: looking up an absent name: {result:?}",
         directory.path
     );
     Ok(())
@@ -111,7 +111,7 @@ fn link(entry: Option<&Entry>) -> Result<()> {
     let target = rustix::fs::readlink(path, Vec::new()).with_context(|| format!("{path:?}"))?;
     ensure!(
         Some(&target) == entry.link.as_ref(),
-        "{path:?}: another target"
+        "{path:?}: wrong target"
     );
     Ok(())
 }
@@ -119,12 +119,11 @@ fn link(entry: Option<&Entry>) -> Result<()> {
 fn xattr(entry: &Entry) -> Result<()> {
     let path = &entry.path;
     let sum = catalogue::xattrs(path).with_context(|| format!("{path:?}"))?;
-    ensure!(sum == entry.xattrs, "{path:?}: other xattrs");
+    ensure!(sum == entry.xattrs, "{path:?}: wrong xattrs");
     Ok(())
 }
 
-/// Reads a file as a whole, or some of its blocks, through the page cache or
-/// past it.
+/// Reads a whole file, or some of its blocks, with or without O_DIRECT.
 fn read(entry: Option<&Entry>, random: &mut Rng) -> Result<()> {
     let Some(entry) = entry else { return Ok(()) };
     let context = || format!("{:?}", entry.path);
@@ -132,14 +131,14 @@ fn read(entry: Option<&Entry>, random: &mut Rng) -> Result<()> {
     let file = catalogue::open(&entry.path, OFlags::empty()).with_context(context)?;
     if sums.is_empty() || random.u8(..) < 32 {
         let now = catalogue::sums(&file).with_context(context)?;
-        ensure!(now == sums, "{:?}: another content", entry.path);
+        ensure!(now == sums, "{:?}: wrong content", entry.path);
         return Ok(());
     }
     let direct = random.u8(..) < 16 && is_in_object(&entry.path);
     if direct {
         rustix::fs::fcntl_setfl(&file, OFlags::DIRECT).with_context(context)?;
     }
-    // O_DIRECT wants its memory aligned.
+    // O_DIRECT needs an aligned buffer.
     let mut room = vec![0; 2 * BLOCK];
     let start = room.as_ptr().align_offset(BLOCK);
     let block = room.get_mut(start..start + BLOCK).context("no room")?;
@@ -150,14 +149,14 @@ fn read(entry: Option<&Entry>, random: &mut Rng) -> Result<()> {
         let sum = xxh3_64(block.get(..len).unwrap_or_default());
         ensure!(
             sums.get(number) == Some(&sum),
-            "{:?}: another content in block {number} (O_DIRECT: {direct})",
+            "{:?}: wrong content in block {number} (O_DIRECT: {direct})",
             entry.path
         );
     }
     Ok(())
 }
 
-/// Whether O_DIRECT is to be had: files in the image have it not.
+/// Whether a file's content is in an object: files in the image refuse O_DIRECT.
 fn is_in_object(path: &CStr) -> bool {
     catalogue::open(path, OFlags::DIRECT).is_ok()
 }

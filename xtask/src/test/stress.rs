@@ -43,13 +43,13 @@ struct Limits {
 
 const PLAIN: Limits = Limits {
     seconds: 60,
-    arguments: "--memory 48 --patience 120",
+    arguments: "--memory 48 --timeout 120",
     margin: Duration::from_secs(600),
 };
 
 const DEBUG: Limits = Limits {
     seconds: 120,
-    arguments: "--inodes 2500 --content 8 --memory 64 --patience 900",
+    arguments: "--inodes 2500 --content 8 --memory 64 --timeout 900",
     margin: Duration::from_secs(1800),
 };
 

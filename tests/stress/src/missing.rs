@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects that vanish and come back while files are read.
+//! Moving objects away and back while files are read.
 //!
-//! A read gives what the file holds, or EIO; when all is back, what it holds.
+//! A read returns the right content, or EIO. After all objects are back, it returns the
+//! right content.
 
 use std::ffi::CString;
 use std::fs;
@@ -16,19 +17,19 @@ use fastrand::Rng;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::board::Desk;
-use crate::board::Operation;
 use crate::catalogue;
 use crate::fixtures::Fixtures;
 use crate::mount::Mounted;
+use crate::round::Operation;
+use crate::round::Task;
 
-/// An image whose object directory no other mount here has.
+/// An image whose object directory no other mount of this test uses.
 const IMAGE: &str = "matrix-sha512";
 
-/// Added to the name of a directory of objects that has vanished.
-const GONE: &str = ".gone";
+/// Suffix of a directory of objects that was moved away.
+const SUFFIX: &str = ".gone";
 
-/// A mount, and the directories that hold its objects and others.
+/// A mount, and the subdirectories of its object directories.
 pub struct Store {
     dirs: Vec<PathBuf>,
     files: Vec<(CString, Vec<u64>)>,
@@ -36,8 +37,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Mounts the image and notes what its files hold.
-    pub fn take(fixtures: &Fixtures) -> Result<Self> {
+    /// Mounts the image and notes the content of its files.
+    pub fn mount(fixtures: &Fixtures) -> Result<Self> {
         let image = fixtures.image(IMAGE)?;
         let mut dirs = Vec::new();
         for objects in &image.objects {
@@ -45,7 +46,7 @@ impl Store {
                 dirs.push(dir?.path());
             }
         }
-        let mounted = Mounted::attach(image, "flicker")?;
+        let mounted = Mounted::attach(image, "missing")?;
         Ok(Self {
             dirs,
             files: contents(&mounted)?,
@@ -53,7 +54,7 @@ impl Store {
         })
     }
 
-    /// Puts all objects back.
+    /// Puts all objects back, and checks the content of all files.
     pub fn restore(&self) -> Result<()> {
         for dir in &self.dirs {
             let gone = gone(dir);
@@ -61,17 +62,21 @@ impl Store {
                 fs::rename(gone, dir)?;
             }
         }
-        // Also files that could not be read are right now, without a new mount.
+        // Files that could not be read before must be readable now, in the same mount.
         for (path, sums) in &self.files {
             let file = catalogue::open(path, OFlags::empty())?;
-            let now = catalogue::sums(&file).with_context(|| format!("{path:?}, then"))?;
-            ensure!(now == *sums, "{path:?}, then: another content");
+            let now = catalogue::sums(&file)
+                .with_context(|| format!("{path:?}, with all objects back"))?;
+            ensure!(
+                now == *sums,
+                "{path:?}, with all objects back: wrong content"
+            );
         }
         Ok(())
     }
 }
 
-/// The sums of all files of a mount.
+/// The checksums of all files of a mount.
 fn contents(mounted: &Mounted) -> Result<Vec<(CString, Vec<u64>)>> {
     let mut found = Vec::new();
     for file in fs::read_dir(mounted.path())? {
@@ -84,23 +89,24 @@ fn contents(mounted: &Mounted) -> Result<Vec<(CString, Vec<u64>)>> {
     Ok(found)
 }
 
-/// Checks that a new mount of the image has everything.
-pub fn settled(fixtures: &Fixtures) -> Result<()> {
-    let store = Store::take(fixtures)?;
+/// Checks the content of all files in a new mount of the image.
+pub fn check_new_mount(fixtures: &Fixtures) -> Result<()> {
+    let store = Store::mount(fixtures)?;
     store.restore()
 }
 
+/// The path of a directory that was moved away.
 fn gone(dir: &std::path::Path) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
-    name.push(GONE);
+    name.push(SUFFIX);
     PathBuf::from(name)
 }
 
 /// Moves directories of objects away and back.
-pub fn move_objects(desk: &mut Desk<'_>, mut random: Rng, store: &Store) -> Result<()> {
-    while desk.goes_on() {
+pub fn move_objects(task: &mut Task<'_>, mut random: Rng, store: &Store) -> Result<()> {
+    while task.has_time() {
         let dir = random.choice(&store.dirs).context("no objects")?;
-        desk.does(Operation::Move, || {
+        task.perform(Operation::MoveObjects, || {
             let gone = gone(dir);
             match rustix::fs::rename(dir, &gone) {
                 Ok(()) => Ok(()),
@@ -112,15 +118,15 @@ pub fn move_objects(desk: &mut Desk<'_>, mut random: Rng, store: &Store) -> Resu
     Ok(())
 }
 
-/// Reads files whose objects may be gone.
-pub fn read(desk: &mut Desk<'_>, mut random: Rng, store: &Store) -> Result<()> {
-    while desk.goes_on() {
+/// Reads files whose objects may be missing.
+pub fn read(task: &mut Task<'_>, mut random: Rng, store: &Store) -> Result<()> {
+    while task.has_time() {
         let (path, sums) = random.choice(&store.files).context("no files")?;
-        desk.does(Operation::Flicker, || {
+        task.perform(Operation::ReadMissing, || {
             let file = catalogue::open(path, OFlags::empty());
             let file = file.with_context(|| format!("open {path:?}"))?;
             match catalogue::sums(&file) {
-                Ok(now) => ensure!(now == *sums, "{path:?}: another content"),
+                Ok(now) => ensure!(now == *sums, "{path:?}: wrong content"),
                 Err(Errno::IO) => {}
                 Err(error) => return Err(error).with_context(|| format!("read {path:?}")),
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the threads do now, how often they have done it, and what went wrong.
+//! A round of the test: runs its threads, counts their operations, collects their
+//! failures, and ends the program if a thread hangs.
 
 use std::fmt;
 use std::fs;
@@ -20,19 +21,19 @@ use anyhow::Result;
 use anyhow::bail;
 use rustix::io::Errno;
 
-/// More failures than this say nothing new.
+/// Number of failures that are reported.
 const MOST_FAILURES: usize = 20;
 
-/// What a thread may be doing.
+/// An operation of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Lists a directory.
     List,
     /// Lists a directory from somewhere in it.
     Seek,
-    /// Asks for attributes.
+    /// Gets attributes.
     Stat,
-    /// Looks for a name that is not there.
+    /// Looks up an absent name.
     Absent,
     /// Reads a symbolic link.
     Link,
@@ -42,16 +43,16 @@ pub enum Operation {
     Read,
     /// Runs a program.
     Execute,
-    /// Maps files and opens them by handle; done by a child.
+    /// Maps a file, or opens it by its handle, in the child process.
     Map,
     /// Mounts and unmounts.
     Mount,
-    /// Reads a file whose object may be gone.
-    Flicker,
-    /// Moves objects away and back.
-    Move,
+    /// Reads a file whose object may be missing.
+    ReadMissing,
+    /// Moves a directory of objects away or back.
+    MoveObjects,
     /// Drops caches.
-    Drop,
+    DropCaches,
     /// Unloads and loads the module.
     Reload,
 }
@@ -68,55 +69,52 @@ impl Operation {
         Self::Execute,
         Self::Map,
         Self::Mount,
-        Self::Flicker,
-        Self::Move,
-        Self::Drop,
+        Self::ReadMissing,
+        Self::MoveObjects,
+        Self::DropCaches,
         Self::Reload,
     ];
 }
 
-/// What all threads of a round have in common.
-pub struct Board {
+/// The state that all threads of a round share.
+pub struct Round {
     begun: Instant,
-    patience: Duration,
+    timeout: Duration,
     stop: AtomicBool,
     counts: [AtomicU64; Operation::ALL.len()],
     short_of_memory: AtomicU64,
-    desks: Mutex<usize>,
     failures: Mutex<Vec<String>>,
     length: Mutex<Duration>,
 }
 
-impl Board {
-    /// Nothing has been done yet. An operation that takes longer than
-    /// `patience` hangs.
-    pub fn new(patience: Duration) -> Self {
+impl Round {
+    /// Begins a round. An operation that takes longer than `timeout` hangs.
+    pub fn new(timeout: Duration) -> Self {
         Self {
             begun: Instant::now(),
-            patience,
+            timeout,
             stop: AtomicBool::new(false),
             counts: [const { AtomicU64::new(0) }; Operation::ALL.len()],
             short_of_memory: AtomicU64::new(0),
-            desks: Mutex::new(0),
             failures: Mutex::new(Vec::new()),
             length: Mutex::new(Duration::ZERO),
         }
     }
 
-    /// Lets the threads that `start` adds run for some time.
+    /// Runs the threads that `start` adds, for this length of time.
     pub fn run<'env>(
         &'env self,
         length: Duration,
-        start: impl for<'scope> FnOnce(&mut Crew<'scope, 'env>),
+        start: impl for<'scope> FnOnce(&mut Tasks<'scope, 'env>),
     ) {
         thread::scope(|scope| {
-            let mut crew = Crew {
-                board: self,
+            let mut tasks = Tasks {
+                round: self,
                 scope,
                 states: Vec::new(),
             };
-            start(&mut crew);
-            let states = crew.states;
+            start(&mut tasks);
+            let states = tasks.states;
             while !states.iter().all(|state| state.left.load(Relaxed)) {
                 thread::sleep(Duration::from_millis(100));
                 if self.begun.elapsed() > length {
@@ -130,17 +128,17 @@ impl Board {
         *locked(&self.length) = self.begun.elapsed();
     }
 
-    /// Ends the program if a thread hangs: nothing would end it otherwise.
+    /// Ends the program if a thread hangs: join() would wait forever.
     fn watch(&self, state: &State) {
         let since = state.since.load(Relaxed);
         let now = self.now();
-        let limit = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         if since == 0 || now.saturating_sub(since) < limit {
             return;
         }
         let what = Operation::ALL.get(state.what.load(Relaxed));
-        println!("Bail out! {what:?} has not ended for {:?}", self.patience);
-        // Where all tasks are, in the kernel's log.
+        println!("Bail out! {what:?} has not ended for {:?}", self.timeout);
+        // Log the stacks of all tasks.
         let _ = fs::write("/proc/sysrq-trigger", "t");
         std::process::exit(1);
     }
@@ -157,17 +155,17 @@ impl Board {
         }
     }
 
-    /// How many operations were done.
+    /// Number of operations that were performed.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// How long it took.
+    /// How long the round took.
     pub fn length(&self) -> Duration {
         *locked(&self.length)
     }
 
-    /// Whether all went well, and anything was done by each thread.
+    /// Fails if an operation failed, or if a thread performed none.
     pub fn verdict(&self) -> Result<()> {
         let failures = locked(&self.failures);
         if !failures.is_empty() {
@@ -177,52 +175,51 @@ impl Board {
     }
 }
 
-impl fmt::Display for Board {
+impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (operation, count) in Operation::ALL.iter().zip(&self.counts) {
             let count = count.load(Relaxed);
             if count > 0 {
-                writeln!(f, "{:<10} {count}", format!("{operation:?}"))?;
+                writeln!(f, "{:<12} {count}", format!("{operation:?}"))?;
             }
         }
         let short = self.short_of_memory.load(Relaxed);
-        write!(f, "of these short of memory: {short}")
+        write!(f, "{short} of them failed with ENOMEM")
     }
 }
 
 /// The threads of a round.
-pub struct Crew<'scope, 'env> {
-    board: &'env Board,
+pub struct Tasks<'scope, 'env> {
+    round: &'env Round,
     scope: &'scope Scope<'scope, 'env>,
     states: Vec<std::sync::Arc<State>>,
 }
 
-/// What one thread does.
+/// What a thread does now.
 #[derive(Default)]
 struct State {
-    /// When it began its operation, by [`Board::now`]; 0 is none.
+    /// When the operation began, by [`Round::now`]; 0 between operations.
     since: AtomicU64,
     what: AtomicUsize,
     left: AtomicBool,
 }
 
-impl<'env> Crew<'_, 'env> {
-    /// Adds a thread. Its work is over when [`Desk::goes_on`] says so.
-    pub fn add(&mut self, work: impl FnOnce(&mut Desk<'_>) -> Result<()> + Send + 'env) {
-        let board = self.board;
+impl<'env> Tasks<'_, 'env> {
+    /// Adds a thread. `work` returns when [`Task::has_time`] returns false.
+    pub fn add(&mut self, work: impl FnOnce(&mut Task<'_>) -> Result<()> + Send + 'env) {
+        let round = self.round;
         let state = std::sync::Arc::<State>::default();
         self.states.push(state.clone());
-        *locked(&board.desks) += 1;
         self.scope.spawn(move || {
-            let mut desk = Desk {
-                board,
+            let mut task = Task {
+                round,
                 state: &state,
                 done: 0,
             };
-            match work(&mut desk) {
-                Ok(()) if desk.done == 0 => board.wrong("a thread did nothing".to_owned()),
+            match work(&mut task) {
+                Ok(()) if task.done == 0 => round.wrong("a thread did nothing".to_owned()),
                 Ok(()) => {}
-                Err(error) => board.wrong(format!("a thread gave up: {error:#}")),
+                Err(error) => round.wrong(format!("a thread gave up: {error:#}")),
             }
             state.since.store(0, Relaxed);
             state.left.store(true, Relaxed);
@@ -230,34 +227,34 @@ impl<'env> Crew<'_, 'env> {
     }
 }
 
-/// A thread's place.
-pub struct Desk<'a> {
-    board: &'a Board,
+/// A thread of a round.
+pub struct Task<'a> {
+    round: &'a Round,
     state: &'a State,
     done: u64,
 }
 
-impl Desk<'_> {
+impl Task<'_> {
     /// Whether there is time for one more operation.
-    pub fn goes_on(&self) -> bool {
-        !self.board.stop.load(Relaxed)
+    pub fn has_time(&self) -> bool {
+        !self.round.stop.load(Relaxed)
     }
 
-    /// Does one operation. A lack of memory is no failure of it.
-    pub fn does(&mut self, what: Operation, operation: impl FnOnce() -> Result<()>) {
+    /// Performs an operation and counts it. ENOMEM is not a failure.
+    pub fn perform(&mut self, what: Operation, operation: impl FnOnce() -> Result<()>) {
         self.state.what.store(what as usize, Relaxed);
-        self.state.since.store(self.board.now(), Relaxed);
+        self.state.since.store(self.round.now(), Relaxed);
         let result = operation();
         self.state.since.store(0, Relaxed);
         self.done += 1;
-        if let Some(count) = self.board.counts.get(what as usize) {
+        if let Some(count) = self.round.counts.get(what as usize) {
             count.fetch_add(1, Relaxed);
         }
         match result {
             Err(error) if is_short_of_memory(&error) => {
-                self.board.short_of_memory.fetch_add(1, Relaxed);
+                self.round.short_of_memory.fetch_add(1, Relaxed);
             }
-            Err(error) => self.board.wrong(format!("{what:?}: {error:#}")),
+            Err(error) => self.round.wrong(format!("{what:?}: {error:#}")),
             Ok(()) => {}
         }
     }
@@ -267,7 +264,7 @@ fn is_short_of_memory(error: &Error) -> bool {
     error.downcast_ref::<Errno>() == Some(&Errno::NOMEM)
 }
 
-/// What a lock protects. A thread that panicked ends the program anyway.
+/// Locks a mutex, also after a thread has panicked: the panic ends the program anyway.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -31,13 +31,13 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// What a file system does with the parameters of a mount.
+/// Operations of a file system context.
 pub trait Operations: FileSystem {
-    /// Takes one parameter.
+    /// Parses one parameter.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with it; `fc` takes a message for the user.
+    /// The reason why it is refused. `fc` gets a message for the user.
     fn parse_param(
         _fc: &FsContext<'_>,
         _context: &mut Self::Context,
@@ -46,12 +46,12 @@ pub trait Operations: FileSystem {
         Ok(Parsed::Unknown)
     }
 
-    /// Checks the parameters that were given to change a mount of `sb`. It stays read-only
-    /// whatever is asked for.
+    /// Checks the parameters of a reconfiguration of `sb`. The super block stays read-only in any
+    /// case.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being changed so; `fc` takes a message for the user.
+    /// The reason why it is refused. `fc` gets a message for the user.
     fn reconfigure(
         _fc: &FsContext<'_>,
         _context: &mut Self::Context,
@@ -61,32 +61,32 @@ pub trait Operations: FileSystem {
     }
 }
 
-/// What became of a parameter.
+/// The result of parsing a parameter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// It was taken.
+    /// The parameter was accepted.
     Taken,
-    /// It is not one of this file system's. `source` is then taken by the VFS, any other refused.
+    /// The file system has no such parameter. The VFS then accepts `source`, and refuses others.
     Unknown,
 }
 
 /// The value of a parameter.
 pub enum Value<'a> {
-    /// None: a name by itself.
+    /// The parameter has no value.
     Flag,
     /// A string.
     String(&'a CStr),
-    /// What a file descriptor refers to.
+    /// The path of a file descriptor.
     Path(Path),
-    /// Anything else: such as a path or a binary value.
+    /// Any other type, such as a path or a binary value.
     Other,
 }
 
 /// One parameter: `struct fs_parameter`.
 pub struct Parameter<'a> {
-    /// Its name.
+    /// The name.
     pub key: &'a CStr,
-    /// Its value.
+    /// The value.
     pub value: Value<'a>,
 }
 
@@ -124,11 +124,11 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// A mount or a change of one in the making: `struct fs_context`.
+/// A file system context, for a mount or a reconfiguration: `struct fs_context`.
 ///
 /// # Invariants
 ///
-/// `fc` is valid for `'a` and used by nobody else.
+/// `fc` is valid for `'a`, and nothing else uses it.
 pub struct FsContext<'a> {
     fc: NonNull<bindings::fs_context>,
     _fc: PhantomData<&'a bindings::fs_context>,
@@ -139,7 +139,7 @@ impl FsContext<'_> {
     ///
     /// `fc` must be valid, not null, and locked for the lifetime of the result.
     pub(super) unsafe fn from_raw(fc: *mut bindings::fs_context) -> Self {
-        // INVARIANT: `fc` is valid and locked as long as the result.
+        // INVARIANT: `fc` is valid and locked as long as the result lives.
         Self {
             // SAFETY: `fc` is not null.
             fc: unsafe { NonNull::new_unchecked(fc) },
@@ -147,9 +147,9 @@ impl FsContext<'_> {
         }
     }
 
-    /// Tells the user what is wrong: a line to read from the context's file descriptor, or in the
-    /// kernel log if the mount was asked for by mount(2). The root of a user namespace writes
-    /// nothing there.
+    /// Passes a message to the user. If the context has a log, it can be read from the file
+    /// descriptor of fsopen(2). With mount(2) it goes to the kernel log, but not for the root of a
+    /// user namespace.
     pub fn error(&self, args: fmt::Arguments<'_>) {
         // SAFETY: The context is valid and locked.
         let has_own_log = unsafe { !(*self.fc.as_ptr()).log.log.is_null() };
@@ -170,20 +170,20 @@ impl FsContext<'_> {
         }
     }
 
-    /// Whether the current task is in the user namespace that the mount will belong to. A context
-    /// may be handed on to somebody with other rights.
+    /// Whether the current task is in the user namespace that will own the mount. The context's
+    /// file descriptor may have been passed to a task with other rights.
     pub fn is_own_user_namespace(&self) -> bool {
         // SAFETY: The context is valid and locked.
         unsafe { (*self.fc.as_ptr()).user_ns == bindings::current_user_ns() }
     }
 
-    /// Whether there are options for a security module, such as `context=`.
+    /// Whether there are mount options of a security module, such as `context=`.
     pub fn has_security_options(&self) -> bool {
         // SAFETY: The context is valid and locked.
         unsafe { !(*self.fc.as_ptr()).security.is_null() }
     }
 
-    /// Sets what is to be mounted, for a parameter that was not a string.
+    /// Sets the source of the mount from a parameter that was not a string.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl FsContext<'_> {
         Ok(())
     }
 
-    /// What is to be mounted, as the user named it.
+    /// Returns the source of the mount as the user named it.
     pub fn source(&self) -> Option<&CStr> {
         // SAFETY: The string belongs to the context, which is locked.
         unsafe {
@@ -213,8 +213,8 @@ impl FsContext<'_> {
     }
 }
 
-/// Cuts the next option off a string of options: up to a comma with no backslash before it. A
-/// backslash stays, for who takes the option.
+/// Splits the first option off a string of options, at a comma without a backslash before it. The
+/// backslash stays in the option.
 ///
 /// # Safety
 ///
@@ -233,7 +233,7 @@ unsafe extern "C" fn next_option(rest: *mut *mut c_char) -> *mut c_char {
         escaped = *byte == b'\\' && !escaped;
         ends
     });
-    // SAFETY: The position is within the string, so that there is at least a NUL behind it.
+    // SAFETY: The position is within the string, so at least the NUL is behind it.
     unsafe {
         *rest = match comma {
             Some(index) => {
@@ -334,16 +334,17 @@ impl<T: super_block::Operations + Operations> Table<T> {
         }
     }
 
-    /// Takes the options of mount(2): one string, with commas between them.
+    /// Parses the options of mount(2): one string, with commas between the options.
     ///
     /// # Safety
     ///
-    /// `fc` must be a context of `T` that is locked, `data` null or a C string that may be changed.
+    /// `fc` must be a context of `T` that is locked, and `data` null or a C string that may be
+    /// changed.
     unsafe extern "C" fn parse_monolithic(
         fc: *mut bindings::fs_context,
         data: *mut c_void,
     ) -> c_int {
-        // SAFETY: `fc` is a locked context; `next_option` changes nothing but the string.
+        // SAFETY: `fc` is a locked context. `next_option` changes only the string.
         unsafe { bindings::vfs_parse_monolithic_sep(fc, data, Some(next_option)) }
     }
 
@@ -355,7 +356,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         let root = unsafe { Self::root(fc) };
         match root {
             Ok(root) => {
-                // SAFETY: The context is ours, and takes over the reference to the root.
+                // SAFETY: The context is locked. It takes over the reference to the root.
                 unsafe { (*fc).root = root };
                 0
             }
@@ -363,7 +364,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         }
     }
 
-    /// Finds or makes the super block, and returns its root with a reference. The super block is
+    /// Finds or creates the super block, and returns a reference to its root. The super block is
     /// active and locked then.
     ///
     /// # Safety
@@ -386,7 +387,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         // SAFETY: If a super block has taken the box, `left` is null. Otherwise it is still owned.
         drop(unsafe { KBox::<Info<T>>::try_from_foreign(left) });
         let sb = sb?;
-        // SAFETY: The super block is active, and locked by us. Without a root it is a new one.
+        // SAFETY: The super block is active and locked. A new super block has no root.
         unsafe {
             if (*sb).s_root.is_null() {
                 if let Err(e) = to_result(super_block::fill_super::<T>(sb, fc)) {
@@ -399,13 +400,13 @@ impl<T: super_block::Operations + Operations> Table<T> {
         }
     }
 
-    /// Finds a super block with the key in `s_fs_info`, or makes a new one when all that it takes
-    /// has been read.
+    /// Finds a super block with the key in `s_fs_info`. Otherwise reads what a new one needs, and
+    /// creates it.
     ///
     /// # Safety
     ///
-    /// `fc` must be a context of `T` that is locked, with an [`Info<T>`] in `s_fs_info` that has a
-    /// key if `has_key`.
+    /// `fc` must be a context of `T` that is locked, and `s_fs_info` an [`Info<T>`], with a key if
+    /// `has_key`.
     unsafe fn super_block(
         fc: *mut bindings::fs_context,
         context: &mut T::Context,
@@ -416,8 +417,8 @@ impl<T: super_block::Operations + Operations> Table<T> {
         } else {
             None
         };
-        // SAFETY: The type of a context stays. Whether the list is empty is asked without a lock,
-        // because a wrong answer costs only time.
+        // SAFETY: The type of a context does not change. The list is read without a lock: a wrong
+        // answer only costs time.
         let may_share = unsafe {
             let first = &raw const (*(*fc).fs_type).fs_supers.first;
             has_key && !core::ptr::read_volatile(first).is_null()
@@ -443,19 +444,18 @@ impl<T: super_block::Operations + Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `fc` must be a context of `T` for changing a mount, that is locked.
+    /// `fc` must be a locked context of `T` for a reconfiguration.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: The context is locked, and `fs_private` was set by `init_fs_context()`.
         let context = unsafe {
-            // There is no way to write.
+            // There are no write operations.
             (*fc).sb_flags |= bindings::SB_RDONLY as c_uint;
             (*fc).fs_private.cast::<T::Context>().as_mut()
         };
         let Some(context) = context else {
             return EINVAL.to_errno();
         };
-        // SAFETY: The root of a context for changing a mount is that of a mounted super block,
-        // which has its data.
+        // SAFETY: The root of the context belongs to a mounted super block, which has its data.
         let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
         // SAFETY: The context is locked.
         let fc = unsafe { FsContext::from_raw(fc) };

@@ -26,21 +26,21 @@ use kernel::{
     prelude::*, //
 };
 
-/// What a file system does with its directories.
+/// Operations of directories.
 pub trait Operations: FileSystem {
-    /// Finds `name` in `dir`; `None` if there is none.
+    /// Looks `name` up in `dir`. `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Anything that keeps it from being known whether there is one: such an error is not cached.
+    /// The error of the lookup. It is not cached.
     fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>>;
 
-    /// Gives the entries of `dir` from the emitter's position on, until they end or the emitter
-    /// wants no more.
+    /// Emits the entries of `dir` from the emitter's position on, until there are no more or the
+    /// emitter has no room.
     ///
     /// # Errors
     ///
-    /// Whatever keeps an entry from being read; those that were given before it count.
+    /// The error of reading an entry. The entries before it were emitted.
     fn read_dir(dir: &Inode<Self>, emitter: &mut DirEmitter<'_>) -> Result;
 }
 
@@ -54,11 +54,11 @@ type Actor = unsafe extern "C" fn(
     c_uint,
 ) -> bool;
 
-/// Takes the entries of a directory: `struct dir_context`.
+/// The receiver of directory entries: `struct dir_context`.
 ///
 /// # Invariants
 ///
-/// `ctx` is valid and used by nobody else as long as this object exists, and `actor` is its own.
+/// `ctx` is valid, nothing else uses it while this object exists, and `actor` is its function.
 pub struct DirEmitter<'a> {
     ctx: NonNull<bindings::dir_context>,
     /// `ctx->actor`.
@@ -67,34 +67,34 @@ pub struct DirEmitter<'a> {
 }
 
 impl DirEmitter<'_> {
-    /// Where to go on: what [`Self::set_pos`] was called with, or any other number that the user
-    /// made lseek(2) go to.
+    /// Returns the position to continue from. It is a value of [`Self::set_pos`], or any number
+    /// that the user passed to lseek(2).
     pub fn pos(&self) -> u64 {
-        // SAFETY: The context is valid by the type invariants.
+        // SAFETY: By the type invariants the context is valid.
         u64::try_from(unsafe { (*self.ctx.as_ptr()).pos }).unwrap_or(0)
     }
 
-    /// Says where to go on. A position that is none, because it is too large, ends the directory.
+    /// Sets the position to continue from. A position that is too large ends the directory.
     pub fn set_pos(&mut self, pos: u64) {
-        // SAFETY: The context is valid and ours by the type invariants.
+        // SAFETY: By the type invariants the context is valid, and nothing else uses it.
         unsafe { (*self.ctx.as_ptr()).pos = i64::try_from(pos).unwrap_or(i64::MAX) };
     }
 
-    /// Gives an entry; `false` if there is no more room for it. The position must be the entry's
-    /// own.
+    /// Emits an entry. Returns `false` if there is no room for it. The position must be that of the
+    /// entry.
     ///
-    /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`; any other means unknown.
+    /// `file_type` is one of `FT_*` of `include/linux/fs_types.h`. Other values mean unknown.
     ///
-    /// C header: [`include/linux/fs.h`](srctree/include/linux/fs.h): `dir_emit()`, which masks the
-    /// flags that a type may have. Ours has none.
+    /// C header: [`include/linux/fs.h`](srctree/include/linux/fs.h): `dir_emit()`. That one also
+    /// masks the flags in the type, which do not occur here.
     #[inline]
     pub fn emit(&mut self, name: &[u8], ino: u64, file_type: u8) -> bool {
         let ctx = self.ctx.as_ptr();
         let Ok(len) = c_int::try_from(name.len()) else {
             return false;
         };
-        // SAFETY: The context is valid and ours by the type invariants, and so is the function; the
-        // name is as long as said.
+        // SAFETY: By the type invariants the context is valid, and the function belongs to it. The
+        // name has `name.len()` bytes.
         unsafe {
             let pos = (*ctx).pos;
             (self.actor)(ctx, name.as_ptr().cast(), len, pos, ino, dtype(file_type))
@@ -102,7 +102,7 @@ impl DirEmitter<'_> {
     }
 }
 
-/// As `fs_ftype_to_dtype()`, without a call for each entry.
+/// `fs_ftype_to_dtype()`, without a function call for each entry.
 #[inline]
 fn dtype(file_type: u8) -> c_uint {
     match c_uint::from(file_type) {
@@ -117,15 +117,15 @@ fn dtype(file_type: u8) -> c_uint {
     }
 }
 
-/// Makes an inode that is being set up a directory.
+/// Sets the operations of a directory that is being set up.
 ///
 /// # Safety
 ///
-/// `inode` must be an inode of `T` that nobody else uses yet.
+/// `inode` must be an inode of `T` that nothing else uses yet.
 pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(
     inode: *mut bindings::inode,
 ) {
-    // SAFETY: Nothing else uses the inode; the tables are static.
+    // SAFETY: Nothing else uses the inode. The tables are static.
     unsafe {
         (*inode).i_op = inode::directory_operations::<T>();
         bindings::inode_set_fop(inode, &Table::<T>::FILE_OPERATIONS);
@@ -135,7 +135,7 @@ pub(super) unsafe fn set_operations<T: Operations + xattr::Operations>(
 struct Table<T>(PhantomData<T>);
 
 impl<T: Operations> Table<T> {
-    /// Without an owner, see [`super::file`].
+    /// It has no owner: see [`super::file`].
     const FILE_OPERATIONS: bindings::file_operations = bindings::file_operations {
         llseek: Some(bindings::generic_file_llseek),
         read: Some(bindings::generic_read_dir),
@@ -152,12 +152,12 @@ impl<T: Operations> Table<T> {
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
     ) -> c_int {
-        // SAFETY: An open file holds its inode, which is set up. The context is ours for the call.
+        // SAFETY: An open file holds its inode, which is set up. The context is valid for the call.
         let (dir, actor) = unsafe { (Inode::<T>::from_raw((*file).f_inode), (*ctx).actor) };
         let (Some(ctx), Some(actor)) = (NonNull::new(ctx), actor) else {
             return EINVAL.to_errno();
         };
-        // INVARIANT: The context is ours for the call, and the function is its own.
+        // INVARIANT: Nothing else uses the context during the call. The function belongs to it.
         let mut emitter = DirEmitter {
             ctx,
             actor,
@@ -174,16 +174,16 @@ impl<T: Operations> Table<T> {
 ///
 /// # Safety
 ///
-/// `dir` must be a directory of `T`, locked at least shared, and `dentry` one below it that is
-/// being looked up.
+/// `dir` must be a directory of `T`, locked at least shared, and `dentry` a child that is being
+/// looked up.
 pub(super) unsafe extern "C" fn lookup<T: Operations>(
     dir: *mut bindings::inode,
     dentry: *mut bindings::dentry,
     _flags: c_uint,
 ) -> *mut bindings::dentry {
     let mut len = 0;
-    // SAFETY: A dentry's name does not change while it is being looked up, and the caller holds a
-    // reference to the directory, which is set up.
+    // SAFETY: The name of a dentry does not change during its lookup. A reference to the directory
+    // is held, which is set up.
     let (name, dir) = unsafe {
         let name = bindings::d_name(dentry, &raw mut len);
         (
@@ -201,8 +201,8 @@ pub(super) unsafe extern "C" fn lookup<T: Operations>(
         Ok(Some(inode)) => inode.into_raw(),
         Err(e) => return e.to_ptr(),
     };
-    // SAFETY: The dentry is being looked up; the function takes over our reference to the inode,
-    // also where it fails.
+    // SAFETY: The dentry is being looked up. The function takes over the reference to the inode,
+    // even if it fails.
     unsafe { bindings::d_splice_alias(inode, dentry) }
 }
 

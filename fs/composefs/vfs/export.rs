@@ -2,8 +2,8 @@
 
 //! File handles: name_to_handle_at(2), open_by_handle_at(2), NFS, fanotify's `FAN_REPORT_FID`.
 //!
-//! A handle names an inode and the directory that it is in, both by number. It comes from user
-//! space, and may be forged: what it names is believed only if the file system vouches for it.
+//! A handle holds the number of an inode and that of a directory that it is in. It comes from user
+//! space and may be forged: the file system must verify it.
 //!
 //! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
 
@@ -25,17 +25,17 @@ use kernel::{
     prelude::*, //
 };
 
-/// What a file system does with handles. One that has none implements nothing; the others implement
-/// [`Self::by_handle`] and [`Self::parent_ino`].
+/// Operations for file handles. A file system without handles implements none of them. Others
+/// implement [`Self::by_handle`] and [`Self::parent_ino`].
 #[vtable]
 pub trait Operations: FileSystem {
-    /// Finds the inode `ino`, which a handle says is in the directory `parent`. Without that it
-    /// must be a directory, which says itself what it is in. `hint` is what [`Self::hint`] has
-    /// given, or any other number: it must make no difference but in time.
+    /// Returns the inode `ino`, which a handle says is in the directory `parent`. Without `parent`
+    /// the inode must be a directory. `hint` is a value of [`Self::hint`] or any other number. A
+    /// wrong one may only cost time.
     ///
     /// # Errors
     ///
-    /// `ESTALE` if it is not an inode that can be reached from the root.
+    /// `ESTALE` if the inode cannot be reached from the root.
     fn by_handle(
         _sb: &SuperBlock<Self>,
         _ino: u64,
@@ -45,34 +45,34 @@ pub trait Operations: FileSystem {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Finds the number of the directory that `inode` is in, or of one of them.
+    /// Returns the number of a directory that `inode` is in.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being known.
+    /// The error of reading it.
     fn parent_ino(_inode: &Inode<Self>) -> Result<u64> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// A number that helps to find `inode` in the directory `parent`; 0 if there is none. It goes
-    /// into handles, which are compared: the same inode should always have the same one.
+    /// Returns a number that helps to find `inode` in the directory `parent`, 0 for none. It is a
+    /// part of handles. These are compared, so an inode should always have the same number.
     fn hint(_inode: &Inode<Self>, _parent: u64) -> u32 {
         0
     }
 }
 
-/// The operations of all super blocks of `T`. Null if `T` has no handles.
+/// Returns the operations of the super blocks of `T`, null if `T` has no handles.
 pub(super) fn operations<T: Operations>() -> *const kernel::bindings::export_operations {
     if !T::HAS_BY_HANDLE || !T::HAS_PARENT_INO {
         return ptr::null();
     }
-    // The kernel crate knows only the name of the structure, ours is the same.
+    // The kernel crate has an opaque `export_operations`. This one is the complete type.
     ptr::from_ref(&Table::<T>::OPERATIONS).cast()
 }
 
-/// Length of a handle in words: number and generation of the inode, then those of its directory.
-/// C: `FILEID_INO64_GEN_PARENT`. An inode is never another one, so that it needs no generation. The
-/// file system's hint is in the place of the inode's; the directory's is 0.
+/// Length of a handle in words: number and generation of the inode, and of its directory, as
+/// `FILEID_INO64_GEN_PARENT`. A number is never reused, so there are no generations. The hint is
+/// stored as the generation of the inode, and 0 as that of the directory.
 const LEN: usize = 6;
 
 /// `FILEID_INO64_GEN_PARENT` of `enum fid_type`.
@@ -81,14 +81,14 @@ const TYPE: c_int = 0x82;
 /// `FILEID_INVALID` of `enum fid_type`.
 const INVALID: c_int = 0xff;
 
-/// What a handle holds.
+/// The content of a handle.
 struct Handle {
     ino: u64,
     hint: u32,
     parent: u64,
 }
 
-/// Finds an inode from what a handle holds.
+/// Finds an inode by the content of a handle.
 type Find<T> = fn(&SuperBlock<T>, Handle) -> Result<InodeRef<'_, T>>;
 
 struct Table<T>(PhantomData<T>);
@@ -139,7 +139,7 @@ impl<T: Operations> Table<T> {
         TYPE
     }
 
-    /// What is in a handle.
+    /// Decodes a handle.
     ///
     /// # Safety
     ///
@@ -148,7 +148,7 @@ impl<T: Operations> Table<T> {
         if kind != TYPE || usize::try_from(len).unwrap_or(0) < LEN {
             return None;
         }
-        // SAFETY: There are as many words.
+        // SAFETY: `fid` has `len` words.
         let [a, b, hint, c, d, _] = unsafe { fid.cast::<[u32; LEN]>().read_unaligned() };
         Some(Handle {
             ino: join(a, b),
@@ -157,7 +157,7 @@ impl<T: Operations> Table<T> {
         })
     }
 
-    /// A dentry for what `find` finds from what a handle holds.
+    /// Returns a dentry for the inode that `find` returns for the handle.
     ///
     /// # Safety
     ///
@@ -169,7 +169,7 @@ impl<T: Operations> Table<T> {
         kind: c_int,
         find: Find<T>,
     ) -> *mut bindings::dentry {
-        // SAFETY: `fid` has `len` words; a mounted super block has its data.
+        // SAFETY: `fid` has `len` words. A mounted super block has its data.
         let (sb, handle) = unsafe { (SuperBlock::<T>::from_raw(sb), Self::decode(fid, len, kind)) };
         match handle {
             Some(handle) => alias(sb, find(sb, handle)),
@@ -201,7 +201,7 @@ impl<T: Operations> Table<T> {
         len: c_int,
         kind: c_int,
     ) -> *mut bindings::dentry {
-        // The directory is believed only together with what is in it.
+        // The directory is valid only if the inode is in it.
         let find: Find<T> = |sb, handle| {
             T::by_handle(sb, handle.ino, Some(handle.parent), handle.hint)?;
             T::by_handle(sb, handle.parent, None, 0)
@@ -214,7 +214,7 @@ impl<T: Operations> Table<T> {
     ///
     /// `child` must be a directory of `T`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
-        // SAFETY: The caller holds a reference to the dentry, which is positive.
+        // SAFETY: A reference to the dentry is held, and it is positive.
         let dir = unsafe { Inode::<T>::from_raw(bindings::d_inode(child)) };
         let sb = dir.super_block();
         let parent = T::parent_ino(dir).and_then(|ino| T::by_handle(sb, ino, None, 0));
@@ -222,25 +222,25 @@ impl<T: Operations> Table<T> {
     }
 }
 
-/// A dentry for an inode of `sb`, or the error.
+/// Returns a dentry for an inode of `sb`, or the error.
 fn alias<T: FileSystem>(
     sb: &SuperBlock<T>,
     inode: Result<InodeRef<'_, T>>,
 ) -> *mut bindings::dentry {
     match inode {
         Ok(inode) if !inode.is_of(sb) => ESTALE.to_ptr(),
-        // SAFETY: The function takes over our reference to the inode, also where it fails.
+        // SAFETY: The function takes over the reference to the inode, even if it fails.
         Ok(inode) => unsafe { bindings::d_obtain_alias(inode.into_raw()) },
         Err(e) => e.to_ptr(),
     }
 }
 
-/// The high and the low half of a number.
+/// Splits a number into its high and low half.
 fn split(ino: u64) -> [u32; 2] {
     [(ino >> 32) as u32, ino as u32]
 }
 
-/// The number that has these halves.
+/// Joins the halves of a number.
 fn join(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }

@@ -2,9 +2,8 @@
 
 //! Regular files.
 //!
-//! As those of other file systems, the tables have no owner: an open file keeps its mount, the
-//! mount the super block, and that the module that its type belongs to. A count of the module for
-//! each open(2) would be a count of what is counted.
+//! The tables have no owner, as those of other file systems: an open file keeps its mount, the
+//! mount keeps the super block, and that keeps the module of its type.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -27,19 +26,19 @@ use kernel::{
     prelude::*, //
 };
 
-/// What a file system does with its regular files.
+/// Operations of regular files.
 pub trait Operations: FileSystem {
-    /// Fills a folio of the page cache of `inode`, with zeros after the end of the file.
+    /// Fills a folio of the page cache of `inode`. Bytes behind the end of the file must be zeros.
     ///
-    /// May be called in a page fault: no name may be looked up, no other file read.
+    /// It may be called in a page fault, so it must not look up a path or read another file.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the content from being had.
+    /// The error of reading the content.
     fn read_folio(inode: &Inode<Self>, folio: &mut LockedFolio<'_>) -> Result;
 }
 
-/// What a regular file does: its operation tables.
+/// The operation tables of a regular file.
 pub struct RegularFile<T> {
     inode_operations: &'static bindings::inode_operations,
     file_operations: &'static bindings::file_operations,
@@ -60,7 +59,7 @@ impl<T: Operations> RegularFile<T> {
         }
     }
 
-    /// A file that is read through its page cache, which [`Operations::read_folio`] fills.
+    /// A file that is read through its page cache. [`Operations::read_folio`] fills it.
     #[inline]
     pub fn paged() -> Self
     where
@@ -72,14 +71,14 @@ impl<T: Operations> RegularFile<T> {
         )
     }
 
-    /// Makes an inode that is being set up a file of this kind.
+    /// Sets the operations of an inode that is being set up.
     ///
     /// # Safety
     ///
-    /// `inode` must be an inode of `T` that nobody else uses yet.
+    /// `inode` must be an inode of `T` that nothing else uses yet.
     #[inline]
     pub(super) unsafe fn set_operations(&self, inode: *mut bindings::inode) {
-        // SAFETY: Nobody else uses the inode; the tables are static.
+        // SAFETY: Nothing else uses the inode. The tables are static.
         unsafe {
             (*inode).i_op = self.inode_operations;
             bindings::inode_set_fop(inode, self.file_operations);
@@ -117,13 +116,13 @@ impl<T: Operations> Table<T> {
         let Some(ptr) = NonNull::new(folio) else {
             return EIO.to_errno();
         };
-        // SAFETY: The folio is locked, so that it stays in its mapping, whose inode is held by
-        // whoever reads it. `set_operations` keeps the mapping out of the high memory.
+        // SAFETY: The lock keeps the folio in its mapping, and the reader holds the inode.
+        // `set_operations` keeps the mapping in low memory.
         let result = unsafe {
             let inode = Inode::<T>::from_raw(bindings::folio_inode(folio));
             T::read_folio(inode, &mut LockedFolio::from_raw(ptr))
         };
-        // SAFETY: The folio is locked and not up to date; this unlocks it.
+        // SAFETY: The folio is locked and not up to date. The function unlocks it.
         unsafe { bindings::folio_end_read(folio, result.is_ok()) };
         from_result(|| result.map(|()| 0))
     }

@@ -43,22 +43,22 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What the memory of one inode holds.
+/// The memory of one inode.
 #[repr(C)]
 pub(super) struct Container<T: FileSystem> {
     inode: bindings::inode,
-    /// Dropped by `evict_inode`.
+    /// Dropped by `evict`.
     pinned: Acquired<T::Pinned>,
     /// Initialised by [`NewInode::init`]; never dropped.
     data: MaybeUninit<T::Inode>,
 }
 
-/// An inode of `T` that is ready for use.
+/// An inode of `T` that is set up.
 ///
 /// # Invariants
 ///
-/// The inode is embedded in a [`Container<T>`], fully set up, and of a super block whose data are
-/// set. Whoever can borrow it holds a reference to it.
+/// The inode is embedded in a [`Container<T>`], is set up, and belongs to a super block whose data
+/// are set. A reference to it is held while it is borrowed.
 #[repr(transparent)]
 pub struct Inode<T: FileSystem>(Opaque<bindings::inode>, PhantomData<T>);
 
@@ -68,15 +68,15 @@ unsafe impl<T: FileSystem> Send for Inode<T> {}
 // SAFETY: As above.
 unsafe impl<T: FileSystem> Sync for Inode<T> {}
 
-/// A reference to an inode that we own. It is put when dropped: `iput()`.
+/// An owned reference to an inode. Dropping it calls `iput()`.
 ///
-/// It borrows the super block. When a super block is shut down, its data are freed, and the
-/// pointers of inodes that are still in use are overwritten. So no reference may be kept longer.
+/// It borrows the super block, so that it cannot outlive it: when a super block is shut down, its
+/// data are freed, and the pointers of inodes that are still in use are poisoned.
 ///
 /// # Invariants
 ///
-/// `inode` is an [`Inode<T>`] of a super block that is borrowed for `'sb`. We own a reference to
-/// it.
+/// Owns a reference to `inode`, which is an [`Inode<T>`] of a super block that is borrowed for
+/// `'sb`.
 pub struct InodeRef<'sb, T: FileSystem> {
     inode: NonNull<bindings::inode>,
     _sb: PhantomData<&'sb SuperBlock<T>>,
@@ -91,17 +91,17 @@ unsafe impl<T: FileSystem> Sync for InodeRef<'_, T> {}
 impl<T: FileSystem> InodeRef<'_, T> {
     /// # Safety
     ///
-    /// `inode` must be an inode of `T` that is set up, of a super block that has its data for the
-    /// lifetime of the result. The caller gives up a reference to it.
+    /// `inode` must be an inode of `T` that is set up, and its super block must have its data as
+    /// long as the result lives. The caller must own a reference, which the result takes over.
     unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
-        // INVARIANT: This is what the safety requirements say.
+        // INVARIANT: The reference is owned, and the super block has its data.
         Self {
             inode,
             _sb: PhantomData,
         }
     }
 
-    /// Gives the reference to a C function that puts it.
+    /// Passes the reference to a C function that takes it over.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).inode.as_ptr()
     }
@@ -112,14 +112,14 @@ impl<T: FileSystem> Deref for InodeRef<'_, T> {
 
     #[inline]
     fn deref(&self) -> &Inode<T> {
-        // SAFETY: The inode is set up, and we own a reference to it, by the type invariants.
+        // SAFETY: By the type invariants the inode is set up, and a reference is held.
         unsafe { Inode::from_raw(self.inode.as_ptr()) }
     }
 }
 
 impl<T: FileSystem> Drop for InodeRef<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: We own the reference by the type invariants, and do not use it again.
+        // SAFETY: By the type invariants the reference is owned. It is not used again.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }
@@ -130,7 +130,7 @@ impl<T: FileSystem> Inode<T> {
     /// `ptr` must be an inode of `T` that is set up, with a reference held for the lifetime `'a`.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
-        // SAFETY: The inode is set up, and a reference is held; the type is transparent.
+        // SAFETY: The inode is set up, and a reference is held. The type is transparent.
         unsafe { &*ptr.cast() }
     }
 
@@ -140,18 +140,18 @@ impl<T: FileSystem> Inode<T> {
 
     #[inline]
     fn container(&self) -> *mut Container<T> {
-        // SAFETY: The inode is in a container by the type invariants.
+        // SAFETY: By the type invariants the inode is in a container.
         unsafe { container_of!(self.0.get(), Container<T>, inode) }
     }
 
-    /// Inode number.
+    /// Returns the inode number.
     #[inline]
     pub fn ino(&self) -> u64 {
         // SAFETY: The number of an inode that is set up does not change.
         unsafe { (*self.0.get()).i_ino }
     }
 
-    /// Size in bytes. That of a file system that cannot be written to does not change.
+    /// Returns the size in bytes. It does not change, because the file system is read-only.
     #[inline]
     pub fn size(&self) -> u64 {
         // SAFETY: The inode is valid.
@@ -178,34 +178,34 @@ impl<T: FileSystem> Inode<T> {
         self.is_type(bindings::S_IFREG)
     }
 
-    /// The file system's own data.
+    /// Returns the data that the inode has from the start.
     #[inline]
     pub fn data(&self) -> &T::Inode {
-        // SAFETY: `NewInode::init` has initialised the data, because the inode is set up. Since
-        // then only shared references are made to them.
+        // SAFETY: The inode is set up, so `NewInode::init` has initialised the data. Since then
+        // there are only shared references to them.
         unsafe { (*self.container()).data.assume_init_ref() }
     }
 
-    /// What the inode acquired since, or is to acquire.
+    /// Returns the data that the inode gets once.
     #[inline]
     pub fn pinned(&self) -> &Acquired<T::Pinned> {
-        // SAFETY: Written by `alloc`; mutably borrowed only by `evict`, when nobody has a
-        // reference to the inode and so no `Inode` to borrow it from.
+        // SAFETY: `alloc` has initialised them. Only `evict` borrows them mutably, when there are
+        // no references to the inode and so no `Inode` to borrow them from.
         unsafe { &(*self.container()).pinned }
     }
 
-    /// A number that the file system may keep with the inode.
+    /// Returns a number that the file system may store in the inode.
     #[inline]
     pub fn hint(&self) -> &Hint {
-        // SAFETY: `Hint` is a transparent wrapper of a word that any value is good for.
-        // `i_private` is for the file system, and only this and `NewInode::init` use it.
+        // SAFETY: `Hint` is a transparent wrapper of a word with any value. `i_private` belongs to
+        // the file system. Only this and `NewInode::init` access it.
         unsafe { &*(&raw mut (*self.0.get()).i_private).cast() }
     }
 
-    /// Its super block.
+    /// Returns the super block.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock<T> {
-        // SAFETY: The super block outlives its inodes and has its data by the type invariants.
+        // SAFETY: By the type invariants the super block has its data. It outlives its inodes.
         unsafe { SuperBlock::from_raw((*self.0.get()).i_sb) }
     }
 
@@ -214,7 +214,7 @@ impl<T: FileSystem> Inode<T> {
         core::ptr::eq(self.super_block(), sb)
     }
 
-    /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's metadata are damaged.
+    /// Reports damaged metadata of this inode to the listeners of fanotify's `FAN_FS_ERROR`.
     pub fn report_corruption(&self) {
         // SAFETY: The inode is valid.
         unsafe {
@@ -222,7 +222,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Tells fanotify's `FAN_FS_ERROR` listeners that this inode's content cannot be had.
+    /// Reports lost content of this inode to the listeners of fanotify's `FAN_FS_ERROR`.
     pub fn report_data_lost(&self) {
         // SAFETY: The inode is valid.
         unsafe {
@@ -231,19 +231,19 @@ impl<T: FileSystem> Inode<T> {
     }
 }
 
-/// An empty place for what an inode acquires once.
+/// Data that an inode gets once, by the first of several tasks.
 #[repr(transparent)]
 pub struct Acquired<T>(OnceBox<Node<T>>);
 
 impl<T> Acquired<T> {
-    /// Returns what is in, if anything is.
+    /// Returns the data, if they are set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         self.0.get().map(|node| &node.value)
     }
 
-    /// Puts `value` in if the place is empty, and returns what is in it then. The memory is
-    /// charged to whoever comes first.
+    /// Sets the data unless they are set already. Returns the data that are set then. The memory is
+    /// charged to the memory cgroup of the task that sets them.
     ///
     /// # Errors
     ///
@@ -254,50 +254,50 @@ impl<T> Acquired<T> {
     }
 }
 
-/// A number that helps to find something, and may be any: readers and writers are not ordered.
+/// A number without meaning for the VFS. Reads and writes are not ordered.
 #[repr(transparent)]
 pub struct Hint(Atomic<usize>);
 
 impl Hint {
-    /// Returns a number that was set, or 0.
+    /// Returns the number, 0 at first.
     #[inline]
     pub fn get(&self) -> usize {
         self.0.load(Relaxed)
     }
 
-    /// Sets it.
+    /// Sets the number.
     #[inline]
     pub fn set(&self, value: usize) {
         self.0.store(value, Relaxed);
     }
 }
 
-/// What every inode has, whatever its type.
+/// Attributes of an inode of any type.
 #[derive(Clone, Copy)]
 pub struct Attributes {
     /// Type and permissions: `i_mode`.
     pub mode: u16,
     /// Number of links, not 0.
     pub nlink: u32,
-    /// Owner, as the user namespace of the super block numbers it.
+    /// Owner, in the user namespace of the super block.
     pub uid: u32,
-    /// Group, as the user namespace of the super block numbers it.
+    /// Group, in the user namespace of the super block.
     pub gid: u32,
     /// Size in bytes.
     pub size: u64,
     /// Number of units of 512 bytes that it occupies: `i_blocks`.
     pub blocks: u64,
-    /// Time of the last change of content, in seconds since 1970. The other times are set to it.
+    /// Modification time in seconds since 1970. The other times are set to it.
     pub mtime: i64,
     /// Nanoseconds of `mtime`.
     pub mtime_nsec: u32,
-    /// Whether it is known to have no access control list that counts.
+    /// Whether the inode is known to have no access control list.
     pub no_acl: bool,
-    /// What [`Inode::hint`] is at first.
+    /// First value of [`Inode::hint`].
     pub hint: usize,
 }
 
-/// What an inode is.
+/// The type of an inode, and what depends on it.
 pub enum InodeType<'a, T> {
     /// A directory.
     Directory,
@@ -305,73 +305,73 @@ pub enum InodeType<'a, T> {
     Symlink(&'a [u8]),
     /// A regular file.
     Regular(RegularFile<T>),
-    /// A device with its number in the form of `new_encode_dev()`, a fifo or a socket.
+    /// A device with its number as `new_encode_dev()` encodes it, a fifo or a socket.
     Special(u32),
 }
 
-/// An inode that [`SuperBlock::iget`] found.
+/// The result of [`SuperBlock::iget`].
 pub enum Iget<'sb, T: FileSystem> {
-    /// It was in memory already.
+    /// The inode was in memory.
     Cached(InodeRef<'sb, T>),
-    /// It is to be set up. Others who look for it wait.
+    /// The inode is new, and must be set up. Other tasks that look it up wait.
     New(NewInode<'sb, T>),
 }
 
-/// An inode that is to be set up. Dropped without that, it is forgotten, and those who wait for
-/// it get an error.
+/// A new inode. If it is dropped without being set up, it is removed from memory, and tasks that
+/// wait for it get an error.
 ///
 /// # Invariants
 ///
-/// The inode is locked as `I_NEW`, embedded in a [`Container<T>`], and of a super block that is
-/// borrowed for `'sb`. We own a reference to it.
+/// Owns a reference to the inode, which is locked by `I_NEW`, embedded in a [`Container<T>`], and
+/// belongs to a super block that is borrowed for `'sb`.
 pub struct NewInode<'sb, T: FileSystem> {
     inode: NonNull<bindings::inode>,
     _sb: PhantomData<&'sb SuperBlock<T>>,
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Finds or makes the inode number `ino`.
+    /// Finds the inode number `ino` in memory, or creates it.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn iget(&self, ino: u64) -> Result<Iget<'_, T>> {
-        // SAFETY: The super block is valid; its inodes are allocated by `alloc`.
+        // SAFETY: The super block is valid. `alloc` allocates its inodes.
         let inode = NonNull::new(unsafe { bindings::iget_locked(self.as_ptr(), ino) });
         let inode = inode.ok_or(ENOMEM)?;
-        // SAFETY: The inode is valid, we have a reference to it.
+        // SAFETY: A reference to the inode is held.
         if unsafe { bindings::inode_is_new(inode.as_ptr()) } {
-            // INVARIANT: It is new, and the reference is ours.
+            // INVARIANT: The inode is new, and the reference is owned.
             Ok(Iget::New(NewInode {
                 inode,
                 _sb: PhantomData,
             }))
         } else {
-            // SAFETY: The reference is ours; an inode of this super block that is not new was
-            // set up by `NewInode::init`.
+            // SAFETY: The reference is owned. An inode of this super block that is not new was set
+            // up by `NewInode::init`.
             Ok(Iget::Cached(unsafe { InodeRef::from_raw(inode) }))
         }
     }
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Finds the inode number `ino` if it is in memory.
+    /// Finds the inode number `ino`, if it is in memory.
     pub fn cached(&self, ino: u64) -> Option<InodeRef<'_, T>> {
         // SAFETY: The super block is valid.
         let inode = NonNull::new(unsafe { bindings::ilookup(self.as_ptr(), ino) })?;
-        // SAFETY: We own a reference. `ilookup` waits until the inode is set up, and gives none
-        // that could not be.
+        // SAFETY: The reference is owned. `ilookup()` waits until the inode is set up, and returns
+        // none if that fails.
         Some(unsafe { InodeRef::from_raw(inode) })
     }
 }
 
 impl<'sb, T: FileSystem> NewInode<'sb, T> {
-    /// Sets the inode up and lets others have it. `data` are the file system's own.
+    /// Sets the inode up and unlocks it. `data` are the data that it has from the start.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `kind` is not the type that the mode says, the size is not one that a file can
-    /// have, or a link target has a NUL; `ENOMEM`; the error of `data`.
+    /// `EINVAL` if `kind` is not the type of the mode, the size is larger than a file can be, or a
+    /// link target has a NUL. `ENOMEM`, or the error of `data`.
     pub fn init<E>(
         self,
         attributes: &Attributes,
@@ -400,13 +400,13 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
         if !fits {
             return Err(EINVAL);
         }
-        // SAFETY: The inode is in a container, whose memory does not move. Nobody else looks at
-        // the data before the inode is set up, and they need no drop if that fails.
+        // SAFETY: The inode is in a container, which does not move. Nothing else accesses the data
+        // before the inode is set up. If this fails they need no drop.
         unsafe {
             let container: *mut Container<T> = container_of!(inode, Container<T>, inode);
             pin_init::raw_try_init((*container).data.as_mut_ptr(), data)?;
         }
-        // `free` goes by this pointer, so it is set only together with the mode.
+        // `free` frees the link target by the mode, so both are set together.
         let link = match &kind {
             InodeType::Symlink(target) => Some(copy_link(target)?),
             _ => None,
@@ -439,8 +439,8 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
                 let rdev = bindings::new_decode_dev(rdev);
                 bindings::init_special_inode(inode, attributes.mode, rdev);
             },
-            // SAFETY: As above. The link target is NUL-terminated, has this length, and is freed
-            // by `free`.
+            // SAFETY: As above. The link target ends in a NUL, and has this length. `free` frees
+            // it.
             InodeType::Symlink(_) => unsafe {
                 if let Some((target, len)) = link {
                     bindings::inode_set_cached_link(inode, target, len);
@@ -448,23 +448,23 @@ impl<'sb, T: FileSystem> NewInode<'sb, T> {
                 (*inode).i_op = Tables::<T>::link_operations();
             },
         }
-        // SAFETY: The inode is new, and set up now.
+        // SAFETY: The inode is new, and is now set up.
         unsafe { bindings::unlock_new_inode(inode) };
         let me = ManuallyDrop::new(self);
-        // SAFETY: The inode is set up now, and the reference of `self` becomes the result's.
+        // SAFETY: The inode is set up. The result takes over the reference of `self`.
         Ok(unsafe { InodeRef::from_raw(me.inode) })
     }
 }
 
 impl<T: FileSystem> Drop for NewInode<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: The inode is new, and we own a reference, which this puts.
+        // SAFETY: The inode is new. `iget_failed()` drops the reference, which is owned.
         unsafe { bindings::iget_failed(self.inode.as_ptr()) };
     }
 }
 
-/// Copies a link target to memory that `kfree` frees, with a NUL behind it. Returns the copy and
-/// the length without the NUL.
+/// Copies a link target, with a NUL behind it, to memory for `kfree()`. Returns the copy and its
+/// length without the NUL.
 fn copy_link(target: &[u8]) -> Result<(*mut c_char, c_int)> {
     if target.contains(&0) {
         return Err(EINVAL);
@@ -510,13 +510,12 @@ impl<T: xattr::Operations> Tables<T> {
     }
 }
 
-/// `->getattr` of what is no regular file, and the rest of it for those that are. Says as well that
-/// no file can be changed, whoever wants to. `S_IMMUTABLE` would say so, too, but a file system on
-/// top would take that over for its own copy of the file.
+/// `->getattr` of all inodes. It sets `STATX_ATTR_IMMUTABLE`. `S_IMMUTABLE` is not set, because
+/// overlayfs would copy it to a file that it copies up.
 ///
 /// # Safety
 ///
-/// `path` must be valid and lead to an inode, the rest be as for `->getattr`.
+/// `path` must lead to an inode. The others must be arguments of `->getattr`.
 #[inline]
 pub(super) unsafe extern "C" fn getattr(
     idmap: *mut bindings::mnt_idmap,
@@ -535,7 +534,7 @@ pub(super) unsafe extern "C" fn getattr(
     0
 }
 
-/// Operations of a directory's inode.
+/// Returns the inode operations of directories.
 pub(super) fn directory_operations<T: dir::Operations + xattr::Operations>(
 ) -> &'static bindings::inode_operations {
     &Tables::<T>::DIR_OPERATIONS
@@ -555,7 +554,7 @@ pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
             "data of an inode are never dropped"
         )
     };
-    // SAFETY: The super block is of `T`, so its type is in `T`'s registration.
+    // SAFETY: The type of the super block is in the registration of `T`.
     let container = unsafe {
         let cache = registration::inode_cache::<T>((*sb).s_type);
         bindings::alloc_inode_sb(sb, cache).cast::<Container<T>>()
@@ -563,8 +562,8 @@ pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
     if container.is_null() {
         return ptr::null_mut();
     }
-    // SAFETY: The memory is ours, and as large as a container. `init_once` has set up the inode.
-    // The last user of the memory may have left a link target, which must not be freed again.
+    // SAFETY: The memory has the size of a container, and nothing else uses it. `init_once` has set
+    // up the inode. The link target of its last use was freed, so the pointer is cleared.
     unsafe {
         (&raw mut (*container).pinned).write(Acquired(OnceBox::default()));
         (*container).inode.i_mode = 0;
@@ -572,19 +571,19 @@ pub(super) unsafe extern "C" fn alloc<T: super_block::Operations>(
     }
 }
 
-/// Size and alignment of the memory that one inode takes.
+/// Returns size and alignment of a container.
 pub(super) fn memory_layout<T: FileSystem>() -> (c_uint, c_uint) {
     const {
         assert!(size_of::<Container<T>>() <= 4096);
     }
-    // Neither can be cut off: see above.
+    // Cannot truncate: see above.
     (
         size_of::<Container<T>>() as c_uint,
         align_of::<Container<T>>() as c_uint,
     )
 }
 
-/// Constructor of the inode cache: runs once for each piece of memory, not for each inode.
+/// Constructor of the inode cache. It runs once for each piece of memory, not for each inode.
 ///
 /// # Safety
 ///
@@ -594,23 +593,23 @@ pub(super) unsafe extern "C" fn init_once<T: FileSystem>(container: *mut c_void)
     unsafe { bindings::inode_init_once(&raw mut (*container.cast::<Container<T>>()).inode) };
 }
 
-/// `->evict_inode`: gives up what may need to sleep. Nobody has a reference any more, but RCU walk
-/// may still look at the inode.
+/// `->evict_inode`: drops data whose drop may sleep. There are no references any more, but RCU walk
+/// may still access the inode.
 ///
 /// # Safety
 ///
 /// `inode` must be an inode of `T` that is being evicted.
 pub(super) unsafe extern "C" fn evict<T: FileSystem>(inode: *mut bindings::inode) {
-    // SAFETY: The inode is in a container. Without a reference nobody has an `Inode<T>`, through
-    // which alone `pinned` is reached.
+    // SAFETY: The inode is in a container. There are no references, so there is no `Inode<T>` that
+    // gives access to `pinned`.
     let pinned = unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
         bindings::clear_inode(inode);
         (*container_of!(inode, Container<T>, inode)).pinned.0.take()
     };
     if let Some(pinned) = pinned {
-        // SAFETY: The inode has acquired something, so that it was set up, and its super block has
-        // data: they are dropped only when all inodes have been evicted.
+        // SAFETY: The inode has data, so it was set up, and its super block has data: these are
+        // dropped after all inodes were evicted.
         let sb = unsafe { SuperBlock::<T>::from_raw((*inode).i_sb) };
         if T::evicted(sb.data(), &pinned.value) {
             sb.drop_later(pinned);
@@ -618,14 +617,14 @@ pub(super) unsafe extern "C" fn evict<T: FileSystem>(inode: *mut bindings::inode
     }
 }
 
-/// `->free_inode`: frees the memory, an RCU grace period after the inode was evicted.
+/// `->free_inode`: frees the memory after an RCU grace period.
 ///
 /// # Safety
 ///
-/// `inode` must be an inode of `T` that nobody can find any more.
+/// `inode` must be an inode of `T` to which nothing refers any more.
 pub(super) unsafe extern "C" fn free<T: FileSystem>(inode: *mut bindings::inode) {
-    // SAFETY: `alloc` clears the mode and `NewInode::init` sets it, so that a symbolic link has a
-    // target from `copy_link`. `kfree` frees what came from any slab cache.
+    // SAFETY: `alloc` clears the mode and `NewInode::init` sets it, so a symbolic link has a target
+    // from `copy_link`. `kfree()` frees memory of any slab cache.
     unsafe {
         if c_uint::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
             bindings::free_cached_link(inode);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File systems that stand on others: the data of a regular file are those of a file of another
-//! file system.
+//! Stacking file systems: the data of a regular file are in a file of another file system.
 //!
 //! A file system opts in by [`RegularFile::stacked`] for its files, and by [`Stacking`] for its
 //! super block.
@@ -39,23 +38,23 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Why the data of a file are wanted.
+/// Why the data of a file are needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// To be read, by a caller that may wait for anything.
+    /// For a read that may wait.
     Read,
-    /// To be read, by a caller that must not wait: what is not open yet is `EAGAIN`.
+    /// For a read that must not wait. `EAGAIN` if the backing file is not open yet.
     NoWait,
-    /// To be mapped. The memory map is locked, so no name may be looked up: a lookup takes locks
-    /// under which others wait for a memory map.
+    /// For a memory map, under `mmap_lock`. A path lookup is not possible: it takes locks under
+    /// which other tasks fault in user memory.
     Map,
 }
 
-/// A file to read the data of another one from.
+/// The backing file of a read.
 pub enum ReadSource<'a> {
-    /// It is open for that one alone, and is to have its flags.
+    /// It is open for this file alone, and gets its flags.
     Own(&'a BackingFile),
-    /// Whoever has the same inode open reads from it, so nothing about it may be changed.
+    /// All files that have the inode open share it. A read must not change it.
     Shared(&'a BackingFile),
 }
 
@@ -68,55 +67,56 @@ pub enum DataSource {
     Paged,
 }
 
-/// What a stacking file system does with its regular files.
+/// Operations of regular files whose data are in another file.
 pub trait Operations: file::Operations {
-    /// Data that an open file acquires once: `struct file::private_data`.
+    /// Data of an open file: `struct file::private_data`. An open file gets them once.
     type Open: Send + Sync;
 
-    /// Prepares a file that is opened, and says where its data are. `file.private()` is empty.
+    /// Prepares a file that is being opened, and returns where its data are. `file.private()` is
+    /// empty.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the file from being opened.
+    /// The error of open(2).
     fn open(inode: &Inode<Self>, file: &File<Self>) -> Result<DataSource>;
 
-    /// Returns the file that has the data of `file`, opening it if it is not open yet. Asked for
-    /// files that are [`DataSource::Backed`].
+    /// Returns the backing file of `file`, and opens it if necessary. Called for files that are
+    /// [`DataSource::Backed`].
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if that is not possible as [`Access`] says, `EIO` if there is none.
+    /// `EAGAIN` if `access` does not permit opening it, `EIO` if there is no valid backing file.
     fn backing(file: &File<Self>, access: Access) -> Result<&BackingFile>;
 
-    /// Returns the file to read the data of `file` from; `direct` if that is to go past the page
-    /// cache. Asked as [`Self::backing`].
+    /// Returns the backing file for a read of `file`. `direct` is set for direct I/O. Called as
+    /// [`Self::backing`].
     ///
     /// # Errors
     ///
     /// As [`Self::backing`].
     fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<ReadSource<'_>>;
 
-    /// Returns where the file with the data of `inode` is.
+    /// Returns the path of the file with the data of `inode`.
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` if its data are in no other file, `EIO` if there is none.
+    /// `EOPNOTSUPP` if the data are not in another file, `EIO` if there is no valid one.
     fn backing_path(inode: &Inode<Self>) -> Result<Path>;
 
-    /// Returns where the file with the data of `inode` is, for who asks which file that is. It is
-    /// looked for if it is not known yet; what is returned stays the same as long as the inode
-    /// exists. `None` if the data are in no other file, or there is none.
+    /// Returns the path of the file with the data of `inode` for `->d_real`. Looks it up if it is
+    /// not known yet. The result does not change while the inode exists. `None` if the data are not
+    /// in another file, or there is no valid one.
     fn real_path(inode: &Inode<Self>) -> Option<&Path>;
 
-    /// Returns where the file with the data of `inode` is, whether or not it is the right one: for
-    /// who asks what it can do.
+    /// Returns the path of the file with the data of `inode`, which need not be a valid one: only
+    /// its capabilities are read.
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` if its data are in no other file, else what keeps it from being found.
+    /// `EOPNOTSUPP` if the data are not in another file, else the error of the lookup.
     fn data_path(inode: &Inode<Self>) -> Result<Path>;
 
-    /// Whose rights the data are read with.
+    /// Returns the credentials with which the data are read.
     fn credential(sb: &SuperBlock<Self>) -> &Credential;
 }
 
@@ -124,7 +124,7 @@ pub trait Operations: file::Operations {
 ///
 /// # Invariants
 ///
-/// `private_data` is null or a box of `T::Open`, and changes as [`OnceBox`] changes.
+/// `private_data` is null or a box of `T::Open`, and is used as a [`OnceBox`].
 #[repr(transparent)]
 pub struct File<T: Operations>(Opaque<bindings::file>, PhantomData<T>);
 
@@ -142,43 +142,43 @@ impl<T: Operations> File<T> {
         self.0.get()
     }
 
-    /// The file's inode.
+    /// Returns the inode.
     #[inline]
     pub fn inode(&self) -> &Inode<T> {
         // SAFETY: An open file holds a reference to its inode, which is set up.
         unsafe { Inode::from_raw((*self.0.get()).f_inode) }
     }
 
-    /// `O_*` flags of open(2), as fcntl(2) has changed them.
+    /// Returns the `O_*` flags of open(2), as changed by fcntl(2).
     pub fn flags(&self) -> c_uint {
         // SAFETY: The file is valid. `f_flags` is changed under a lock but read without, as C does.
         unsafe { core::ptr::read_volatile(&raw const (*self.0.get()).f_flags) }
     }
 
-    /// Whether it was opened to be read without the page cache.
+    /// Whether it was opened for direct I/O.
     pub fn is_direct(&self) -> bool {
         self.flags() & bindings::O_DIRECT != 0
     }
 
-    /// Whether nobody is told of what is done with it: fanotify(7) gives such files to those that
-    /// it asks for permission.
+    /// Whether it has no listeners by `FMODE_NONOTIFY`. fanotify(7) passes such files to permission
+    /// listeners.
     pub fn is_nonotify(&self) -> bool {
         // SAFETY: The file is valid.
         unsafe { bindings::file_is_nonotify(self.0.get()) }
     }
 
-    /// What the file system keeps with the open file.
+    /// Returns the data of the open file.
     #[inline]
     pub fn private(&self) -> &OnceBox<T::Open> {
-        // SAFETY: `OnceBox` is a transparent wrapper of a pointer, and `private_data` is used as
-        // one by the type invariants.
+        // SAFETY: `OnceBox` is a transparent wrapper of a pointer. By the type invariants
+        // `private_data` is used as one.
         unsafe { &*(&raw mut (*self.0.get()).private_data).cast() }
     }
 }
 
 impl<T: Operations> Inode<T> {
-    /// Has statx(2) tell that the data of this regular file are those of a file with fs-verity.
-    /// That is a matter of its table, so that stat(2) has nothing to find out.
+    /// Makes statx(2) report `STATX_ATTR_VERITY` for this regular file. It switches to another
+    /// operation table, so that stat(2) need not check anything.
     pub fn set_verified(&self)
     where
         T: xattr::Operations,
@@ -187,15 +187,15 @@ impl<T: Operations> Inode<T> {
             return;
         }
         let table: *const _ = &InodeTable::<T>::VERIFIED;
-        // SAFETY: The inode is valid. Others may read the pointer meanwhile: both tables are
-        // static, and different in `getattr` alone.
+        // SAFETY: The inode is valid. The pointer may be read concurrently: both tables are static,
+        // and differ only in `getattr`.
         unsafe { (&raw mut (*self.as_ptr()).i_op).write_volatile(table) };
     }
 }
 
 impl<T: Operations + xattr::Operations> RegularFile<T> {
-    /// A file for which [`Operations`] say where its data are. They are asked when it is opened:
-    /// most inodes never are.
+    /// A file whose data are where [`Operations::open`] says. It is asked at open(2), because most
+    /// inodes are never opened.
     #[inline]
     pub fn stacked() -> Self {
         Self::new(&InodeTable::<T>::UNVERIFIED, &Table::<T>::BACKED)
@@ -217,7 +217,7 @@ impl<T: Operations + xattr::Operations> InodeTable<T> {
     };
 }
 
-/// What makes a super block that of a stacking file system.
+/// Makes a super block one of a stacking file system.
 pub struct Stacking<T> {
     /// `s_stack_depth`.
     pub(super) depth: c_int,
@@ -227,7 +227,7 @@ pub struct Stacking<T> {
 }
 
 impl<T: Operations> Stacking<T> {
-    /// `depth` is one more than that of the deepest file system below.
+    /// `depth` is one more than the depth of the deepest file system below.
     pub fn new(depth: c_int) -> Self {
         Self {
             depth,
@@ -241,7 +241,7 @@ impl<T: Operations> Stacking<T> {
 ///
 /// # Safety
 ///
-/// `inode` must be an inode of `T` with a reference held, `info` where the answer goes to.
+/// `inode` must be an inode of `T` to which a reference is held, `info` the argument of `->fiemap`.
 unsafe extern "C" fn fiemap<T: Operations>(
     inode: *mut bindings::inode,
     info: *mut bindings::fiemap_extent_info,
@@ -259,14 +259,14 @@ unsafe extern "C" fn fiemap<T: Operations>(
     }
 }
 
-/// What tells how reads past the page cache have to be aligned.
+/// The part of statx(2) about the alignment of direct I/O.
 const DIO: u32 = bindings::STATX_DIOALIGN | bindings::STATX_DIO_READ_ALIGN;
 
 /// `->getattr`. `VERIFIED` if [`Inode::set_verified`] was called.
 ///
 /// # Safety
 ///
-/// `path` must be that of a regular file of `T`, the rest as for `->getattr`.
+/// `path` must lead to a regular file of `T`. The others must be arguments of `->getattr`.
 unsafe extern "C" fn getattr<T: Operations, const VERIFIED: bool>(
     idmap: *mut bindings::mnt_idmap,
     path: *const bindings::path,
@@ -286,9 +286,9 @@ unsafe extern "C" fn getattr<T: Operations, const VERIFIED: bool>(
     }
 }
 
-/// Where [`DIO`] is asked for: it is what the file with the data answers. A file that has its data
-/// in no other one is read through the page cache, which is 0, as if it could not be read
-/// otherwise. Where nothing can be found out nothing is told.
+/// Fills in [`DIO`] if it is requested: the values are those of the file with the data. A file
+/// without one is read through the page cache, and reports 0. If the file cannot be found, nothing
+/// is reported.
 ///
 /// # Safety
 ///
@@ -309,7 +309,7 @@ unsafe fn getattr_dio<T: Operations>(
         let mut answer: bindings::kstat = pin_init::zeroed();
         let (path, to) = (path.as_ptr(), &raw mut answer);
         cred::with(T::credential(inode.super_block()), || {
-            // SAFETY: The path is valid, and what is filled in is ours.
+            // SAFETY: The path is valid, and `backing` has room for the result.
             to_result(unsafe { bindings::vfs_getattr_nosec(path, to, asked, flags) })
         })?;
         Ok(answer)
@@ -355,13 +355,13 @@ impl<T: Operations> Table<T> {
         ..pin_init::zeroed()
     };
 
-    /// Where large pages of the file with the data can be mapped as such.
+    /// Places the mapping so that large pages of the backing file can be mapped.
     #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     const GET_UNMAPPED_AREA: GetUnmappedArea = Some(bindings::thp_get_unmapped_area);
     #[cfg(not(CONFIG_TRANSPARENT_HUGEPAGE))]
     const GET_UNMAPPED_AREA: GetUnmappedArea = None;
 
-    /// Never the table of an inode, but of a file once it is open.
+    /// This is never the table of an inode. open(2) sets it in the file.
     const PAGED: bindings::file_operations = bindings::file_operations {
         llseek: Some(bindings::generic_file_llseek),
         release: Some(Self::release),
@@ -385,20 +385,19 @@ impl<T: Operations> Table<T> {
         };
         let result = T::open(inode, user_file).and_then(|data| {
             match data {
-                // There is nothing to go past the page cache to, but who asks for it, as `fcntl`
-                // may later, gets what `read_paged` reads.
-                // SAFETY: Nobody else has the file. Neither table has an owner to be counted.
+                // Direct I/O goes through the page cache. fcntl(2) may ask for it later, too.
+                // SAFETY: No other task has the file. Both tables have no owner.
                 DataSource::Paged => unsafe {
                     (*file).f_op = &Self::PAGED;
                     (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
                 },
                 DataSource::Backed => {
-                    // Whether the file with the data can do either is asked when it is read.
-                    // SAFETY: Nobody else has the file.
+                    // Reads check whether the backing file supports these.
+                    // SAFETY: No other task has the file.
                     unsafe {
                         (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
                     }
-                    // Who asks for it at open(2) is to be told at once.
+                    // open(2) with `O_DIRECT` must fail if the backing file does not support it.
                     if user_file.is_direct()
                         && !T::backing(user_file, Access::Read)?.can_direct_io()
                     {
@@ -412,7 +411,7 @@ impl<T: Operations> Table<T> {
             Ok(()) => 0,
             Err(e) => {
                 // `->release` is not called for a file that was not opened.
-                // SAFETY: Nobody else has the file.
+                // SAFETY: No other task has the file.
                 unsafe { Self::drop_private(file) };
                 e.to_errno()
             }
@@ -421,7 +420,7 @@ impl<T: Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `file` must be a file of `T` that nobody else uses.
+    /// `file` must be a file of `T` that nothing else uses.
     unsafe fn drop_private(file: *mut bindings::file) {
         // SAFETY: The private data are null or a box, by the invariants of `File`.
         unsafe {
@@ -443,7 +442,7 @@ impl<T: Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `kiocb` must be a read from an open file of `T`, `iter` where it goes to.
+    /// `kiocb` and `iter` must be the arguments of `->read_iter` of an open file of `T`.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -456,7 +455,7 @@ impl<T: Operations> Table<T> {
             Access::Read
         };
         let cred = Self::credential(file);
-        // SAFETY: The file is backed by either.
+        // SAFETY: Both are backing files of this file.
         unsafe {
             match T::reading(file, access, flags & bindings::IOCB_DIRECT != 0) {
                 Ok(ReadSource::Own(own)) => own.read_iter(kiocb, iter, cred),
@@ -466,11 +465,11 @@ impl<T: Operations> Table<T> {
         }
     }
 
-    /// Reads through the page cache, also what was asked for with `O_DIRECT`.
+    /// Reads through the page cache, even with `O_DIRECT`.
     ///
     /// # Safety
     ///
-    /// `kiocb` must be a read from an open file of `T`, `iter` where it goes to.
+    /// `kiocb` and `iter` must be the arguments of `->read_iter` of an open file of `T`.
     unsafe extern "C" fn read_paged(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -481,7 +480,7 @@ impl<T: Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `raw` must be an open file of `T`, the rest as for `->splice_read`.
+    /// `raw` must be an open file of `T`. The others must be arguments of `->splice_read`.
     unsafe extern "C" fn splice_read(
         raw: *mut bindings::file,
         pos: *mut i64,
@@ -497,7 +496,7 @@ impl<T: Operations> Table<T> {
         unsafe { bindings::init_sync_kiocb(&raw mut kiocb, raw) };
         let direct = kiocb.ki_flags & bindings::IOCB_DIRECT != 0;
         let kiocb = &raw mut kiocb;
-        // SAFETY: `pos` is the position to read from, and the kiocb is on the stack.
+        // SAFETY: `pos` is the position to read from. The kiocb is on the stack.
         unsafe { (*kiocb).ki_pos = *pos };
         let n = match T::reading(file, Access::Read, direct) {
             // SAFETY: The file backs the user's. The arguments are those of `->splice_read`.
@@ -515,7 +514,7 @@ impl<T: Operations> Table<T> {
 
     /// # Safety
     ///
-    /// `file` must be an open file of `T`, and `vma` be being set up for it.
+    /// `file` must be an open file of `T`, and `vma` the argument of `->mmap`.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
@@ -523,17 +522,17 @@ impl<T: Operations> Table<T> {
         // SAFETY: The caller holds a reference to the file for the call.
         let file = unsafe { File::<T>::from_raw(file) };
         match T::backing(file, Access::Map) {
-            // SAFETY: The file is backed by this one. This is the last thing done with the vma.
+            // SAFETY: The file is backed by this one. The vma is not used after this.
             Ok(backing) => unsafe { backing.mmap(vma, Self::credential(file)) },
             Err(e) => e.to_errno(),
         }
     }
 
-    /// Only the file with the data knows where its holes are.
+    /// `->llseek`: the holes are those of the backing file.
     ///
     /// # Safety
     ///
-    /// `raw` must be an open file of `T` whose position is ours to set.
+    /// `raw` must be an open file of `T` whose position is locked.
     unsafe extern "C" fn llseek(raw: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
         if !matches!(
             c_uint::try_from(whence),
@@ -572,11 +571,11 @@ impl<T: Operations> Table<T> {
         }
     }
 
-    /// Answers what is asked about the fs-verity of a file for the file with its data.
+    /// `->unlocked_ioctl`: the fs-verity ioctls are passed to the backing file.
     ///
     /// # Safety
     ///
-    /// `file` must be an open file of `T`, `arg` what the user gave.
+    /// `file` must be an open file of `T`, and `arg` the argument of ioctl(2).
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         if !matches!(
             cmd,
@@ -587,8 +586,8 @@ impl<T: Operations> Table<T> {
         // SAFETY: The caller holds a reference to the file for the call.
         let file = unsafe { File::<T>::from_raw(file) };
         match T::backing(file, Access::Read) {
-            // SAFETY: The argument is as the user gave it; both only read what anybody who may
-            // read the file may know.
+            // SAFETY: The argument is that of ioctl(2). Both commands only read what any reader of
+            // the file may know.
             Ok(backing) => unsafe { backing.ioctl(cmd, arg, Self::credential(file)) },
             Err(e) => errno_to_isize(e),
         }

@@ -45,7 +45,7 @@ use kernel::{
     }, //
 };
 
-/// What a file system does with its super blocks.
+/// Operations of super blocks.
 #[vtable]
 pub trait Operations:
     FileSystem
@@ -55,46 +55,46 @@ pub trait Operations:
     + file::Operations
     + xattr::Operations
 {
-    /// Makes ready what the parameters ask for. If it returns a key and there is a super block
-    /// with an equal one, in the same user namespace and with the same flags, that one is
-    /// mounted; else [`Self::fill_super`] fills a new one. There must be no key where
-    /// [`FsContext::has_security_options`]: whether those are the same cannot be told.
+    /// Prepares a mount. If it returns a key, and a super block in the same user namespace has an
+    /// equal key and the same flags, that one is mounted. Otherwise [`Self::fill_super`] fills a
+    /// new one. With [`FsContext::has_security_options`] there must be no key, because security
+    /// options cannot be compared.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being mounted; `fc` takes a message for the user.
+    /// The reason why it cannot be mounted. `fc` gets a message for the user.
     fn prepare(_fc: &FsContext<'_>, _context: &mut Self::Context) -> Result<Option<Self::Key>> {
         Ok(None)
     }
 
-    /// Reads what [`Self::fill_super`] needs. It is called before there is a super block: sync(2)
-    /// and all other walks of super blocks wait for one that is being filled, and what is read may
-    /// be on a file system that never answers.
+    /// Reads what [`Self::fill_super`] needs, before a super block exists. sync(2) and other walks
+    /// of all super blocks wait for one that is being filled, and the read may be from a file
+    /// system that never answers.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being read; `fc` takes a message for the user.
+    /// The error of the read. `fc` gets a message for the user.
     fn load(_fc: &FsContext<'_>, _context: &mut Self::Context) -> Result {
         Ok(())
     }
 
-    /// Fills a new super block, and returns its root directory. Nothing should have to be waited
-    /// for here: see [`Self::load`].
+    /// Fills a new super block, and returns its root directory. It should not wait: see
+    /// [`Self::load`].
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being mounted; `fc` takes a message for the user.
+    /// The reason why it cannot be mounted. `fc` gets a message for the user.
     fn fill_super<'a>(
         fc: &FsContext<'a>,
         context: &mut Self::Context,
         sb: NewSuperBlock<'a, Self>,
     ) -> Result<InodeRef<'a, Self>>;
 
-    /// Size and free space. Without this, statfs(2) answers only the type: `simple_statfs()`.
+    /// Returns size and free space. Without it, statfs(2) returns only the type: `simple_statfs()`.
     ///
     /// # Errors
     ///
-    /// What a file system below gives.
+    /// The error of a file system below.
     fn statfs(_sb: &SuperBlock<Self>) -> Result<StatFs> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -131,13 +131,13 @@ pub(super) struct Info<T: FileSystem> {
     key: Option<T::Key>,
     has_data: bool,
     data: MaybeUninit<T::Super>,
-    /// What is dropped by a worker. It may need the data.
+    /// Values that a worker drops. Dropping them may need the data.
     later: MaybeUninit<Later<T>>,
 }
 
 impl<T: FileSystem> Info<T> {
     pub(super) fn new(key: Option<T::Key>) -> Self {
-        // INVARIANT: There are no data.
+        // INVARIANT: `has_data` is not set.
         Self {
             key,
             has_data: false,
@@ -150,8 +150,8 @@ impl<T: FileSystem> Info<T> {
 impl<T: FileSystem> Drop for Info<T> {
     fn drop(&mut self) {
         if self.has_data {
-            // SAFETY: There are data by the type invariants, and they are not used again. What
-            // waits to be dropped goes before the data.
+            // SAFETY: By the type invariants the data are initialised. They are not used again. The
+            // queue is drained first, because its values may need the data.
             unsafe {
                 self.later.assume_init_ref().drain();
                 self.data.assume_init_drop();
@@ -164,8 +164,7 @@ impl<T: FileSystem> Drop for Info<T> {
 ///
 /// # Invariants
 ///
-/// `s_fs_info` is a box of [`Info<T>`] that has data, and stays so as long as this object can be
-/// borrowed.
+/// `s_fs_info` is a box of [`Info<T>`] with data, as long as this object can be borrowed.
 #[repr(transparent)]
 pub struct SuperBlock<T: FileSystem>(Opaque<bindings::super_block>, PhantomData<T>);
 
@@ -180,7 +179,7 @@ impl<T: FileSystem> SuperBlock<T> {
     ///
     /// `ptr` must be a super block of `T` whose data are set and stay so for the lifetime `'a`.
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: The data of the super block are set; the type is transparent.
+        // SAFETY: The data of the super block are set. The type is transparent.
         unsafe { &*ptr.cast() }
     }
 
@@ -188,17 +187,17 @@ impl<T: FileSystem> SuperBlock<T> {
         self.0.get()
     }
 
-    /// The file system's own data.
+    /// Returns the data of the super block.
     #[inline]
     pub fn data(&self) -> &T::Super {
-        // SAFETY: By the type invariants `s_fs_info` is of that type and has data.
+        // SAFETY: By the type invariants `s_fs_info` is an `Info<T>` with data.
         unsafe {
             let info = (*self.0.get()).s_fs_info.cast::<Info<T>>();
             (*info).data.assume_init_ref()
         }
     }
 
-    /// Has what an inode had acquired dropped by a worker, before the data are.
+    /// Passes data of an inode to the worker that drops them.
     pub(super) fn drop_later(&self, pinned: KBox<Node<T::Pinned>>) {
         // SAFETY: As in `data`.
         let later = unsafe {
@@ -208,14 +207,14 @@ impl<T: FileSystem> SuperBlock<T> {
         later.push(pinned);
     }
 
-    /// Number of the anonymous device that it has for stat(2).
+    /// Returns the number of its anonymous device, `s_dev`.
     #[inline]
     pub fn device(&self) -> u32 {
-        // SAFETY: The number of a super block does not change.
+        // SAFETY: The device number of a super block does not change.
         unsafe { (*self.0.get()).s_dev }
     }
 
-    /// Tells fanotify's `FAN_FS_ERROR` listeners that the metadata are damaged.
+    /// Reports damaged metadata to the listeners of fanotify's `FAN_FS_ERROR`.
     pub fn report_corruption(&self) {
         // SAFETY: The super block is valid.
         unsafe {
@@ -224,32 +223,32 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 }
 
-/// What a new super block has to be told before it has inodes.
+/// Attributes of a new super block.
 pub struct Attributes<T> {
-    /// `s_magic`, which statfs(2) answers as the type.
+    /// `s_magic`, which statfs(2) returns as the type.
     pub magic: c_ulong,
     /// `s_blocksize_bits`: binary logarithm of the block size.
     pub block_bits: u8,
-    /// Whether access control lists count.
+    /// Whether it has access control lists.
     pub posix_acl: bool,
-    /// Set if it stands on other file systems.
+    /// Set for a stacking file system.
     pub stacking: Option<Stacking<T>>,
-    /// `s_uuid`; all zeros for none.
+    /// `s_uuid`. All zeros for none.
     pub uuid: [u8; 16],
 }
 
-/// A super block that has no data yet: `->fill_super` in progress.
+/// A super block without data, in `->fill_super`.
 ///
 /// # Invariants
 ///
-/// Nobody else uses the super block; `s_fs_info` is a box of [`Info<T>`] without data.
+/// Nothing else uses the super block. `s_fs_info` is a box of [`Info<T>`] without data.
 pub struct NewSuperBlock<'a, T: FileSystem> {
     sb: NonNull<bindings::super_block>,
     _type: PhantomData<&'a mut T>,
 }
 
 impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
-    /// Gives the super block its attributes and data. It is read-only and keeps no access times.
+    /// Sets attributes and data. The super block is read-only, and access times are not updated.
     ///
     /// # Errors
     ///
@@ -282,8 +281,7 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         // SAFETY: As above.
         unsafe {
             if (*sb).s_user_ns != &raw mut bindings::init_user_ns {
-                // The administrator does not trust an image that the root of a user namespace has
-                // mounted.
+                // The administrator does not trust what the root of a user namespace mounts.
                 (*sb).s_iflags |= bindings::SB_I_UNTRUSTED_MOUNTER as c_ulong;
             }
             if attributes.posix_acl {
@@ -310,17 +308,16 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
             Later::init((*info).later.as_mut_ptr());
             (*info).has_data = true;
         }
-        // SAFETY: The data are set; they are dropped by `kill_sb`, which runs after
-        // `fill_super` has returned.
+        // SAFETY: The data are set. `kill_sb` drops them, after `fill_super` has returned.
         Ok(unsafe { SuperBlock::from_raw(sb) })
     }
 }
 
-/// Shows one option in `/proc/mounts`, escaped as need be.
+/// Shows one option in `/proc/mounts`, escaped if necessary.
 pub fn show_option(seq: &SeqFile, name: &CStr, value: Option<&CStr>) {
     let value = value.map_or(core::ptr::null(), |v| v.as_char_ptr());
-    // SAFETY: `SeqFile` is a transparent wrapper of `struct seq_file`, whose functions change it
-    // also through the shared reference that its own methods take; the strings are valid.
+    // SAFETY: `SeqFile` is a transparent wrapper of `struct seq_file`. Its own methods change it
+    // through a shared reference, too. The strings are valid.
     unsafe {
         bindings::seq_show_option(
             core::ptr::from_ref(seq).cast_mut().cast(),
@@ -330,18 +327,18 @@ pub fn show_option(seq: &SeqFile, name: &CStr, value: Option<&CStr>) {
     }
 }
 
-/// Whether `sb` can serve the mount that `fc` asks for: `sget_fc()` calls it under a spinlock.
+/// Whether `sb` can be used for the mount of `fc`. `sget_fc()` calls it under a spinlock.
 ///
 /// # Safety
 ///
-/// `sb` must be a super block of `T` that is not dead, `fc` a context of `T` with an [`Info<T>`] in
-/// `s_fs_info`.
+/// `sb` must be a super block of `T` that is not dead, and `fc` a context of `T` with an
+/// [`Info<T>`] in `s_fs_info`.
 pub(super) unsafe extern "C" fn test<T: Operations>(
     sb: *mut bindings::super_block,
     fc: *mut bindings::fs_context,
 ) -> c_int {
-    // SAFETY: A super block has an `Info` from the moment it can be found until it is dead, and the
-    // key in it does not change.
+    // SAFETY: A super block that can be found has an `Info` until it is dead. The key in it does
+    // not change.
     let same = unsafe {
         let has = &raw const (*(*sb).s_fs_info.cast::<Info<T>>()).key;
         let wanted = &raw const (*(*fc).s_fs_info.cast::<Info<T>>()).key;
@@ -353,8 +350,8 @@ pub(super) unsafe extern "C" fn test<T: Operations>(
     same.into()
 }
 
-/// Whether the flags of `sb` are those that `fc` asks for, in the same user namespace. `sget_fc()`
-/// would fail the mount if it were offered a super block of another namespace.
+/// Whether `sb` has the flags that `fc` asks for, and the same user namespace. `sget_fc()` fails
+/// the mount if it finds a super block of another user namespace.
 ///
 /// # Safety
 ///
@@ -379,7 +376,7 @@ unsafe fn is_compatible(sb: *mut bindings::super_block, fc: *mut bindings::fs_co
 ///
 /// # Safety
 ///
-/// `sb` must be a new super block of the file system `T`, `fc` the context that it is made from.
+/// `sb` must be a new super block of the file system `T`, and `fc` its context.
 pub(super) unsafe fn fill_super<T: Operations>(
     sb: *mut bindings::super_block,
     fc: *mut bindings::fs_context,
@@ -407,7 +404,7 @@ pub(super) unsafe fn fill_super<T: Operations>(
         Ok(root) => root.into_raw(),
         Err(e) => return e.to_errno(),
     };
-    // SAFETY: We own a reference to the inode, which `d_make_root` takes over, also where it fails.
+    // SAFETY: The reference to the inode is owned. `d_make_root()` takes it over, even if it fails.
     unsafe {
         if (*root).i_sb != sb {
             bindings::iput(root);
@@ -425,7 +422,7 @@ pub(super) unsafe fn fill_super<T: Operations>(
 ///
 /// # Safety
 ///
-/// `sb` must be a super block of the file system `T` that nobody uses any more.
+/// `sb` must be a super block of the file system `T` that is being shut down.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: The super block is being shut down. `s_fs_info` is null or the box of `get_tree`.
     // Inodes use the data, and `sget_fc()` reads the key, until `kill_anon_super()` returns.
@@ -442,7 +439,7 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
 struct Tables<T>(PhantomData<T>);
 
 impl<T: Operations> Tables<T> {
-    /// The VFS calls both or none.
+    /// The VFS calls either both operations or none.
     const HAS_CACHED_OBJECTS: bool = T::HAS_CACHED_OBJECTS && T::HAS_FREE_CACHED_OBJECTS;
 
     const OPERATIONS: bindings::super_operations = bindings::super_operations {
@@ -474,13 +471,12 @@ impl<T: Operations> Tables<T> {
 
     /// # Safety
     ///
-    /// `sb` must be a super block of `T` whose shrinker is at work with `control`: it has been
-    /// mounted, and is not being shut down.
+    /// `sb` must be a mounted super block of `T`, and `control` the argument of its shrinker.
     unsafe extern "C" fn nr_cached_objects(
         sb: *mut bindings::super_block,
         control: *mut bindings::shrink_control,
     ) -> c_long {
-        // SAFETY: What has been mounted and is not being shut down has its data. The control is
+        // SAFETY: A mounted super block that is not being shut down has its data. The control is
         // valid for the call.
         let (sb, shrink) = unsafe { (SuperBlock::<T>::from_raw(sb), Shrink::from_raw(control)) };
         c_long::try_from(T::cached_objects(sb, &shrink)).unwrap_or(c_long::MAX)
@@ -500,7 +496,7 @@ impl<T: Operations> Tables<T> {
 
     /// # Safety
     ///
-    /// `dentry` must be on a mounted super block of `T`, `buf` valid for writing.
+    /// `dentry` must belong to a mounted super block of `T`, and `buf` must be valid for writing.
     unsafe extern "C" fn statfs(
         dentry: *mut bindings::dentry,
         buf: *mut kernel::bindings::kstatfs,
@@ -509,7 +505,7 @@ impl<T: Operations> Tables<T> {
         let sb = unsafe { SuperBlock::<T>::from_raw((*dentry).d_sb) };
         from_result(|| {
             let answer = T::statfs(sb)?.into_raw();
-            // SAFETY: The kernel crate knows only the name of the structure, ours is the same.
+            // SAFETY: The kernel crate has an opaque `kstatfs`. This one is the complete type.
             unsafe { buf.cast::<bindings::kstatfs>().write(answer) };
             Ok(0)
         })
@@ -517,12 +513,12 @@ impl<T: Operations> Tables<T> {
 
     /// # Safety
     ///
-    /// `dentry` must be on a mounted super block of `T`, `seq` a valid `seq_file`.
+    /// `dentry` must belong to a mounted super block of `T`, and `seq` must be a valid `seq_file`.
     unsafe extern "C" fn show_options(
         seq: *mut bindings::seq_file,
         dentry: *mut bindings::dentry,
     ) -> c_int {
-        // SAFETY: A mounted super block has its data; the `seq_file` is valid for the call.
+        // SAFETY: A mounted super block has its data. The `seq_file` is valid for the call.
         let (sb, seq) = unsafe {
             (
                 SuperBlock::<T>::from_raw((*dentry).d_sb),

@@ -20,21 +20,20 @@ use kernel::{
     prelude::*, //
 };
 
-/// What a file system does with the extended attributes of its files. One that has none implements
-/// nothing.
+/// Operations for extended attributes. A file system without xattrs implements none of them.
 #[vtable]
 pub trait Operations: FileSystem {
-    /// Returns the length of the value of the attribute `name`, which includes its prefix, and
-    /// writes the value to `out` if that has room for all of it.
+    /// Returns the length of the value of the xattr `name`, which includes the prefix. Writes the
+    /// value to `out` if it has room.
     ///
     /// # Errors
     ///
-    /// `ENODATA` if there is no such attribute.
+    /// `ENODATA` if there is no such xattr.
     fn get_xattr(_inode: &Inode<Self>, _name: &[u8], _out: &mut ValueBuffer<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Pushes the name of every attribute that the current task may see.
+    /// Pushes the name of each xattr that the current task may see.
     ///
     /// # Errors
     ///
@@ -43,22 +42,22 @@ pub trait Operations: FileSystem {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns an access control list, as the attribute's value has it; `None` if there is none.
+    /// Returns an access control list in the format of the xattr. `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from being read.
+    /// The error of reading it.
     fn acl(_inode: &Inode<Self>, _kind: AclKind) -> Result<Option<KVec<u8>>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// Which access control list.
+/// The type of an access control list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AclKind {
-    /// Who may do what with a file.
+    /// `system.posix_acl_access`: permissions of the file.
     Access,
-    /// What the files that are made in a directory begin with.
+    /// `system.posix_acl_default`: first permissions of files that are created in a directory.
     Default,
 }
 
@@ -81,9 +80,9 @@ impl ValueBuffer<'_> {
     }
 }
 
-/// Takes the names of attributes, for listxattr(2).
+/// The buffer of listxattr(2).
 pub struct XattrList<'a> {
-    /// `None` if only the size is asked for.
+    /// `None` if the caller asks for the size only.
     out: Option<&'a mut [MaybeUninit<u8>]>,
     used: usize,
 }
@@ -111,7 +110,7 @@ impl XattrList<'_> {
     }
 }
 
-/// Copies bytes to a place of the same length; unlike `copy_from_slice` it cannot panic.
+/// Copies bytes between slices of the same length. Unlike `copy_from_slice()` it cannot panic.
 fn copy(to: &mut [MaybeUninit<u8>], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(*from);
@@ -131,7 +130,7 @@ unsafe fn buffer<'a>(buf: *mut c_void, size: usize) -> &'a mut [MaybeUninit<u8>]
     unsafe { core::slice::from_raw_parts_mut(buf.cast(), size) }
 }
 
-/// The handlers of all super blocks of `T`: one for every prefix. Null if `T` has no attributes.
+/// Returns the handlers of the super blocks of `T`, null if `T` has no xattrs.
 pub(super) fn handlers<T: Operations>() -> *const *const bindings::xattr_handler {
     if T::HAS_GET_XATTR {
         Table::<T>::HANDLERS.0.as_ptr()
@@ -140,7 +139,7 @@ pub(super) fn handlers<T: Operations>() -> *const *const bindings::xattr_handler
     }
 }
 
-/// A table of inode operations with those for extended attributes.
+/// Adds the xattr operations to a table of inode operations.
 pub(super) const fn inode_operations<T: Operations>() -> bindings::inode_operations {
     bindings::inode_operations {
         listxattr: if T::HAS_LIST_XATTR {
@@ -159,14 +158,14 @@ pub(super) const fn inode_operations<T: Operations>() -> bindings::inode_operati
 
 struct Table<T>(PhantomData<T>);
 
-/// A list of handlers, ended by null.
+/// A list of handlers with a null pointer at its end.
 struct Handlers([*const bindings::xattr_handler; 2]);
 
-// SAFETY: The list and what it points to are never written to.
+// SAFETY: The list and its handlers are never written to.
 unsafe impl Sync for Handlers {}
 
 impl<T: Operations> Table<T> {
-    /// An empty prefix matches every name, and the whole name is handed over.
+    /// An empty prefix matches each name, and the handler gets the whole name.
     const HANDLER: bindings::xattr_handler = bindings::xattr_handler {
         prefix: kernel::str::as_char_ptr_in_const_context(c""),
         get: Some(Self::get),
@@ -216,7 +215,7 @@ pub(super) unsafe extern "C" fn list<T: Operations>(
     buf: *mut c_char,
     size: usize,
 ) -> isize {
-    // SAFETY: `buf` has `size` bytes; it holds a reference to the dentry and so to the inode.
+    // SAFETY: `buf` has `size` bytes. The dentry is referenced, and keeps the inode.
     let (inode, out) = unsafe {
         (
             Inode::<T>::from_raw(bindings::d_inode(dentry)),
@@ -240,7 +239,7 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
     kind: c_int,
     rcu: bool,
 ) -> *mut bindings::posix_acl {
-    // ReadSource may sleep.
+    // Reading may sleep.
     if rcu {
         return ECHILD.to_ptr();
     }
@@ -252,7 +251,7 @@ pub(super) unsafe extern "C" fn get_inode_acl<T: Operations>(
     // SAFETY: A reference to the inode is held.
     match T::acl(unsafe { Inode::<T>::from_raw(inode) }, kind) {
         Ok(None) => core::ptr::null_mut(),
-        // SAFETY: The value is as long as said; the super block is valid as long as the inode.
+        // SAFETY: The value has `value.len()` bytes. The inode keeps the super block.
         Ok(Some(value)) => unsafe {
             bindings::posix_acl_from_xattr(
                 (*(*inode).i_sb).s_user_ns,
@@ -276,7 +275,7 @@ mod tests {
         VALUE, //
     };
 
-    /// What a byte behind a buffer has, and keeps.
+    /// Value of the bytes behind a buffer.
     const GUARD: u8 = 0xa5;
 
     #[test]
@@ -287,7 +286,7 @@ mod tests {
         };
         for size in 0..VALUE.len() + 3 {
             let mut room = [GUARD; 16];
-            // SAFETY: The inode is referenced, the room larger than the size.
+            // SAFETY: The inode is referenced. The memory is larger than the size.
             let result = unsafe {
                 Table::<Toy>::get(
                     core::ptr::null(),
@@ -325,7 +324,7 @@ mod tests {
             ensure!(result.is_ok() == (size >= ALL.len()));
             ensure!(result.is_ok() || result == Err(ERANGE));
             ensure!(used <= size);
-            // SAFETY: All of them were given a value.
+            // SAFETY: All bytes were initialised.
             let room = room.map(|byte| unsafe { byte.assume_init() });
             ensure!(room.iter().skip(size).all(|byte| *byte == GUARD));
             ensure!(room.get(..used) == ALL.get(..used));

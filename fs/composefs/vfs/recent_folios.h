@@ -10,14 +10,14 @@
 #include <linux/sizes.h>
 
 /*
- * How many folios of a private mapping are kept at hand: inodes and the names
- * that lead to them are apart in an image.
+ * Number of folios that are kept: one for names and one for inodes, which are in
+ * different places of an image.
  */
 #define RUST_RECENT_FOLIOS 2
 
 /*
- * Those of one mapping; the order of its largest folios, and how often smaller
- * ones were found by a search of the page cache.
+ * The recent folios of one mapping, the order of its largest folios, and how often
+ * smaller ones were found by a search of the page cache.
  */
 struct rust_recent_folios {
 	struct folio *folios[RUST_RECENT_FOLIOS];
@@ -25,13 +25,13 @@ struct rust_recent_folios {
 	u32 finds;
 };
 
-/* Pages of the largest of them, and what is read where little else was asked for. */
+/* Number of pages of the largest and of the smallest read. */
 #define RUST_READ_PAGES (SZ_256K / PAGE_SIZE)
 #define RUST_READ_PAGES_MIN DIV_ROUND_UP(SZ_16K, PAGE_SIZE)
 
 /*
- * After so many finds of small folios by a search of the page cache, what they
- * are parts of is worth being read as a whole.
+ * After this number of searches that have found a small folio, the next one reads
+ * a large folio in its place.
  */
 #define RUST_FINDS_MAX 4096
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes: who gets which, how long they live, and what becomes of those that could not be set up.
+//! Tests of inodes: lookup in memory, lifetime, and failures to set one up.
 
 use super::{
     attributes,
@@ -38,7 +38,7 @@ use kernel::{
 const FILE: u16 = 0o100644;
 const LINK: u16 = 0o120777;
 
-/// Finds or makes the regular file `ino`.
+/// Gets the regular file `ino`.
 fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<InodeRef<'_, Toy>> {
     match sb.iget(ino)? {
         Iget::Cached(inode) => Ok(inode),
@@ -50,12 +50,12 @@ fn file(sb: &SuperBlock<Toy>, ino: u64) -> Result<InodeRef<'_, Toy>> {
     }
 }
 
-/// Asks for an inode from another task.
+/// A lookup of an inode in another task.
 #[pin_data]
 struct Asker {
     sb: usize,
     ino: u64,
-    /// 1 if it was there, 2 if it was to be made.
+    /// 1 if it was in memory, 2 if it was new.
     answer: Atomic<i32>,
     #[pin]
     begun: Completion,
@@ -64,8 +64,8 @@ struct Asker {
 }
 
 impl Asker {
-    /// Begins to ask, and gives it time to wait for who is setting the inode up. It does not matter
-    /// if it comes too late.
+    /// Starts the lookup, and gives it time to wait for the task that sets the inode up. The result
+    /// is the same if it comes later.
     fn start(sb: &SuperBlock<Toy>, ino: u64) -> Result<Arc<Self>> {
         let asker = Arc::pin_init(
             pin_init!(Self {
@@ -86,7 +86,7 @@ impl Asker {
 
     fn ask(&self) {
         self.begun.complete_all();
-        // SAFETY: Who has started this waits for it before the super block goes.
+        // SAFETY: The test waits for this task before the super block is shut down.
         let sb =
             unsafe { SuperBlock::<Toy>::from_raw(core::ptr::with_exposed_provenance_mut(self.sb)) };
         let answer = match sb.iget(self.ino) {
@@ -212,8 +212,8 @@ mod tests {
         Ok(())
     }
 
-    /// The memory of a symbolic link is used again by an inode that is not set up: its target must
-    /// not be freed with both.
+    /// The memory of a symbolic link is reused by an inode that is not set up. The link target must
+    /// be freed only once.
     #[test]
     fn memory_of_a_link_is_used_again() -> Result {
         let mount = Mount::new()?;
@@ -230,7 +230,7 @@ mod tests {
         drop(mount);
         let mount = Mount::new()?;
         for ino in 100..300 {
-            // Given up before it is anything.
+            // Dropped before it is set up.
             drop(mount.sb().iget(ino)?);
         }
         if let Iget::New(new) = mount.sb().iget(7)? {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the KUnit tests of this layer stand on: a file system type of their own, mounted where
-//! nobody sees it. The tests themselves are with what they test.
+//! Support for the KUnit tests of this layer: mounts of file system types, in no namespace. The
+//! tests are in the files that they test.
 //!
-//! They are about the lifetimes and bounds that the `unsafe` code here answers for, and worth most
-//! in a kernel with KASAN. A test that fails returns an error instead of asserting: an assertion of
-//! KUnit ends the thread without running destructors, and the type would stay registered.
+//! They check the lifetimes and bounds on which the `unsafe` code depends. Run them in a kernel
+//! with KASAN. A failed test returns an error instead of asserting: an assertion of KUnit ends the
+//! thread without running destructors, and the type would stay registered.
 
 mod inode;
 mod sample;
@@ -71,7 +71,7 @@ use kernel::{
     }, //
 };
 
-/// Ends a test with an error, and a line in the log, if something is not so.
+/// Ends a test with an error and a log line, if a condition is false.
 macro_rules! ensure {
     ($condition:expr) => {
         if !$condition {
@@ -87,23 +87,23 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-/// The file system type. It has a root directory, and whatever inodes a test makes.
+/// A file system type with a root directory, and with inodes that tests create.
 pub(super) struct Toy;
 
-/// What a super block of it has.
+/// Data of a super block of [`Toy`].
 pub(super) struct ToyData {
     /// One for each of [`SIZES`].
     pub(super) mappings: KVec<PrivateMapping<Pattern, 4096>>,
 }
 
-/// Sizes of the mappings, around those of pages and of large folios.
+/// Sizes of the mappings: around those of pages and of large folios.
 pub(super) const SIZES: [u64; 8] = [0, 1, 4095, 4096, 4097, 65536, 262_145, 300_000];
 
-/// Says, by a count that it shares, that it was dropped.
+/// Counts its drop in a shared counter.
 pub(super) struct Dropped(Arc<Atomic<i32>>);
 
 impl Dropped {
-    /// Counts in `count`.
+    /// Creates a value that counts in `count`.
     pub(super) fn new(count: &Arc<Atomic<i32>>) -> Self {
         Self(count.clone())
     }
@@ -147,7 +147,7 @@ impl file::Operations for Toy {
 #[vtable]
 impl export::Operations for Toy {}
 
-/// The value of the one attribute that all inodes have.
+/// Value of the xattr that all inodes have.
 pub(super) const VALUE: &[u8] = b"ten bytes.";
 
 #[vtable]
@@ -166,10 +166,10 @@ impl xattr::Operations for Toy {
     }
 }
 
-/// Number of the root.
+/// Inode number of the root.
 const ROOT: u64 = 1;
 
-/// What an inode of this type and permissions has.
+/// Returns the attributes of an inode with this type and permissions.
 pub(super) fn attributes(mode: u16) -> Attributes {
     Attributes {
         mode,
@@ -224,7 +224,7 @@ impl super_block::Operations for Toy {
     }
 }
 
-/// Bytes that differ from those at any other place nearby, and may fail to come.
+/// A source of bytes that differ from all bytes nearby. Its reads can be made to fail.
 pub(super) struct Pattern {
     size: u64,
     broken: Atomic<i32>,
@@ -238,12 +238,12 @@ impl Pattern {
         }
     }
 
-    /// The byte at `pos`.
+    /// Returns the byte at `pos`.
     pub(super) fn at(pos: u64) -> u8 {
         (pos ^ pos >> 8 ^ pos >> 16) as u8
     }
 
-    /// Whether reads come to an end too early from now on.
+    /// Sets whether reads end too early.
     pub(super) fn set_broken(&self, broken: bool) {
         self.broken.store(broken.into(), Relaxed);
     }
@@ -265,8 +265,7 @@ impl Reader for Pattern {
     }
 }
 
-/// Where the registration of `T` is while there is a mount. It is static memory: see
-/// [`Registration::new`].
+/// Static memory for the registration of `T`: see [`Registration::new`].
 pub(super) struct Place<T: super_block::Operations> {
     taken: AtomicFlag,
     memory: UnsafeCell<MaybeUninit<Registration<T>>>,
@@ -276,7 +275,7 @@ pub(super) struct Place<T: super_block::Operations> {
 unsafe impl<T: super_block::Operations> Sync for Place<T> {}
 
 impl<T: super_block::Operations> Place<T> {
-    /// A place without a registration.
+    /// Creates a place without a registration.
     pub(super) const fn new() -> Self {
         Self {
             taken: AtomicFlag::new(false),
@@ -287,7 +286,7 @@ impl<T: super_block::Operations> Place<T> {
 
 /// A file system type that tests mount.
 pub(super) trait Mountable: super_block::Operations + context::Operations {
-    /// The static place of its registration.
+    /// Returns the static place of its registration.
     fn place() -> &'static Place<Self>;
 }
 
@@ -298,12 +297,11 @@ impl Mountable for Toy {
     }
 }
 
-/// A mount of `T`. There is one at a time.
+/// A mount of `T`. There is only one at a time.
 ///
 /// # Invariants
 ///
-/// `mnt` is a mount that we own, of the type that is registered in [`Mountable::place`], which is
-/// ours.
+/// Owns the mount `mnt` and the place [`Mountable::place`], in which its type is registered.
 pub(super) struct MountOf<T: Mountable> {
     mnt: NonNull<bindings::vfsmount>,
     _type: PhantomData<T>,
@@ -331,20 +329,20 @@ impl<T: Mountable> MountOf<T> {
                 core::ptr::drop_in_place(registration);
             })?
         };
-        // INVARIANT: `kern_mount` gave us the mount.
+        // INVARIANT: `kern_mount` has returned a new mount.
         Ok(Self {
             mnt: NonNull::new(mnt).ok_or(EINVAL)?,
             _type: PhantomData,
         })
     }
 
-    /// Its super block.
+    /// Returns the super block.
     pub(super) fn sb(&self) -> &SuperBlock<T> {
         // SAFETY: The mount is valid by the type invariants, and its super block has its data.
         unsafe { SuperBlock::from_raw((*self.mnt.as_ptr()).mnt_sb) }
     }
 
-    /// Its root, to look names up from.
+    /// Returns the mount, to look names up in it.
     pub(super) fn root(&self) -> &PrivateMount {
         // SAFETY: `PrivateMount` is a transparent wrapper of a pointer to a mount, and this mount
         // is in no namespace.
@@ -354,8 +352,8 @@ impl<T: Mountable> MountOf<T> {
 
 impl<T: Mountable> Drop for MountOf<T> {
     fn drop(&mut self) {
-        // SAFETY: We own the mount and the registration. All inodes are evicted when the mount is
-        // gone; the kernel complains if it finds some in their cache, which goes next.
+        // SAFETY: The mount and the registration are owned. Unmounting evicts all inodes. If one is
+        // left, destroying the inode cache warns.
         unsafe {
             bindings::kern_unmount(self.mnt.as_ptr());
             core::ptr::drop_in_place(T::place().memory.get().cast::<Registration<T>>());

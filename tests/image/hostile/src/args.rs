@@ -4,51 +4,50 @@
 
 use std::path::PathBuf;
 
-/// Mounts hostile images and uses them. To be run in a guest.
+/// Mounts hostile images and uses them. Runs in a guest
 #[derive(clap::Parser, Debug)]
 pub struct Args {
-    /// What decides how the images are changed; of several, each has its turn
+    /// Seed of the random changes to the images; several seeds take turns
     #[arg(long = "seed", value_name = "SEED", default_value = "1")]
     pub seeds: Vec<u64>,
 
-    /// Number of images to mount
+    /// Largest number of images to mount
     #[arg(long, default_value_t = 1000)]
     pub count: u64,
 
-    /// Ends after this time even if there were fewer
+    /// Stop after this many seconds, even after fewer images
     #[arg(long, default_value_t = 3600)]
     pub seconds: u64,
 
-    /// How many images there have to be for the run to count
+    /// Smallest number of images; fewer are a failure
     #[arg(long, default_value_t = 1)]
     pub least: u64,
 
-    /// How long one system call may take before all ends
+    /// Seconds after which a system call counts as hanging, which ends the run
     #[arg(long, default_value_t = 60)]
-    pub patience: u64,
+    pub timeout: u64,
 
-    /// How many threads mount images
+    /// Number of threads that mount images
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub threads: u8,
 
-    /// The first image, or with --write the only one
+    /// Number of the first image; with --write, of the only one
     #[arg(long)]
     pub index: Option<u64>,
 
-    /// Mounts nothing: writes the image number --index to this file
+    /// Mount nothing: write the image --index to this file
     #[arg(long, value_name = "FILE", requires = "index")]
     pub write: Option<PathBuf>,
 
-    /// Where to note which image is being mounted, and to keep those that
-    /// something is wrong with
+    /// Directory for the numbers of the images in use, and for the images that fail
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 
-    /// An object directory
+    /// Object directory
     #[arg(long = "basedir", value_name = "DIR")]
     pub basedirs: Vec<PathBuf>,
 
-    /// Images to start from
+    /// Images to change
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel has to say of an image, by the parser.
+//! The results that system calls must have on an image, computed with the parser.
 
 use std::ops::ControlFlow;
 
@@ -21,22 +21,22 @@ use rustix::io::Errno;
 use crate::parser::Memory;
 use crate::parser::sure;
 
-/// What is shown in place of an owner that is no owner: -1.
+/// `DEFAULT_OVERFLOWUID`, which stat(2) shows for an invalid owner, -1.
 const OVERFLOW_ID: u32 = 65534;
 
-/// Most bytes that a list of xattrs has. The kernel's `XATTR_LIST_MAX`.
+/// `XATTR_LIST_MAX`: the longest list of xattrs, in bytes.
 const LIST_MAX: usize = 65536;
 
-/// An entry of a directory: its name and inode number.
+/// An entry of a directory: name and inode number.
 pub type Entry = (Vec<u8>, u64);
 
-/// An image, as the kernel has to show it.
+/// An image, as the kernel must show it.
 pub struct Expected<'a> {
     /// The image.
     pub image: Image<Memory<'a>>,
-    /// What of it was changed.
+    /// The inodes that were changed.
     pub touched: Touched,
-    /// Decides what else is looked at.
+    /// Number of the image, which selects some unchanged files to check.
     pub number: usize,
 }
 
@@ -46,7 +46,7 @@ impl Expected<'_> {
         sure(self.image.inode(self.image.superblock().root_nid))
     }
 
-    /// What a name leads to. None if there is nothing, or a whiteout.
+    /// The inode of a name. `None` for an absent name and for a whiteout.
     pub fn lookup(&self, dir: &InodeLayout, name: &[u8]) -> Result<Option<DiskInode>, Corrupt> {
         let Some(found) = sure(self.image.lookup(dir, name))? else {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Expected<'_> {
         self.inode(found.nid)
     }
 
-    /// The inode of this number. None if it is a whiteout.
+    /// The inode of this number. `None` for a whiteout.
     pub fn inode(&self, nid: u64) -> Result<Option<DiskInode>, Corrupt> {
         let inode = sure(self.image.inode(nid))?;
         if inode.is_whiteout() {
@@ -67,8 +67,7 @@ impl Expected<'_> {
         Ok(Some(inode))
     }
 
-    /// The entries of a directory, at most `most`, and whether there is damage
-    /// behind them.
+    /// At most `most` entries of a directory, and the error behind them, if any.
     pub fn entries(&self, dir: &InodeLayout, most: usize) -> (Vec<Entry>, Result<(), Corrupt>) {
         let mut entries = Vec::new();
         let mut pos = 0;
@@ -82,12 +81,12 @@ impl Expected<'_> {
         (entries, sure(end))
     }
 
-    /// Where a regular file's content is.
+    /// The place of a regular file's content.
     pub fn content(&self, layout: &InodeLayout) -> Result<Content, Corrupt> {
         sure(self.image.content(layout))
     }
 
-    /// All data of an inode that has them in the image.
+    /// All data of an inode, which are in the image.
     pub fn data(&self, inode: &DiskInode) -> Result<Vec<u8>, Corrupt> {
         let mut data = vec![0; inode.size as usize];
         let len = sure(self.image.read(&inode.layout, 0, &mut data))?;
@@ -95,37 +94,29 @@ impl Expected<'_> {
         Ok(data)
     }
 
-    /// Whether the kernel may give this error to who has no right to a file by
-    /// its mode alone: then it asks the access control list, and that may be
-    /// damaged. It does not ask that of an owner, who is root here.
+    /// Whether the permission check may fail with this error: if the mode alone denies the
+    /// access, the kernel reads the ACL, which may be damaged. It does not read it for the
+    /// owner, and this program is root.
     pub fn may_refuse(&self, inode: &DiskInode, error: Errno) -> bool {
         if inode.uid == 0 || !self.has_acl() {
             return false;
         }
         let index = overlay::INDEX_POSIX_ACL_ACCESS;
-        let list = sure(self.image.find_xattr(&inode.layout, index, b""));
-        let list = list.and_then(|found| {
-            let Some(found) = found else {
-                return Ok(None);
-            };
-            let mut value = vec![0; found.len];
-            sure(self.image.read_xattr(found, &mut value)).map(|()| Some(value))
-        });
-        match list {
+        match self.stored_xattr(inode, index, b"") {
             Err(_) => error == Errno::UCLEAN,
-            // What posix_acl_from_xattr() and posix_acl_permission() say of it.
+            // The errors of posix_acl_from_xattr() and posix_acl_permission().
             Ok(Some(_)) => matches!(error, Errno::INVAL | Errno::OPNOTSUPP | Errno::IO),
             Ok(None) => false,
         }
     }
 
-    /// Whether access control lists count.
+    /// Whether the kernel reads ACLs of this image.
     fn has_acl(&self) -> bool {
         let superblock = self.image.superblock();
         superblock.has_acl || superblock.composefs_version == 2
     }
 
-    /// The list of xattrs as listxattr(2) has it, or its error.
+    /// The result of listxattr(2).
     pub fn xattr_list(&self, layout: &InodeLayout) -> Result<Vec<u8>, Errno> {
         let acl = self.has_acl();
         let mut list = Vec::new();
@@ -152,16 +143,16 @@ impl Expected<'_> {
         }
     }
 
-    /// The value of an xattr, or the error of getxattr(2). None where the
-    /// kernel itself makes something of the value.
+    /// The result of getxattr(2). `None` for ACLs and capabilities, which the kernel
+    /// converts.
     pub fn xattr(&self, inode: &DiskInode, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {
-        // An image may have names that are too long with their prefix.
+        // A name in an image may be too long when its prefix is added.
         if name.len() > NAME_LEN {
             return Some(Err(Errno::RANGE));
         }
         let mut buffer = [0; NAME_LEN];
         let (index, stored) = if let Some(name) = name.strip_prefix(b"user.") {
-            // The kernel does not look for those of others.
+            // xattr_permission() refuses `user.` xattrs for other types.
             let kind = inode.file_type();
             if !matches!(
                 kind,
@@ -181,28 +172,35 @@ impl Expected<'_> {
                 Some(name) => (overlay::INDEX_SECURITY, name),
             }
         };
-        let found = sure(self.image.find_xattr(&inode.layout, index, stored));
-        let value = found.and_then(|found| {
-            let Some(found) = found else {
-                return Ok(None);
-            };
-            let mut value = vec![0; found.len];
-            sure(self.image.read_xattr(found, &mut value)).map(|()| Some(value))
-        });
-        Some(match value {
+        Some(match self.stored_xattr(inode, index, stored) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Errno::NODATA),
             Err(_) => Err(Errno::UCLEAN),
         })
     }
+
+    /// The value of an xattr, by its index and name in the image.
+    fn stored_xattr(
+        &self,
+        inode: &DiskInode,
+        index: u8,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, Corrupt> {
+        let Some(found) = sure(self.image.find_xattr(&inode.layout, index, name))? else {
+            return Ok(None);
+        };
+        let mut value = vec![0; found.len];
+        sure(self.image.read_xattr(found, &mut value))?;
+        Ok(Some(value))
+    }
 }
 
-/// Whether an inode belongs to nobody at all: root has no rights to it then.
+/// Whether an owner of an inode is invalid, so that CAP_DAC_OVERRIDE does not apply.
 pub fn is_unowned(inode: &DiskInode) -> bool {
     inode.uid == u32::MAX || inode.gid == u32::MAX
 }
 
-/// Compares what statx(2) says with an inode.
+/// Compares the result of statx(2) with an inode.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much was tried.
+//! Figures of a run.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::operation::counts;
 use crate::operation::total;
 use crate::walk::Seen;
 
-/// What became of images.
+/// Numbers of images.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     tried: u64,
@@ -19,7 +19,7 @@ struct Tally {
     damaged: u64,
 }
 
-/// What became of all images, and of those that were changed in one way.
+/// Numbers of all images, and of those with each kind of change.
 #[derive(Debug)]
 pub struct Figures {
     all: Tally,
@@ -28,7 +28,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Nothing was tried yet.
+    /// Figures before the first image.
     pub fn new() -> Self {
         Self {
             all: Tally::default(),
@@ -37,7 +37,7 @@ impl Figures {
         }
     }
 
-    /// Counts an image: what was seen of it, or None if it was refused.
+    /// Counts an image. `seen` is `None` if the mount was refused.
     pub fn add(&mut self, kinds: &[Kind], seen: Option<&Seen>) {
         let mut changed: Vec<usize> = kinds.iter().map(|&kind| kind as usize).collect();
         changed.sort_unstable();
@@ -52,7 +52,7 @@ impl Figures {
         self.entries += seen.map_or(0, |seen| u64::from(seen.entries));
     }
 
-    /// Adds those of another thread.
+    /// Adds the figures of another thread.
     pub fn merge(&mut self, other: &Self) {
         let ours = self.by_kind.iter_mut().chain([&mut self.all]);
         for (ours, theirs) in ours.zip(other.by_kind.iter().chain([&other.all])) {
@@ -63,22 +63,22 @@ impl Figures {
         self.entries += other.entries;
     }
 
-    /// Images so far.
+    /// Number of images.
     pub fn tried(&self) -> u64 {
         self.all.tried
     }
 
-    /// Images that were mounted.
+    /// Number of mounted images.
     pub fn mounted(&self) -> u64 {
         self.all.mounted
     }
 
-    /// Images that were mounted and had something wrong that was met.
+    /// Number of mounted images in which damage was found.
     pub fn damaged(&self) -> u64 {
         self.all.damaged
     }
 
-    /// Prints them as lines of KTAP. Those with "figure" are for xtask's table.
+    /// Prints the figures as comments of KTAP. xtask shows those with "figure" in its table.
     pub fn print(&self) {
         let Tally {
             tried,
@@ -106,7 +106,7 @@ impl Figures {
     }
 }
 
-/// The names of kinds, in one line.
+/// The names of kinds of changes, in one line.
 pub fn names(kinds: &[Kind]) -> String {
     let mut line = String::new();
     for kind in kinds {

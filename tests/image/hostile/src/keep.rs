@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which image it was, for those who look for it when all is over.
+//! Noting which images are in use, and keeping the images that fail.
 
 use std::fs;
 use std::fs::File;
@@ -10,17 +10,17 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::Result;
 
-/// The directory given with --keep, if there was one.
+/// The directory of --keep, if given, and the file `current` in it.
 pub struct Keeper {
     dir: Option<(PathBuf, File)>,
 }
 
 impl Keeper {
-    /// Takes the directory.
+    /// Creates the file `current` in the directory.
     ///
     /// # Errors
     ///
-    /// When nothing can be written there.
+    /// When the file cannot be created.
     pub fn new(dir: Option<&PathBuf>) -> Result<Self> {
         let open = |dir: &PathBuf| -> Result<(PathBuf, File)> {
             let path = dir.join("current");
@@ -32,25 +32,25 @@ impl Keeper {
         Ok(Self { dir })
     }
 
-    /// Notes that this image is the next one of a thread.
+    /// Notes which image a thread uses next.
     ///
     /// # Errors
     ///
-    /// When it cannot be written down.
+    /// When the note cannot be written.
     pub fn begin(&self, thread: usize, seed: u64, index: u64) -> Result<()> {
         if let Some((_, file)) = &self.dir {
-            // All notes have one length, and each thread its own line.
+            // All notes have the same length, so that each thread has its own line.
             let note = format!("{seed:20} {index:20}\n");
             file.write_all_at(note.as_bytes(), (thread * note.len()) as u64)?;
         }
         Ok(())
     }
 
-    /// Keeps an image.
+    /// Writes an image to the directory.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// When the image cannot be written.
     pub fn keep(&self, seed: u64, index: u64, bytes: &[u8]) -> Result<()> {
         if let Some((dir, _)) = &self.dir {
             let name = format!("seed-{seed}-index-{index}.cfs");

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts hostile images, one after another, and uses all of each: whatever an
-//! image holds, the kernel refuses it or gives a view that fits together, which
-//! is the one that the parser gives here. A kernel that has a complaint ends
-//! the guest; which image it was is in the file `current` of the directory
-//! given with --keep.
+//! Mounts hostile images, one after another, and compares each mount with what the
+//! parser reads from the same image: the kernel must refuse the image, or show what the
+//! parser shows. A warning of the kernel ends the guest; the file `current` in the
+//! directory of --keep then has the seed and the number of the image.
 //!
-//! An image is named by the images that it is made of, a seed and its number:
+//! An image is identified by the images that it is made from, a seed and a number. It can
+//! be made again, also on the host:
 //!
 //!     hostile --seed 1 --index 4711 --write bad.cfs IMAGE...
-//!
-//! makes it again, on the host too.
 
 mod args;
 mod expected;
@@ -42,7 +40,7 @@ fn main() -> Result<ExitCode> {
     let bases = bases(&args)?;
     if let (Some(index), Some(path)) = (args.index, &args.write) {
         let [seed] = args.seeds[..] else {
-            bail!("one image is of one seed");
+            bail!("--write takes exactly one --seed");
         };
         let mutant = mutant(&bases, seed, index);
         fs::write(path, &mutant.bytes)
@@ -58,13 +56,13 @@ fn main() -> Result<ExitCode> {
     run::run(&args, &bases)
 }
 
-/// The images to start from, in the order in which they were given.
+/// The images to change, in the order of the command line.
 fn bases(args: &Args) -> Result<Vec<Base>> {
     let mut bases = Vec::new();
     for path in &args.images {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         if parser::open(&bytes).is_err() {
-            bail!("{} is no composefs image to start from", path.display());
+            bail!("{} is not a valid composefs image", path.display());
         }
         bases.push(Base::new(bytes));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounting images that are in memory.
+//! Mounting an image from memory.
 
 use std::fs;
 use std::fs::File;
@@ -34,27 +34,27 @@ use rustix::mount::unmount;
 use crate::operation::Operation;
 use crate::operation::perform;
 
-/// Where the directories are that images are mounted on.
+/// Directory of the mount points.
 const TOP: &str = "/run/hostile";
 
-/// What images are mounted with, and where.
+/// The object directories and the mount point of a thread.
 pub struct Mounter {
     basedirs: Vec<PathBuf>,
     target: PathBuf,
 }
 
-/// A mounted image. It is gone when this is dropped.
+/// A mounted image, unmounted when dropped.
 pub struct Mounted {
     root: Option<OwnedFd>,
     attached: Option<PathBuf>,
 }
 
 impl Mounter {
-    /// Prepares to mount with these object directories, in this thread.
+    /// Creates the mount point of a thread.
     ///
     /// # Errors
     ///
-    /// When there can be no mount point.
+    /// When it cannot be created.
     pub fn new(basedirs: &[PathBuf], thread: usize) -> Result<Self> {
         let target = Path::new(TOP).join(thread.to_string());
         fs::create_dir_all(&target)?;
@@ -64,11 +64,14 @@ impl Mounter {
         })
     }
 
-    /// Mounts an image: in one of four ways, by its number.
+    /// Mounts an image. Bit 0 of `way` turns verification on, bit 1 attaches the mount to a
+    /// path.
+    ///
+    /// The image is in a memfd.
     ///
     /// # Errors
     ///
-    /// That of the kernel.
+    /// The error of the system call that failed.
     pub fn mount(&self, bytes: &[u8], way: u64) -> Result<Mounted, Errno> {
         let image = File::from(memfd_create("image", MemfdFlags::CLOEXEC)?);
         image
@@ -102,11 +105,11 @@ impl Mounter {
 }
 
 impl Mounted {
-    /// Opens the root.
+    /// Opens the root directory.
     ///
     /// # Errors
     ///
-    /// That of the kernel.
+    /// The error of openat(2).
     pub fn root(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match (&self.root, &self.attached) {
@@ -127,11 +130,11 @@ impl Mounted {
         Ok(())
     }
 
-    /// Unmounts: fails if anything still uses it.
+    /// Unmounts the image.
     ///
     /// # Errors
     ///
-    /// That of the kernel.
+    /// EBUSY if the mount is still in use.
     pub fn unmount(mut self) -> Result<(), Errno> {
         self.end()
     }
@@ -154,7 +157,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Whoever wants to know has unmounted it.
+        // Only unmount() reports an error.
         let _ = self.end();
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done to a mount.
+//! Performing and counting system calls.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,7 +41,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 13] = [
         Self::Mount,
         Self::Attach,
@@ -62,11 +62,11 @@ impl Operation {
 static DONE: [AtomicU64; Operation::ALL.len()] = [const { AtomicU64::new(0) }; _];
 static FAILED: [AtomicU64; Operation::ALL.len()] = [const { AtomicU64::new(0) }; _];
 
-/// Does something that is of this kind, counted and watched.
+/// Performs an operation: counts it, and has the watchdog watch it.
 ///
 /// # Errors
 ///
-/// That of the system call.
+/// The error of the system call.
 pub fn perform<T>(
     operation: Operation,
     call: impl FnOnce() -> Result<T, Errno>,
@@ -82,13 +82,13 @@ pub fn perform<T>(
     result
 }
 
-/// How often it was done, and how often without success.
+/// How often an operation was performed, and how often it failed.
 pub fn counts(operation: Operation) -> (u64, u64) {
     let number = operation as usize;
     (DONE[number].load(Relaxed), FAILED[number].load(Relaxed))
 }
 
-/// How often anything was done.
+/// Number of operations that were performed.
 pub fn total() -> u64 {
     DONE.iter().map(|count| count.load(Relaxed)).sum()
 }

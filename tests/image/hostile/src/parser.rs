@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The same parser as the kernel's, on an image in memory.
+//! The parser of the kernel module, on an image in memory.
 
 use std::convert::Infallible;
 
@@ -37,16 +37,16 @@ impl Source for Memory<'_> {
 ///
 /// # Errors
 ///
-/// What the parser finds wrong with it.
+/// The error of the parser, if the image is damaged.
 pub fn open(bytes: &[u8]) -> Result<Image<Memory<'_>>, Corrupt> {
     sure(Image::open(Memory(bytes)))
 }
 
-/// Memory can be read.
+/// Removes the error of the source: reading memory cannot fail.
 ///
 /// # Errors
 ///
-/// What the parser finds wrong with what it holds.
+/// The error of the parser, if the image is damaged.
 pub fn sure<T>(result: Result<T, Error<Infallible>>) -> Result<T, Corrupt> {
     result.map_err(|error| match error {
         Error::Corrupt(corrupt) => corrupt,

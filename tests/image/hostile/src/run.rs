@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One image after another.
+//! The threads that mount one image after another.
 
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU32;
@@ -33,21 +33,21 @@ use crate::walk::Seen;
 use crate::walk::walk;
 use crate::watchdog;
 
-/// Images with which something may be wrong before it is enough.
+/// Number of failed images after which the run stops.
 const FAILURES_MAX: u32 = 5;
 
-/// Runs all and prints KTAP.
+/// Runs the test and prints KTAP.
 ///
 /// # Errors
 ///
-/// When it cannot be run, whatever the images hold.
+/// When the test itself cannot run.
 pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     println!("KTAP version 1\n1..3");
-    println!("# seeds {:?}, images made of:", args.seeds);
+    println!("# seeds {:?}, images made from:", args.seeds);
     for path in &args.images {
         println!("#     {}", path.display());
     }
-    watchdog::start(Duration::from_secs(args.patience));
+    watchdog::start(Duration::from_secs(args.timeout));
 
     let begin = Instant::now();
     let shared = Shared {
@@ -78,13 +78,16 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     let fits = shared.failures.load(Relaxed) == 0;
     let not = |good| if good { "" } else { "not " };
     println!(
-        "{}ok 1 every image is refused or gives the view that it has to",
+        "{}ok 1 every image is refused, or shown as the parser reads it",
         not(fits)
     );
-    // Else the images are too bad to test anything, or too good.
+    // Otherwise the images have too much damage to be mounted, or too little to test.
     let useful =
         figures.mounted() * 2 > figures.tried() && figures.damaged() * 10 > figures.mounted();
-    println!("{}ok 2 damage is met behind the mount", not(useful));
+    println!(
+        "{}ok 2 most images are mounted, and many of these are damaged",
+        not(useful)
+    );
     let enough = figures.tried() >= args.least;
     println!(
         "{}ok 3 at least {} images were tried",
@@ -98,36 +101,36 @@ pub fn run(args: &Args, bases: &[Base]) -> Result<ExitCode> {
     })
 }
 
-/// What all threads have in common.
+/// The state that all threads share.
 struct Shared<'a> {
     args: &'a Args,
     bases: &'a [Base],
     keeper: Keeper,
     end: Instant,
-    /// How many images were taken.
+    /// Number of images that were taken.
     next: AtomicU64,
     failures: AtomicU32,
 }
 
 impl Shared<'_> {
-    /// Takes one image after another.
+    /// Mounts one image after another.
     fn thread(&self, number: usize) -> Result<Figures> {
         watchdog::enter(number);
         let mounter = Mounter::new(&self.args.basedirs, number)?;
         let mut figures = Figures::new();
         while let Some((seed, index)) = self.take() {
             let mutant = mutant(self.bases, seed, index);
-            watchdog::turn_to(index);
+            watchdog::set_image(index);
             self.keeper.begin(number, seed, index)?;
-            match one(&mounter, self.bases, &mutant, index) {
+            match check(&mounter, self.bases, &mutant, index) {
                 Ok(seen) => figures.add(&mutant.kinds, seen.as_ref()),
-                Err(error) => self.tell(seed, index, &mutant, &error)?,
+                Err(error) => self.report(seed, index, &mutant, &error)?,
             }
         }
         Ok(figures)
     }
 
-    /// Takes the seed and the number of an image, if it is not enough yet.
+    /// Returns the seed and the number of the next image, or `None` at the end.
     fn take(&self) -> Option<(u64, u64)> {
         if Instant::now() > self.end || self.failures.load(Relaxed) >= FAILURES_MAX {
             return None;
@@ -142,10 +145,11 @@ impl Shared<'_> {
         Some((seed, self.args.index.unwrap_or(0).wrapping_add(turn)))
     }
 
-    fn tell(&self, seed: u64, index: u64, mutant: &Mutant, error: &Error) -> Result<()> {
+    /// Reports an image that failed, and keeps it.
+    fn report(&self, seed: u64, index: u64, mutant: &Mutant, error: &Error) -> Result<()> {
         self.failures.fetch_add(1, Relaxed);
         println!(
-            "# seed {seed}, image {index}, made of {}, changed: {}\n#     {error:#}",
+            "# seed {seed}, image {index}, made from {}, changed: {}\n#     {error:#}",
             self.args.images[mutant.base].display(),
             figures::names(&mutant.kinds)
         );
@@ -153,15 +157,16 @@ impl Shared<'_> {
     }
 }
 
-/// Mounts an image, uses and unmounts it. Gives None if it is refused.
-fn one(mounter: &Mounter, bases: &[Base], mutant: &Mutant, index: u64) -> Result<Option<Seen>> {
+/// Mounts an image, compares it with the parser, and unmounts it. Returns `None` if the
+/// mount is refused.
+fn check(mounter: &Mounter, bases: &[Base], mutant: &Mutant, index: u64) -> Result<Option<Seen>> {
     let wanted = parser::open(&mutant.bytes);
     let mounted = mounter.mount(&mutant.bytes, index);
     let (image, mounted) = match (wanted, mounted) {
         (Ok(image), Ok(mounted)) => (image, mounted),
         (Err(_), Err(Errno::UCLEAN)) => return Ok(None),
         (wanted, mounted) => bail!(
-            "mount gives {:?}, the parser {:?}",
+            "mount returns {:?}, the parser {:?}",
             mounted.map(drop),
             wanted.map(drop)
         ),
@@ -182,7 +187,7 @@ fn one(mounter: &Mounter, bases: &[Base], mutant: &Mutant, index: u64) -> Result
             seen.fail(error);
             seen
         }
-        (Err(error), _) => return Err(error).context("the root cannot be opened"),
+        (Err(error), _) => return Err(error).context("cannot open the root directory"),
     };
     mounted.unmount().context("unmount")?;
     Ok(Some(seen))

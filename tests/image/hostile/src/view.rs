@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is in directories, links and files.
+//! Reading directories, symbolic links and regular files.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -25,16 +25,16 @@ use crate::operation::Operation;
 use crate::operation::perform;
 use crate::walk::Seen;
 
-/// Entries that are read of one directory.
+/// Largest number of entries to read from a directory.
 const ENTRIES_MAX: usize = 1000;
 
-/// Bytes that are read at once.
+/// Bytes in a read.
 const READ: usize = 16384;
 
 static NULL: LazyLock<Option<File>> =
     LazyLock::new(|| File::options().write(true).open("/dev/null").ok());
 
-/// Reads a directory. Gives names and inode numbers.
+/// Reads a directory. Returns names and inode numbers.
 pub fn directory(
     fd: &OwnedFd,
     inode: &DiskInode,
@@ -59,7 +59,7 @@ pub fn directory(
                 match wanted.get(names.len()) {
                     Some(wanted) if (&wanted.0[..], wanted.1) == (name, nid) => {}
                     other => bail!(
-                        "directory {}, entry {}: getdents gives {} of inode {nid}, the image has {other:?}",
+                        "directory {}, entry {}: getdents returns {} of inode {nid}, the image has {other:?}",
                         inode.layout.nid(),
                         names.len(),
                         name.escape_ascii()
@@ -81,7 +81,7 @@ pub fn directory(
             seen.damage += 1;
             names.len() == wanted.len()
         }
-        // The damage is behind all that is looked at.
+        // The damage is behind the entries that are read.
         (Err(_), None) => names.len() == ENTRIES_MAX,
         _ => false,
     };
@@ -93,7 +93,7 @@ pub fn directory(
             wanted.len()
         );
     }
-    // From some entries on again.
+    // Seek to some entries and read the next one.
     for number in [names.len() / 2, names.len().saturating_sub(2)] {
         let (Some(&cookie), Some(next)) = (
             cookies.get(number),
@@ -109,7 +109,7 @@ pub fn directory(
         });
         if found.as_ref() != Ok(&Some(next.clone())) {
             bail!(
-                "directory {}: {found:?} is at {cookie}, not {next:?}",
+                "directory {}: the entry at {cookie} is {found:?}, not {next:?}",
                 inode.layout.nid()
             );
         }
@@ -130,19 +130,19 @@ pub fn link(
     match (target, expected.data(inode)) {
         (Ok(target), Ok(wanted)) if target.as_bytes() == wanted => Ok(()),
         (target, wanted) => bail!(
-            "link {}: readlink gives {target:?}, the image has {wanted:?}",
+            "link {}: readlink returns {target:?}, the image has {wanted:?}",
             inode.layout.nid()
         ),
     }
 }
 
-/// Whether a file may have this error because of its object, which is not there
-/// or is not what the image says, or because its name is none.
+/// Whether opening or reading a file may fail with this error: its object is missing, has
+/// another size or digest than the image says, or the image has an invalid path for it.
 pub fn may_fail(content: Content, error: Errno) -> bool {
     matches!(content, Content::External(_)) && matches!(error, Errno::IO | Errno::UCLEAN)
 }
 
-/// Reads a regular file: its beginning, its end, and what should be behind.
+/// Reads a regular file: at its start, in the middle, at its end and behind the end.
 pub fn content(
     fd: &OwnedFd,
     inode: &DiskInode,
@@ -175,7 +175,7 @@ pub fn content(
         };
         if !good {
             bail!(
-                "inode {}: read at {pos} gives {len} bytes, or others than the image has",
+                "inode {}: read at {pos} returns {len} bytes, or wrong bytes",
                 inode.layout.nid()
             );
         }
@@ -187,7 +187,7 @@ pub fn content(
         });
         match sent {
             Ok(len) if len as u64 <= size => {}
-            other => bail!("inode {}: sendfile gives {other:?}", inode.layout.nid()),
+            other => bail!("inode {}: sendfile returns {other:?}", inode.layout.nid()),
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A walk through a mount, however it is made.
+//! Walking a mount.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -26,52 +26,50 @@ use crate::operation::perform;
 use crate::view;
 use crate::xattrs;
 
-/// Entries that are looked at in one image.
+/// Largest number of entries to check in an image.
 const ENTRIES_MAX: u32 = 60;
-/// Entries of one directory that are looked at although nothing is known to be
-/// wrong with them.
+/// Number of unchanged entries to check in a directory.
 const OTHERS: usize = 4;
-/// How deep it goes.
+/// Largest depth of a directory.
 const DEPTH_MAX: usize = 24;
-/// How often the same directory is read: an image may have it in itself.
+/// How often the same directory is read: an image may have it below itself.
 const VISITS_MAX: u32 = 3;
-/// Directories that are kept open.
+/// Largest number of open directories.
 const OPEN_MAX: usize = 100;
 
-/// What came of it.
+/// Results of a walk.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Entries that were looked at.
+    /// Number of entries that were checked.
     pub entries: u32,
-    /// Damage that was met: errors, and rightly so.
+    /// Number of expected errors because of damage.
     pub damage: u32,
 }
 
 impl Seen {
-    /// Counts an error of content. Where an object is not there, it is no damage
-    /// of the image.
+    /// Counts an error of content. Only EUCLEAN is damage of the image: EIO may be a missing
+    /// object.
     pub fn fail(&mut self, error: Errno) {
         self.damage += u32::from(error == Errno::UCLEAN);
     }
 }
 
-/// A directory that is still to be read.
+/// A directory to read.
 struct Directory {
     fd: OwnedFd,
     inode: DiskInode,
     depth: usize,
 }
 
-/// Goes through a mount from its root on, and compares it with what it has to
-/// be.
+/// Walks a mount from its root, and compares it with the image.
 ///
 /// # Errors
 ///
-/// When it is something else.
+/// When they differ.
 pub fn walk(root: OwnedFd, expected: &Expected<'_>) -> Result<Seen> {
     let mut seen = Seen::default();
     let Ok(inode) = expected.root() else {
-        bail!("the root cannot be read");
+        bail!("the image is mounted, but its root inode is damaged");
     };
     let stat = perform(Operation::Stat, || {
         statx(&root, ".", AtFlags::empty(), StatxFlags::BASIC_STATS)
@@ -112,8 +110,7 @@ pub fn walk(root: OwnedFd, expected: &Expected<'_>) -> Result<Seen> {
     Ok(seen)
 }
 
-/// Chooses names to look at: those that a change may be met behind, some others,
-/// and one that is not there.
+/// Chooses names to check: those that lead to a change, some others, and an absent one.
 fn choose(names: &[(CString, u64)], expected: &Expected<'_>) -> Vec<CString> {
     let touched = &expected.touched;
     let (good, others): (Vec<_>, Vec<_>) = names
@@ -130,7 +127,7 @@ fn choose(names: &[(CString, u64)], expected: &Expected<'_>) -> Vec<CString> {
         .collect()
 }
 
-/// Looks a name up. Gives its inode if there is one that can be used.
+/// Looks up a name. Returns its inode, or `None` if it cannot be used.
 fn look_up(
     dir: &Directory,
     name: &CString,
@@ -148,7 +145,7 @@ fn look_up(
             compare(&inode, &stat)?;
             Ok(Some(inode))
         }
-        // A directory that is above itself, or in two places at once.
+        // A directory that is below itself, or in two places.
         (Ok(Some(inode)), Err(Errno::LOOP | Errno::STALE))
             if inode.file_type() == FileType::Directory =>
         {
@@ -166,13 +163,13 @@ fn look_up(
             Ok(None)
         }
         (wanted, stat) => bail!(
-            "directory {nid}, name {name:?}: statx gives {:?}, the image has {wanted:?}",
+            "directory {nid}, name {name:?}: statx returns {:?}, the image has {wanted:?}",
             stat.map(|stat| stat.stx_ino)
         ),
     }
 }
 
-/// Uses a file as its type allows. Gives it back opened if it is a directory.
+/// Checks a file, according to its type. Returns a directory, opened.
 fn examine(
     dir: &Directory,
     name: &CString,
@@ -213,7 +210,7 @@ fn examine(
         }
         (Err(Errno::UCLEAN), Some(Err(_))) => {
             seen.damage += 1;
-            // What cannot be read may have xattrs yet.
+            // The xattrs of a file can be read even if its content cannot.
             let fd = open(OFlags::PATH)?;
             xattrs::of_path(&fd, inode, expected, seen)?;
             Ok(None)
@@ -228,7 +225,7 @@ fn examine(
             Ok(None)
         }
         (fd, content) => bail!(
-            "inode {}: open gives {fd:?}, the image has {content:?}",
+            "inode {}: open returns {fd:?}, the image has {content:?}",
             inode.layout.nid()
         ),
     }

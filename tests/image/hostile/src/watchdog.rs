@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ends the run if a system call does not end.
+//! Ends the program if a system call hangs.
 
 use std::cell::Cell;
 use std::process;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crate::operation::Operation;
 
-/// Most threads that are watched.
+/// Largest number of threads.
 pub const THREADS_MAX: usize = 16;
 
-/// What a thread does.
+/// What a thread does now.
 struct Watched {
     /// Number of the image.
     image: AtomicU64,
-    /// Odd while there is a system call.
+    /// Odd during a system call.
     step: AtomicU64,
     operation: AtomicUsize,
 }
@@ -36,7 +36,7 @@ thread_local! {
     static THREAD: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A system call, until it is dropped.
+/// A system call, which ends when this is dropped.
 pub struct Step(());
 
 impl Drop for Step {
@@ -45,17 +45,17 @@ impl Drop for Step {
     }
 }
 
-/// Says that this thread is this one from now on.
+/// Sets the number of this thread.
 pub fn enter(thread: usize) {
     THREAD.set(thread % THREADS_MAX);
 }
 
-/// Says which image this thread turns to.
-pub fn turn_to(image: u64) {
+/// Sets the number of the image that this thread uses.
+pub fn set_image(image: u64) {
     ALL[THREAD.get()].image.store(image, Relaxed);
 }
 
-/// Says that this thread begins a system call.
+/// Begins a system call of this thread.
 pub fn begin(operation: Operation) -> Step {
     let watched = &ALL[THREAD.get()];
     watched.operation.store(operation as usize, Relaxed);
@@ -63,8 +63,8 @@ pub fn begin(operation: Operation) -> Step {
     Step(())
 }
 
-/// Starts to watch: no system call may take longer than `patience`.
-pub fn start(patience: Duration) {
+/// Starts the watchdog: it ends the program if a system call takes longer than `timeout`.
+pub fn start(timeout: Duration) {
     thread::spawn(move || {
         let mut before = [0; THREADS_MAX];
         loop {
@@ -75,13 +75,13 @@ pub fn start(patience: Duration) {
                         "Bail out! image {}: {:?} has not ended within {} seconds",
                         watched.image.load(Relaxed),
                         Operation::ALL[watched.operation.load(Relaxed)],
-                        patience.as_secs()
+                        timeout.as_secs()
                     );
                     process::exit(1);
                 }
                 *before = step;
             }
-            thread::sleep(patience);
+            thread::sleep(timeout);
         }
     });
 }

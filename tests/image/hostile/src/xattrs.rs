@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes of a file.
+//! Listing and reading the extended attributes of a file.
 
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
@@ -22,13 +22,14 @@ use crate::operation::Operation;
 use crate::operation::perform;
 use crate::walk::Seen;
 
-/// Bytes of the longest list and the longest value.
+/// Bytes of the longest list (`XATTR_LIST_MAX`) and of the longest value
+/// (`XATTR_SIZE_MAX`).
 const SIZE: usize = 65536;
 
-/// Values that are read of one file.
+/// Largest number of values to read from a file.
 const VALUES_MAX: usize = 12;
 
-/// Lists and reads those of an opened file.
+/// Checks the xattrs of an open file.
 pub fn of_file(
     fd: &OwnedFd,
     inode: &DiskInode,
@@ -41,7 +42,7 @@ pub fn of_file(
     check(list, len, get, inode, expected, seen)
 }
 
-/// Lists and reads those of a file that cannot be opened but as a path.
+/// Checks the xattrs of a file that was opened with O_PATH.
 pub fn of_path(
     fd: &OwnedFd,
     inode: &DiskInode,
@@ -55,6 +56,7 @@ pub fn of_path(
     check(list, len, get, inode, expected, seen)
 }
 
+/// Compares the results of listxattr(2) and getxattr(2) with the image.
 fn check(
     list: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
     len: impl Fn(&[u8]) -> Result<usize, Errno>,
@@ -70,7 +72,7 @@ fn check(
     let found = result.map(|len| &buffer[..len]);
     if found != wanted.as_deref().map_err(|error| *error) {
         bail!(
-            "inode {nid}: listxattr gives {:?}, the image has {:?}",
+            "inode {nid}: listxattr returns {:?}, the image has {:?}",
             text(found),
             text(wanted.as_deref().map_err(|error| *error))
         );
@@ -92,13 +94,13 @@ fn check(
         if found == Err(Errno::ACCESS) && is_unowned(inode) {
             continue;
         }
-        // Who reads one of `user.` needs the right to read the file.
+        // Reading a `user.` xattr needs read permission for the file.
         if name.starts_with(b"user.") && found.is_err_and(|e| expected.may_refuse(inode, e)) {
             continue;
         }
         if found != wanted.as_deref().map_err(|error| *error) || len != found.map(<[u8]>::len) {
             bail!(
-                "inode {nid}: getxattr of {} gives {len:?} and {:?}, the image has {:?}",
+                "inode {nid}: getxattr of {} returns {len:?} and {:?}, the image has {:?}",
                 name.escape_ascii(),
                 text(found),
                 text(wanted.as_deref().map_err(|error| *error))
@@ -109,7 +111,7 @@ fn check(
     Ok(())
 }
 
-/// Bytes that can be printed.
+/// The result, escaped for printing.
 fn text(bytes: Result<&[u8], Errno>) -> Result<String, Errno> {
     bytes.map(|bytes| bytes.escape_ascii().take(400).map(char::from).collect())
 }

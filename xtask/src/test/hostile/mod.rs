@@ -48,21 +48,21 @@ struct Limits {
     /// How long images are made and mounted.
     seconds: u32,
     /// How many seconds one system call may take.
-    patience: u32,
+    timeout: u32,
 }
 
 const PLAIN: Limits = Limits {
     count: 20_000,
     least: 10_000,
     seconds: 900,
-    patience: 60,
+    timeout: 60,
 };
 
 const DEBUG: Limits = Limits {
     count: 5_000,
     least: 2_000,
     seconds: 900,
-    patience: 600,
+    timeout: 600,
 };
 
 /// Runs the suite on one of the kernels.
@@ -83,7 +83,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     config.mounts = vec![("programs".to_owned(), programs.clone())];
     config.fixtures = Some(disk);
     config.timeout = Some(Duration::from_secs(
-        (limits.seconds + 2 * limits.patience).into(),
+        (limits.seconds + 2 * limits.timeout).into(),
     ));
     config.log_name = "hostile-console".to_owned();
     let program = Program::on(flavor, "hostile", "mounting hostile images");
@@ -110,11 +110,11 @@ fn script(limits: &Limits, seeds: &[u64]) -> String {
          find {fixtures}/images -name '*.cfs' -size -64k -exec cp {{}} images/ ';'\n\
          cp /mnt/programs/{PROGRAM} /run/\n\
          exec /run/{PROGRAM} --keep . --basedir {fixtures}/objects {seeds} \
-         --threads 4 --count {} --least {} --seconds {} --patience {} images/*.cfs\n",
+         --threads 4 --count {} --least {} --seconds {} --timeout {} images/*.cfs\n",
         limits.count,
         limits.least,
         limits.seconds,
-        limits.patience,
+        limits.timeout,
         fixtures = vm::FIXTURES,
     )
 }

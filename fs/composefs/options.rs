@@ -5,11 +5,11 @@
 //! Any task that may call fsopen(2) can pass options. Parsing them looks nothing up and writes
 //! nothing to the kernel log, and what is kept of them is bounded.
 //!
-//! To add an option, add a field to [`Options`]. The functions that must know every option
-//! ([`Options::changed_from`] for a reconfiguration, [`Options::show`] for `/proc/mounts`,
-//! [`Options::drop_paths`] for a mounted super block) and `mount::prepare`, which makes the key
-//! under which mounts share a super block, destructure it, and do not compile until they handle
-//! the new field.
+//! To add an option, add a field to [`Options`] and parse it in [`Options::parse`]. The functions
+//! that must know every option ([`Options::changed_from`] for a reconfiguration, [`Options::show`]
+//! for `/proc/mounts`, [`Options::drop_paths`] for a mounted super block) and `mount::prepare`,
+//! which makes the key under which mounts share a super block, destructure it, and do not compile
+//! until they handle the new field.
 
 use crate::digest::{
     self,

@@ -13,7 +13,7 @@ use regex::Regex;
 
 use crate::context::Context;
 
-/// The pages. The first one is also in a kernel tree, and names selftests only.
+/// The pages that name tests.
 const PAGES: [&str; 2] = [
     "Documentation/filesystems/composefs-threat-model.rst",
     "tests/README.md",

@@ -12,17 +12,23 @@ use super::bindings;
 use kernel::prelude::*;
 
 /// An argument of a trace event.
-pub trait Argument {
+///
+/// # Safety
+///
+/// The value must be one that any event with a parameter of its type can take, as long as the
+/// argument exists: [`trace_events!`] passes it to C.
+pub unsafe trait Argument {
     /// The value that is passed to C.
     type Value;
 
-    /// Converts the argument. The value is valid as long as the argument.
+    /// Converts the argument.
     fn value(&self) -> Self::Value;
 }
 
 macro_rules! integer_arguments {
     ($($type:ty)*) => {$(
-        impl Argument for $type {
+        // SAFETY: All values of an integer are valid.
+        unsafe impl Argument for $type {
             type Value = Self;
 
             #[inline]
@@ -52,7 +58,8 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
     }
 }
 
-impl Argument for Bytes<'_> {
+// SAFETY: The pointer is that of a `struct rust_bytes` in the argument, which borrows its bytes.
+unsafe impl Argument for Bytes<'_> {
     type Value = *const bindings::rust_bytes;
 
     #[inline]

@@ -110,6 +110,12 @@ macro_rules! module_fs {
             _registration: $crate::vfs::registration::Registration<$type>,
         }
 
+        // The type counts the mounts of its `Module`, so this must be the module here.
+        const _: () = {
+            const fn is_of_this_module<T: $crate::vfs::FileSystem<Module = LocalModule>>() {}
+            is_of_this_module::<$type>()
+        };
+
         #[allow(unsafe_code)]
         impl ::kernel::InPlaceModule for FsModule {
             fn init(
@@ -130,7 +136,7 @@ macro_rules! module_fs {
                     },
                     // SAFETY: The first call comes from the code that `module!` generates, before
                     // any other code of the module runs. That code keeps the module's data in a
-                    // static, and drops them when the module is unloaded.
+                    // static, and drops them when the module is unloaded, which is `T::Module`.
                     _registration <- unsafe {
                         $crate::vfs::registration::Registration::<$type>::new()
                     },

@@ -68,15 +68,18 @@ fn same_keyrings(_: *const bindings::cred, _: *const bindings::cred) -> bool {
 
 /// Whether two credentials, which must be valid, have the same security labels.
 fn same_labels(a: *const bindings::cred, b: *const bindings::cred) -> bool {
-    let label = |cred| {
-        let mut label = MaybeUninit::<bindings::lsm_prop>::zeroed();
+    let mut labels = [const { MaybeUninit::<bindings::lsm_prop>::uninit() }; 2];
+    for (label, cred) in labels.iter_mut().zip([a, b]) {
+        // Padding is compared, too, so set it in place: a move need not preserve it.
         // SAFETY: The credentials are valid, and `label` has room for the result.
-        unsafe { bindings::security_cred_getlsmprop(cred, label.as_mut_ptr()) };
-        label
-    };
-    let (a, b) = (label(a), label(b));
+        unsafe {
+            label.as_mut_ptr().write_bytes(0, 1);
+            bindings::security_cred_getlsmprop(cred, label.as_mut_ptr());
+        }
+    }
+    let [a, b] = &labels;
     // SAFETY: Both have this size, and all of their bytes were set to zero at first.
-    unsafe { bindings::memcmp(a.as_ptr().cast(), b.as_ptr().cast(), size_of_val(&a)) == 0 }
+    unsafe { bindings::memcmp(a.as_ptr().cast(), b.as_ptr().cast(), size_of_val(a)) == 0 }
 }
 
 /// Whether the current task has `CAP_SYS_ADMIN` in the initial user namespace. It writes nothing to

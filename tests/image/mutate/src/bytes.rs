@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Little-endian fields anywhere in some bytes, or beyond them.
+//! Reading and writing little-endian fields at any position, also beyond the end.
 
 /// Returns the `width` bytes at `at` as a number.
 pub(crate) fn get(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
@@ -13,12 +13,12 @@ pub(crate) fn get(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     )
 }
 
-/// Writes the low `width` bytes of `value` at `at`. Returns whether that has changed anything.
+/// Writes the low `width` bytes of `value` at `at`. Returns whether a byte has changed.
 pub(crate) fn put(bytes: &mut [u8], at: usize, width: usize, value: u64) -> bool {
     write(bytes, at, &value.to_le_bytes()[..width])
 }
 
-/// Writes `data` at `at`, as far as there is room. Returns whether that has changed anything.
+/// Writes `data` at `at`, as far as there is room. Returns whether a byte has changed.
 pub(crate) fn write(bytes: &mut [u8], at: usize, data: &[u8]) -> bool {
     let mut changed = false;
     for (to, from) in bytes.iter_mut().skip(at).zip(data) {

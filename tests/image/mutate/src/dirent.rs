@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries of directories.
+//! Changes to directory entries.
 
 use crate::draft::{Draft, BLOCK};
 use crate::survey::{Block, Dirent};
 
 const DIRENT: usize = 12;
 
-/// Changes the inode that an entry leads to.
+/// Changes the nid of an entry.
 pub(crate) fn nid(draft: &mut Draft<'_>) -> bool {
     let Some(dirent) = entry(draft) else {
         return false;
@@ -31,7 +31,7 @@ pub(crate) fn nid(draft: &mut Draft<'_>) -> bool {
         other + 1,
         end - end.min(1),
         end,
-        // In the superblock, behind it, and where a position overflows.
+        // In the superblock, just behind it, and where the position overflows.
         35,
         36,
         1 << 59,
@@ -40,7 +40,7 @@ pub(crate) fn nid(draft: &mut Draft<'_>) -> bool {
     draft.disturb(dirent.at, 8, &likely)
 }
 
-/// Changes where a name starts, or how many entries a block has.
+/// Changes a nameoff; that of the first entry is also the number of entries in the block.
 pub(crate) fn offset(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
     if draft.once_in(2) {
@@ -67,7 +67,7 @@ pub(crate) fn offset(draft: &mut Draft<'_>) -> bool {
     };
     let block = survey.blocks[dirent.block];
     let likely = [
-        // That of the next one, of another one, and the ends.
+        // The nameoff of the next entry and of another one, and both ends.
         draft.get(dirent.at + DIRENT + 8, 2),
         draft.get(other.at + 8, 2),
         (block.entries * DIRENT) as u64,
@@ -80,7 +80,7 @@ pub(crate) fn offset(draft: &mut Draft<'_>) -> bool {
     draft.disturb(dirent.at + 8, 2, &likely)
 }
 
-/// Changes the type of file that an entry tells.
+/// Changes the file_type of an entry.
 pub(crate) fn file_type(draft: &mut Draft<'_>) -> bool {
     match entry(draft) {
         Some(dirent) => draft.disturb(dirent.at + 10, 1, &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
@@ -97,7 +97,7 @@ pub(crate) fn name(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
     match draft.below(5) {
         0 => draft.write(at, &b".."[..len.min(2)]),
-        // A name twice, or one that another starts with.
+        // The same name twice, or a prefix of another name.
         1 => {
             let (from, most) = other.name;
             let Some(name) = draft.bytes.get(from..from + most.min(len)) else {
@@ -106,7 +106,7 @@ pub(crate) fn name(draft: &mut Draft<'_>) -> bool {
             let name = name.to_vec();
             draft.write(at, &name)
         }
-        // The last name goes on in what should be padding.
+        // The last name continues in the padding.
         2 => {
             let block: Block = survey.blocks[dirent.block];
             let end = (block.at + block.len).min(draft.bytes.len());
@@ -140,7 +140,7 @@ pub(crate) fn order(draft: &mut Draft<'_>) -> bool {
         }
     }
     let other = block.at + draft.below(block.entries) * DIRENT;
-    // Without the name, names lead elsewhere; with it, the order is wrong.
+    // Without their nameoff, names get other inodes; with it, the order is wrong.
     let width = if draft.once_in(2) { 8 } else { 10 };
     swap(draft, one.at, other, width)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An image in the making.
+//! An image that is being changed.
 
 use rand::seq::IndexedRandom as _;
 use rand::Rng as _;
@@ -11,7 +11,7 @@ use crate::{Base, Random};
 
 pub(crate) const BLOCK: usize = 4096;
 
-/// Values that tend to be at the edge of something.
+/// Values that are often at a limit.
 const EDGES: [u64; 24] = [
     0,
     1,
@@ -39,10 +39,10 @@ const EDGES: [u64; 24] = [
     u64::MAX,
 ];
 
-/// An image in the making, and what it is made from.
+/// An image that is being changed, and what it is changed with.
 pub(crate) struct Draft<'a> {
     pub(crate) bytes: Vec<u8>,
-    /// Where what was before anything was changed.
+    /// The fields of the image, before the first change.
     pub(crate) survey: &'a Survey,
     /// Other good images, to take parts from.
     pub(crate) others: &'a [Base],
@@ -50,7 +50,7 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Returns a number below `end`; 0 if there is none.
+    /// Returns a random number below `end`, or 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         match end {
             0 => 0,
@@ -58,7 +58,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Returns true once in `times`.
+    /// Returns true with a probability of 1 in `times`.
     pub(crate) fn once_in(&mut self, times: u32) -> bool {
         self.random.random_ratio(1, times)
     }
@@ -74,7 +74,7 @@ impl Draft<'_> {
         self.pick(&survey.inodes)
     }
 
-    /// Picks an inode of a kind: the `S_IFMT` bits of its mode.
+    /// Picks an inode whose mode has `kind` as its `S_IFMT` bits.
     pub(crate) fn inode_of(&mut self, kind: u64) -> Option<Inode> {
         let survey = self.survey;
         let some: Vec<Inode> = survey
@@ -91,19 +91,18 @@ impl Draft<'_> {
         get(&self.bytes, at, width).unwrap_or(0)
     }
 
-    /// Overwrites the field of `width` bytes at `at`. Returns whether that has changed anything.
+    /// Overwrites the field of `width` bytes at `at`. Returns whether a byte has changed.
     pub(crate) fn put(&mut self, at: usize, width: usize, value: u64) -> bool {
         put(&mut self.bytes, at, width, value)
     }
 
-    /// Overwrites what is at `at`. Returns whether that has changed anything.
+    /// Overwrites the bytes at `at`. Returns whether a byte has changed.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) -> bool {
         write(&mut self.bytes, at, data)
     }
 
-    /// Overwrites the field of `width` bytes at `at` with one of `likely`, or with a number that
-    /// is at the edge of something, near what was there, or any. Returns whether that has changed
-    /// anything.
+    /// Overwrites the field of `width` bytes at `at` with one of `likely`, a limit, a number near
+    /// the old one, or any number. Returns whether a byte has changed.
     pub(crate) fn disturb(&mut self, at: usize, width: usize, likely: &[u64]) -> bool {
         let old = self.get(at, width);
         let value = match self.below(10) {
@@ -118,7 +117,7 @@ impl Draft<'_> {
         self.put(at, width, value)
     }
 
-    /// Overwrites one byte of the `len` at `at`. Returns whether that has changed anything.
+    /// Overwrites one of the `len` bytes at `at`. Returns whether a byte has changed.
     pub(crate) fn disturb_byte(&mut self, (at, len): (usize, usize), likely: &[u8]) -> bool {
         if len == 0 {
             return false;
@@ -128,8 +127,8 @@ impl Draft<'_> {
         self.disturb(at, 1, &likely)
     }
 
-    /// Says in the superblock how many blocks there are now.
-    pub(crate) fn tell_blocks(&mut self) {
+    /// Sets `blocks` of the superblock to the number of blocks of the image.
+    pub(crate) fn set_blocks(&mut self) {
         let blocks = (self.bytes.len() / BLOCK) as u64;
         self.put(1060, 4, blocks);
     }

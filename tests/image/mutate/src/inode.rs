@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes.
+//! Changes to inodes.
 
 use crate::draft::{Draft, BLOCK};
 
-/// All values of the type bits of a mode, meant and not.
+/// All values of the `S_IFMT` bits of a mode, defined and undefined.
 const TYPES: [u64; 16] = [
     0o000000, 0o010000, 0o020000, 0o030000, 0o040000, 0o050000, 0o060000, 0o070000, 0o100000,
     0o110000, 0o120000, 0o130000, 0o140000, 0o150000, 0o160000, 0o170000,
 ];
 
-/// Changes form or layout.
+/// Changes i_format: compact or extended, and the data layout.
 pub(crate) fn format(draft: &mut Draft<'_>) -> bool {
     let Some(inode) = draft.inode() else {
         return false;
@@ -34,14 +34,14 @@ pub(crate) fn size(draft: &mut Draft<'_>) -> bool {
     let inline = (BLOCK - inode.tail() % BLOCK) as u64;
     let block = inode.size / BLOCK as u64 * BLOCK as u64;
     let likely = [
-        // Up to the end of the image, and of the block that inline data are in.
+        // Up to the end of the image, and of the block that the inline data is in.
         rest,
         rest + 1,
         inline,
         inline + 1,
         inline + BLOCK as u64,
         inline + BLOCK as u64 + 1,
-        // A block more, a block less, and a bit of one.
+        // A block more, a block less, and a part of a block.
         block,
         block.wrapping_add(1),
         block.wrapping_add(12),
@@ -49,7 +49,7 @@ pub(crate) fn size(draft: &mut Draft<'_>) -> bool {
         inode.size.wrapping_add(BLOCK as u64),
         inode.size.wrapping_add(12),
         inode.size.saturating_sub(12),
-        // What the parser takes at most of links and of small files.
+        // The longest symlink and the largest inline file that the parser accepts.
         4094,
         8192,
         8193,
@@ -60,7 +60,7 @@ pub(crate) fn size(draft: &mut Draft<'_>) -> bool {
     draft.disturb(inode.at + 8, width, &likely)
 }
 
-/// Changes type or permissions.
+/// Changes the type or the permissions.
 pub(crate) fn mode(draft: &mut Draft<'_>) -> bool {
     let Some(inode) = draft.inode() else {
         return false;
@@ -97,7 +97,7 @@ pub(crate) fn owner(draft: &mut Draft<'_>) -> bool {
     draft.disturb(inode.at + at, width, &likely)
 }
 
-/// Changes where data are, or what device it is.
+/// Changes i_u: the block of the data, the device number, or the chunk format.
 pub(crate) fn start(draft: &mut Draft<'_>) -> bool {
     let (Some(inode), Some(other)) = (draft.inode(), draft.inode()) else {
         return false;
@@ -110,7 +110,7 @@ pub(crate) fn start(draft: &mut Draft<'_>) -> bool {
         inode.nid / 128,
         blocks.saturating_sub(1),
         blocks,
-        // So that positions no longer fit 32 bits, or 44.
+        // Positions that do not fit 32 bits, or 44.
         1 << 20,
         0xffff_ffff,
     ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that is done to images.
+//! The kinds of changes.
 
 use crate::draft::Draft;
 use crate::{dirent, inode, relocate, shape, superblock, xattr};
@@ -17,10 +17,10 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
-            /// Returns its name, for figures.
+            /// Returns the name, for the figures.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
@@ -41,56 +41,56 @@ kinds! {
     Header, "header", superblock::header;
     /// A field of the superblock.
     Superblock, "superblock", superblock::superblock;
-    /// Form or layout of an inode.
+    /// The format and data layout of an inode.
     InodeFormat, "inode format", inode::format;
-    /// Size of a file, a link or a directory.
+    /// The size of a file, a symlink or a directory.
     InodeSize, "inode size", inode::size;
-    /// Type or permissions.
+    /// The type or permissions of an inode.
     InodeMode, "inode mode", inode::mode;
-    /// Number of links.
+    /// The number of links of an inode.
     InodeLinks, "inode links", inode::links;
-    /// Owners and times.
+    /// The owner, group or time of an inode.
     InodeOwner, "inode owner", inode::owner;
-    /// Where data are, or the device's number.
+    /// The place of the data, or the device number.
     InodeStart, "inode start", inode::start;
-    /// Size of the xattrs.
+    /// The size of the xattr area.
     InodeXattrs, "inode xattrs", inode::xattr_count;
-    /// An inode that crosses a block or the end.
+    /// An inode that crosses the end of a block or of the image.
     InodeMoved, "inode moved", relocate::moved;
-    /// Where an entry leads.
+    /// The nid of an entry.
     DirentNid, "dirent nid", dirent::nid;
-    /// Where a name is, and how many entries there are.
+    /// The nameoff of an entry, or the number of entries in a block.
     DirentOffset, "dirent offset", dirent::offset;
-    /// What an entry says of the inode.
+    /// The file_type of an entry.
     DirentType, "dirent type", dirent::file_type;
-    /// A name.
+    /// The name of an entry.
     DirentName, "dirent name", dirent::name;
-    /// The order of entries and blocks.
+    /// The order of entries or of blocks.
     DirentOrder, "dirent order", dirent::order;
-    /// The filter, and the number of shared xattrs.
+    /// The xattr filter, or the number of shared xattrs.
     XattrHeader, "xattr header", xattr::header;
-    /// Which shared xattrs an inode has.
+    /// The id of a shared xattr.
     XattrShared, "xattr shared", xattr::shared;
-    /// Lengths and prefix of an xattr.
+    /// The lengths or the prefix of an xattr.
     XattrEntry, "xattr entry", xattr::entry;
-    /// Its name.
+    /// The name of an xattr.
     XattrName, "xattr name", xattr::name;
-    /// Its value.
+    /// The value of an xattr.
     XattrValue, "xattr value", xattr::value;
-    /// Xattrs of our own making.
+    /// A new xattr area for an inode.
     XattrForged, "xattr forged", relocate::forged;
-    /// The digest of an object.
+    /// The value of the metacopy xattr.
     Metacopy, "metacopy", xattr::metacopy;
-    /// The path of an object.
+    /// The value of the redirect xattr.
     Redirect, "redirect", xattr::redirect;
-    /// What a link or small file holds.
+    /// The content of a symlink or an inline file.
     Data, "data", shape::data;
-    /// The image ends too soon.
+    /// A shorter image.
     Truncated, "truncated", shape::truncated;
-    /// The image goes on.
+    /// A longer image.
     Extended, "extended", shape::extended;
-    /// A part of another image.
+    /// A part copied from another image, or from this one.
     Spliced, "spliced", shape::spliced;
-    /// Some bytes, anywhere.
+    /// Random bytes anywhere.
     Noise, "noise", shape::noise;
 }

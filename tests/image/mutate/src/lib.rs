@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hostile images, made of good ones.
+//! Makes hostile images from good ones.
 //!
-//! Most flips of a random bit hit nothing that anybody reads. So this knows the format: it finds
-//! the fields of a good image, and changes one to four of them to values that are at the edge of
-//! something, or lead to where something else is. What else the images hold stays as it was, so
-//! that they are mounted and walked until the changed field is met.
+//! Most random bit flips hit bytes that nothing reads. So this crate knows the format: it finds
+//! the fields of a good image, and makes one to four changes to them, often to a limit or to a
+//! reference to something else. The rest of the image stays valid, so that it is mounted and walked
+//! until the changed field is read.
 //!
-//! It decides by a seed: the same one makes the same images, in the guest and on the host.
+//! A seed decides on the changes: the same seed makes the same images, in the guest and on the
+//! host.
 
 mod bytes;
 mod dirent;
@@ -31,32 +32,32 @@ pub use touched::Touched;
 use draft::Draft;
 use survey::Survey;
 
-/// What decides.
+/// The generator of all random choices.
 pub type Random = Xoshiro256PlusPlus;
 
-/// Kinds that are tried until one finds something to change.
+/// Number of kinds to try, as some find nothing to change.
 const TRIES: usize = 20;
 
-/// An image to start from.
+/// A good image, and its fields.
 #[derive(Clone, Debug)]
 pub struct Base {
     bytes: Vec<u8>,
     survey: Survey,
 }
 
-/// An image that was changed.
+/// A hostile image.
 #[derive(Clone, Debug)]
 pub struct Mutant {
     /// The image.
     pub bytes: Vec<u8>,
-    /// Number of the image that it was made of.
+    /// Index of the base that it was made from.
     pub base: usize,
-    /// What was done to it, in this order.
+    /// The changes, in their order.
     pub kinds: Vec<Kind>,
 }
 
 impl Base {
-    /// Finds the fields of an image. Any bytes will do; the better the image, the more is found.
+    /// Finds the fields of an image. In a damaged image, it finds fewer.
     pub fn new(bytes: Vec<u8>) -> Self {
         let survey = Survey::new(&bytes);
         Self { bytes, survey }
@@ -67,14 +68,15 @@ impl Base {
         &self.bytes
     }
 
-    /// Finds out what is not in `bytes`, which was made of this image, as it was.
+    /// Finds the inodes that differ in `bytes`, which was made from this image.
     pub fn touched(&self, bytes: &[u8]) -> Touched {
         Touched::new(&self.survey, &self.bytes, bytes)
     }
 
-    /// Changes one thing or a few. `others` are images to take parts from.
+    /// Makes one to four changes. `others` are images to copy parts from.
     ///
-    /// Returns the image and what was done to it; nothing was if there is nothing in it.
+    /// Returns the changed image and the changes, of which there are none if the image has no
+    /// fields.
     pub fn mutate(&self, others: &[Self], random: &mut Random) -> (Vec<u8>, Vec<Kind>) {
         let mut draft = Draft {
             bytes: self.bytes.clone(),
@@ -83,7 +85,7 @@ impl Base {
             random,
         };
         let mut kinds = vec![];
-        // One change half of the time: several hide each other.
+        // Half of the images have one change only: several can hide each other.
         let wanted = 4 - (draft.below(15) + 1).ilog2() as usize;
         for _ in 0..TRIES {
             let Some(&kind) = Kind::ALL.choose(draft.random) else {
@@ -92,7 +94,7 @@ impl Base {
             if kind.change()(&mut draft) {
                 kinds.push(kind);
             }
-            // Two swaps may have been one too many.
+            // A second swap may have undone the first one.
             if kinds.len() >= wanted && draft.bytes != self.bytes {
                 break;
             }
@@ -101,11 +103,11 @@ impl Base {
     }
 }
 
-/// Makes the image number `index` of those that `seed` stands for.
+/// Makes the image number `index` of a seed.
 ///
 /// # Panics
 ///
-/// If there are no `bases`.
+/// If `bases` is empty.
 pub fn mutant(bases: &[Base], seed: u64, index: u64) -> Mutant {
     let mut random = Random::seed_from_u64(seed);
     let start = random.random::<u64>().wrapping_add(index);

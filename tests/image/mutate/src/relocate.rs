@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes at places where no tool puts them, and with xattrs that no tool writes.
+//! Copies of inodes at places where no tool writes them, and with xattrs that no tool writes.
 
 use rand::Rng as _;
 
 use crate::draft::{Draft, BLOCK};
 use crate::survey::Inode;
 
-/// Copies an inode, with its xattrs and inline data, to where a part of it crosses a block or the
-/// end of the image.
+/// Copies an inode, with its xattrs and inline data, so that a part of it crosses the end of a
+/// block or of the image.
 pub(crate) fn moved(draft: &mut Draft<'_>) -> bool {
     let Some(inode) = draft.inode() else {
         return false;
@@ -21,9 +21,9 @@ pub(crate) fn moved(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Gives an inode other xattrs.
+/// Gives an inode a new xattr area.
 pub(crate) fn forged(draft: &mut Draft<'_>) -> bool {
-    // Those of regular files say most.
+    // Mostly regular files, whose xattrs have the path and the digest of the object.
     let inode = if draft.once_in(2) {
         draft.inode_of(0o100000)
     } else {
@@ -36,7 +36,7 @@ pub(crate) fn forged(draft: &mut Draft<'_>) -> bool {
     place(draft, &inode, &area)
 }
 
-/// Puts a copy of `inode` with these xattrs behind the image's end, and lets entries lead to it.
+/// Appends a copy of `inode` with these xattrs to the image, and changes entries to its nid.
 fn place(draft: &mut Draft<'_>, inode: &Inode, area: &[u8]) -> bool {
     let header = inode.xattrs.0 - inode.at;
     let tail = match inode.layout {
@@ -62,8 +62,8 @@ fn place(draft: &mut Draft<'_>, inode: &Inode, area: &[u8]) -> bool {
     unit.extend(draft.bytes.get(data..data + tail).unwrap_or_default());
 
     let base = draft.bytes.len().next_multiple_of(BLOCK);
-    // Where in its block it begins: so that its last byte is the block's last, or a part of the
-    // tail, of the xattrs or of the inode itself is in the next one.
+    // Its offset in the block: its last byte is the last one of the block, or a part of the tail,
+    // of the xattrs or of the inode itself is in the next block.
     let to_end = (BLOCK - unit.len() % BLOCK) / 32 * 32;
     let xattrs_to_end = (BLOCK - (header + area.len()) % BLOCK) / 32 * 32;
     let anywhere = draft.below(BLOCK / 32) * 32;
@@ -84,7 +84,7 @@ fn place(draft: &mut Draft<'_>, inode: &Inode, area: &[u8]) -> bool {
 
     let nid = at as u64 / 32;
     let survey = draft.survey;
-    // One of several links is another inode then.
+    // Changing one of several hard links makes that entry another inode.
     let only_one = draft.once_in(8);
     let mut changed = false;
     for dirent in survey
@@ -96,7 +96,7 @@ fn place(draft: &mut Draft<'_>, inode: &Inode, area: &[u8]) -> bool {
             changed |= draft.put(dirent.at, 8, nid);
         }
     }
-    // The superblock has 16 bits for the root's.
+    // The superblock has 16 bits for the nid of the root.
     if draft.get(1038, 2) == inode.nid && nid <= 0xffff {
         changed |= draft.put(1038, 2, nid);
     }
@@ -109,7 +109,7 @@ fn place(draft: &mut Draft<'_>, inode: &Inode, area: &[u8]) -> bool {
         _ => (),
     }
     if !draft.once_in(10) {
-        draft.tell_blocks();
+        draft.set_blocks();
     }
     changed
 }
@@ -141,7 +141,7 @@ fn area(draft: &mut Draft<'_>) -> Vec<u8> {
         area.extend((id as u32).to_le_bytes());
     }
     area[4] = shared as u8;
-    // As many as there can be, with neither names nor values.
+    // As many xattrs as fit, with empty names and values.
     if draft.once_in(60) {
         let index = draft.pick(&[1, 4, 6]).unwrap_or(1);
         while area.len() + 4 <= 8 + 4 * 0xffff {
@@ -160,7 +160,7 @@ fn area(draft: &mut Draft<'_>) -> Vec<u8> {
     area
 }
 
-/// Makes an xattr: prefix, name, value.
+/// Makes an xattr: name_index, name and value.
 fn xattr(draft: &mut Draft<'_>) -> (u8, Vec<u8>, Vec<u8>) {
     let mut noise = |len: usize| {
         let mut bytes = vec![0; len];
@@ -184,7 +184,7 @@ fn xattr(draft: &mut Draft<'_>) -> (u8, Vec<u8>, Vec<u8>) {
             [b"/00/", &[b'a'; 62][..]].concat(),
         ),
         3 => (4, b"overlay.redirect".to_vec(), any),
-        // Nearly an ACL: version 2, an entry of 8 bytes for each.
+        // Similar to an ACL: version 2, and entries of 8 bytes.
         4 => {
             let index = draft.pick(&[2, 3]).unwrap_or(2);
             (index, vec![], [&[2, 0, 0, 0], &any[..]].concat())

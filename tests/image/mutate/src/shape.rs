@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The image as a whole: its end, its blocks, and bytes of no known meaning.
+//! Changes to the image as a whole: its end, its blocks, and any byte.
 
 use rand::Rng as _;
 
 use crate::draft::{Draft, BLOCK};
 
-/// Changes the content of a link, a small file, or the chunks of a file in objects.
+/// Changes the content of a symlink or an inline file, or the chunk indexes of another file.
 pub(crate) fn data(draft: &mut Draft<'_>) -> bool {
     let kind = draft.pick(&[0o120000, 0o100000]).unwrap_or(0);
     match draft.inode_of(kind) {
@@ -15,11 +15,11 @@ pub(crate) fn data(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Cuts the image off.
+/// Truncates the image.
 pub(crate) fn truncated(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
     let len = draft.bytes.len();
-    // Without its data, the root keeps an image from being mounted.
+    // Without the data of the root, the image cannot be mounted.
     let root = survey.inodes.first().map_or(0, |inode| {
         let (at, _) = inode.data();
         at.saturating_add(inode.size as usize).min(len)
@@ -40,8 +40,8 @@ pub(crate) fn truncated(draft: &mut Draft<'_>) -> bool {
     };
     draft.bytes.truncate(at);
     if !draft.once_in(6) {
-        draft.tell_blocks();
-        // So that it is not this that tells.
+        draft.set_blocks();
+        // Keep xattr_blkaddr inside of the image, or the mount fails because of it.
         let blocks = (draft.bytes.len() / BLOCK) as u64;
         if draft.get(1068, 4) > blocks {
             draft.put(1068, 4, 0);
@@ -50,7 +50,7 @@ pub(crate) fn truncated(draft: &mut Draft<'_>) -> bool {
     draft.bytes.len() < len
 }
 
-/// Adds to the end of the image, whole blocks or not, and may say that it is there.
+/// Appends bytes to the image, whole blocks or not, and may set `blocks` to match.
 pub(crate) fn extended(draft: &mut Draft<'_>) -> bool {
     let more = match draft.below(3) {
         0 => draft.below(BLOCK) + 1,
@@ -64,7 +64,7 @@ pub(crate) fn extended(draft: &mut Draft<'_>) -> bool {
         _ => (),
     }
     if draft.once_in(2) {
-        draft.tell_blocks();
+        draft.set_blocks();
     }
     true
 }
@@ -78,12 +78,12 @@ pub(crate) fn spliced(draft: &mut Draft<'_>) -> bool {
         None => &draft.bytes.clone(),
     };
     let to = draft.below(draft.bytes.len() / unit) * unit;
-    // The same place, where the same kind of thing may be, or another one.
+    // The same position, which may hold the same kind of field, or another one.
     let from = match draft.below(2) {
         0 => to,
         _ => draft.below(other.len() / unit) * unit,
     };
-    // The superblock has kinds of its own.
+    // Leave out the superblock: other kinds change it.
     let skip = 1152usize.saturating_sub(to).min(unit);
     match other.get(from + skip..from + unit) {
         Some(part) => draft.write(to + skip, part),
@@ -91,11 +91,11 @@ pub(crate) fn spliced(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Changes bytes anywhere.
+/// Changes random bytes.
 pub(crate) fn noise(draft: &mut Draft<'_>) -> bool {
     let mut changed = false;
     for _ in 0..=draft.below(16) {
-        // Not the header and the superblock, which would end it there.
+        // Not in the header and the superblock, or most images could not be mounted.
         let len = draft.bytes.len().saturating_sub(1152);
         changed |= draft.disturb_byte((1152, len), b"");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The composefs header and the EROFS superblock.
+//! Changes to the composefs header and the EROFS superblock.
 
 use crate::draft::Draft;
 
@@ -16,7 +16,7 @@ const HEADER: [(usize, usize); 8] = [
     (28, 4),
 ];
 
-/// Those of the superblock of which only few values are accepted.
+/// Position and width of the superblock's fields that have only a few accepted values.
 const STRICT: [(usize, usize); 14] = [
     // magic, checksum, feature_compat
     (1024, 4),
@@ -42,7 +42,7 @@ const STRICT: [(usize, usize); 14] = [
 
 /// Changes a field of the composefs header.
 pub(crate) fn header(draft: &mut Draft<'_>) -> bool {
-    // The others mostly keep an image from being mounted.
+    // With a change to another field, most images cannot be mounted.
     if draft.once_in(2) {
         let likely = [0, 1, 2, 3];
         return draft.disturb(if draft.get(12, 4) < 2 { 12 } else { 8 }, 4, &likely);

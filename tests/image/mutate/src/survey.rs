@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where in an image what is.
+//! Finding the fields of an image.
 //!
-//! This reads images on its own, without the parser under test, and takes whatever it is given:
-//! what does not make sense is left out.
+//! This does not use the parser under test. It accepts any bytes, and leaves out what it cannot
+//! read.
 
 use std::collections::HashSet;
 
 use crate::bytes::get;
 
-/// More inodes than this are not looked at.
+/// Largest number of inodes.
 const INODES_MAX: usize = 1 << 15;
-/// More blocks of directories are not.
+/// Largest number of blocks of directories.
 const BLOCKS_MAX: usize = 1024;
-/// More xattrs are not.
+/// Largest number of xattrs.
 const XATTRS_MAX: usize = 1 << 15;
-/// Of character devices 0:0, of which some images have hundreds in their root.
+/// Largest number of whiteouts, of which some images have hundreds in their root.
 const STUBS_MAX: usize = 8;
 
 const BLOCK: usize = 4096;
 const DIRENT: usize = 12;
 
-/// What is known of an inode.
+/// An inode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inode {
     pub(crate) nid: u64,
     pub(crate) at: usize,
     pub(crate) extended: bool,
-    /// `i_format`, without the bit that says whether it is extended.
+    /// The data layout: `i_format` without the bit for an extended inode.
     pub(crate) layout: u64,
     /// The `S_IFMT` bits of its mode.
     pub(crate) kind: u64,
     pub(crate) size: u64,
     /// `i_u`
     pub(crate) start: u64,
-    /// Position and length of the xattr area.
+    /// Position and length of the xattr area, in bytes.
     pub(crate) xattrs: (usize, usize),
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Inode {
 pub(crate) struct Dirent {
     pub(crate) at: usize,
     pub(crate) nid: u64,
-    /// Of the name.
+    /// Position and length of the name.
     pub(crate) name: (usize, usize),
-    /// Number of the block that it is in.
+    /// Index of the block that it is in.
     pub(crate) block: usize,
 }
 
@@ -55,33 +55,34 @@ pub(crate) struct Block {
     pub(crate) at: usize,
     pub(crate) len: usize,
     pub(crate) entries: usize,
-    /// Number of the inode that it belongs to.
+    /// Index of the inode that it belongs to.
     pub(crate) inode: usize,
 }
 
-/// An xattr, an inode's own or a shared one.
+/// An xattr, inline or shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Xattr {
     pub(crate) at: usize,
     pub(crate) index: u64,
-    /// Positions and lengths.
+    /// Position and length of the name.
     pub(crate) name: (usize, usize),
+    /// Position and length of the value.
     pub(crate) value: (usize, usize),
 }
 
-/// All of an image that can be reached.
+/// All fields of an image that can be reached from its root.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) inodes: Vec<Inode>,
     pub(crate) dirents: Vec<Dirent>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) xattrs: Vec<Xattr>,
-    /// Positions of the numbers of shared xattrs.
+    /// Positions of the ids of shared xattrs.
     pub(crate) ids: Vec<usize>,
 }
 
 impl Survey {
-    /// Looks around in an image.
+    /// Reads an image.
     pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut survey = Self::default();
         let shared_at = get(bytes, 1068, 4).unwrap_or(0) as usize * BLOCK;
@@ -217,12 +218,12 @@ impl Inode {
         })
     }
 
-    /// Where data behind the inode begin.
+    /// The position of inline data or chunk indexes: behind the inode and its xattrs.
     pub(crate) fn tail(&self) -> usize {
         self.xattrs.0 + self.xattrs.1
     }
 
-    /// Position and length of the data, as far as they are in one piece.
+    /// Position and length of the first contiguous part of the data.
     pub(crate) fn data(&self) -> (usize, usize) {
         let len = self.size.min(2 * BLOCK as u64) as usize;
         match self.layout {
@@ -246,7 +247,7 @@ impl Xattr {
         })
     }
 
-    /// Says whether it is this one of overlayfs's.
+    /// Whether this is the xattr `trusted.overlay.` + `name`.
     pub(crate) fn is_overlay(&self, bytes: &[u8], name: &[u8]) -> bool {
         let (at, len) = self.name;
         self.index == 4

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which files a change is met at.
+//! The inodes that a change affects.
 
 use std::collections::HashSet;
 
 use crate::survey::{Inode, Survey};
 
-/// Changes are looked for in units of this many bytes.
+/// Images are compared in units of this many bytes.
 const UNIT: usize = 32;
 
-/// What to look at in a changed image.
+/// The inodes of a changed image, by whether a change affects them.
 #[derive(Clone, Debug)]
 pub struct Touched {
-    /// Those of which something was changed.
+    /// Inodes with a change.
     changed: HashSet<u64>,
-    /// Directories above them.
+    /// Directories above these inodes.
     above: HashSet<u64>,
-    /// Those that were not touched.
+    /// Inodes without a change.
     others: HashSet<u64>,
 }
 
@@ -47,7 +47,7 @@ impl Touched {
             set.insert(inode.nid);
         }
         let mut above = HashSet::new();
-        // As many rounds as directories are deep.
+        // Takes as many iterations as directories are deep.
         loop {
             let before = above.len();
             for dirent in &survey.dirents {
@@ -67,13 +67,13 @@ impl Touched {
         }
     }
 
-    /// Whether anything of this inode, its xattrs and its data was changed, or it is another one
-    /// than before. What is shared with others is not looked at.
+    /// Whether this inode, its inline xattrs or its data was changed, or the original image has no
+    /// such inode. Shared xattrs are not compared.
     pub fn is_changed(&self, nid: u64) -> bool {
         self.changed.contains(&nid) || !self.others.contains(&nid)
     }
 
-    /// Whether it leads to one that was changed.
+    /// Whether this is a directory above a changed inode.
     pub fn is_above(&self, nid: u64) -> bool {
         self.above.contains(&nid)
     }

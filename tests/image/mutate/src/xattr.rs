@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes.
+//! Changes to extended attributes.
 
 use crate::draft::Draft;
 use crate::survey::{Inode, Xattr};
 
-/// Prefixes: those that are defined, the one behind, and the bit of long ones.
+/// Values of name_index: the defined ones, the next one, and the bit of long prefixes.
 const INDEXES: [u64; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 0x80, 0x84, 0xff];
 
-/// Changes the header of an inode's xattrs: the filter, or how many are shared.
+/// Changes the header of an xattr area: the filter, or the number of shared xattrs.
 pub(crate) fn header(draft: &mut Draft<'_>) -> bool {
     let Some(inode) = owner(draft) else {
         return false;
@@ -21,7 +21,7 @@ pub(crate) fn header(draft: &mut Draft<'_>) -> bool {
     draft.disturb(at + 4, 1, &[0, most as u64, most as u64 + 1, 255])
 }
 
-/// Changes the number of a shared xattr.
+/// Changes the id of a shared xattr.
 pub(crate) fn shared(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
     let (Some(at), Some(other)) = (draft.pick(&survey.ids), draft.pick(&survey.ids)) else {
@@ -40,12 +40,12 @@ pub(crate) fn shared(draft: &mut Draft<'_>) -> bool {
     draft.disturb(at, 4, &likely)
 }
 
-/// Changes lengths or the prefix of an xattr.
+/// Changes a length or the prefix of an xattr.
 pub(crate) fn entry(draft: &mut Draft<'_>) -> bool {
     let Some(xattr) = any(draft) else {
         return false;
     };
-    // How much fits up to the end of the block, and of the image.
+    // The bytes up to the end of the block, and of the image.
     let block = (4096 - xattr.at % 4096) as u64;
     let rest = (draft.bytes.len() as u64).saturating_sub(xattr.at as u64 + 4);
     let name = xattr.name.1 as u64;
@@ -69,7 +69,7 @@ pub(crate) fn entry(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Changes a name.
+/// Changes the name of an xattr.
 pub(crate) fn name(draft: &mut Draft<'_>) -> bool {
     const NAMES: [&[u8]; 6] = [
         b"overlay.metacopy",
@@ -90,10 +90,10 @@ pub(crate) fn name(draft: &mut Draft<'_>) -> bool {
     draft.write(xattr.name.0, &name[..len])
 }
 
-/// Changes a value: an ACL, a capability, a label.
+/// Changes the value of an xattr, often of an ACL, a capability or a label.
 pub(crate) fn value(draft: &mut Draft<'_>) -> bool {
     let survey = draft.survey;
-    // The kernel takes these apart itself.
+    // The kernel parses these values itself.
     let parsed: Vec<Xattr> = survey
         .xattrs
         .iter()
@@ -111,7 +111,7 @@ pub(crate) fn value(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Changes the digest of a file in objects, or what is before it.
+/// Changes the value of a metacopy xattr: the header or the digest.
 pub(crate) fn metacopy(draft: &mut Draft<'_>) -> bool {
     let Some(xattr) = overlay(draft, b"metacopy") else {
         return false;
@@ -125,7 +125,7 @@ pub(crate) fn metacopy(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// Changes the path of an object.
+/// Changes the value of a redirect xattr.
 pub(crate) fn redirect(draft: &mut Draft<'_>) -> bool {
     const PATHS: [&[u8]; 9] = [
         b"/",
@@ -146,11 +146,11 @@ pub(crate) fn redirect(draft: &mut Draft<'_>) -> bool {
         0 => {
             let path = draft.pick(&PATHS).unwrap_or_default();
             let path = &path[..path.len().min(len)];
-            // Ends there, or goes on with what there was.
+            // Ends there, or continues with the old path.
             let end = draft.once_in(2) && draft.put(xattr.at + 2, 2, path.len() as u64);
             draft.write(at, path) || end
         }
-        // Its directory, or nothing of it.
+        // Only the first component, nothing, or too many bytes.
         1 => draft.disturb(xattr.at + 2, 2, &[0, 1, 3, 4, 255, 256, 4095, 4096, 4097]),
         _ => draft.disturb_byte(xattr.value, b"\0/."),
     }
@@ -161,7 +161,7 @@ fn any(draft: &mut Draft<'_>) -> Option<Xattr> {
     draft.pick(&survey.xattrs)
 }
 
-/// Picks one of overlayfs's by what comes after its prefix.
+/// Picks an xattr `trusted.overlay.` + `name`.
 fn overlay(draft: &mut Draft<'_>, name: &[u8]) -> Option<Xattr> {
     let survey = draft.survey;
     let some: Vec<Xattr> = survey

@@ -307,8 +307,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     fn drop(&mut self) {
         self.forget_recent();
         // SAFETY: By the type invariants the reference is owned. The inode is not hashed, so the
-        // last `iput()`
-        // evicts it with all its folios. Nothing in it points to this object.
+        // last `iput()` evicts it with all its folios. Nothing in it points to this object.
         unsafe { bindings::iput(self.inode.as_ptr()) };
     }
 }

@@ -5,7 +5,9 @@
 //! C header: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h)
 
 use super::{
-    bindings, cred, errno_to_isize,
+    bindings,
+    cred,
+    errno_to_isize,
     kernel_file::KernelFile,
     path::Path,
     stacking::{
@@ -16,7 +18,7 @@ use super::{
     verity::{
         self,
         Digest, //
-    },
+    }, //
 };
 use core::{
     mem::MaybeUninit,
@@ -82,8 +84,8 @@ impl BackingFile {
             if path.is_owned() {
                 flags |= bindings::O_NOATIME;
             }
-            // SAFETY: File, path and credentials are valid for the call, which takes references
-            // of its own.
+            // SAFETY: File, path and credentials are valid. The function takes its own
+            // references.
             from_err_ptr(unsafe {
                 bindings::backing_file_open(
                     user_file.as_ptr(),

@@ -171,7 +171,7 @@ def punched(test: ktap.Test) -> None:
 
 
 def look(directory: int, name: bytes) -> None:
-    """Reads everything of a name, whatever its type is by now."""
+    """Reads the file of a name. Its type may have changed."""
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     path = os.fsencode(f"/proc/self/fd/{directory}/") + name
     for xattr in os.listxattr(path, follow_symlinks=False)[:20]:

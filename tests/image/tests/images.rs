@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Walks of real images: those in the directory that `COMPOSEFS_IMAGES` names, gzip-compressed.
-//! Without it these tests are reported as ignored.
+//! Walks of real images: gzip-compressed files in the directory `COMPOSEFS_IMAGES`. If that is not
+//! set, these tests are reported as ignored.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn load(name: &str) -> Result<Vec<u8>, Failed> {
     Ok(bytes)
 }
 
-/// Everything is read, and every inode that the superblock counts is met, but for the 256 stubs
+/// Reads everything. The walk finds every inode that the superblock counts, except the 256 stubs
 /// in the root.
 fn whole(name: &str, version: u32, external: u64) -> Result<(), Failed> {
     let source = Memory::new(load(name)?);

@@ -17,7 +17,7 @@ use crate::round::Task;
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// The cgroup of this program and its children, which is left when dropped.
+/// The cgroup of this program and its children. Dropping it moves the program out of it.
 pub struct Group {
     path: PathBuf,
     before: PathBuf,

@@ -72,8 +72,8 @@ cp "$BUILD/arch/x86/boot/bzImage" "$IMAGE.new"
 mv "$IMAGE.new" "$IMAGE"
 "#;
 
-/// Builds the kernel after each patch that has changed what is built: built in, and as
-/// soon as there is a file system, as a module, too.
+/// Builds the kernel after each patch that changes files of the build. Everything is
+/// built in; from the file system on, a second build has it as a module.
 const BUILD_EACH: &str = r#"
 each() {
 	echo "xtask: $(basename "$patch"): $*"
@@ -212,8 +212,8 @@ fn run(context: &Context, kernel: &Kernel, series: &Path, script: &str, step: St
     Ok(())
 }
 
-/// A command that runs a script of the shell, with `words` as its arguments, where
-/// it may mount what nobody else sees: in namespaces of its own.
+/// A command that runs a shell script, with `words` as its arguments, in new
+/// namespaces: mounts that it makes are not seen outside.
 fn in_namespace(script: &str, words: &Command) -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");

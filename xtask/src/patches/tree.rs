@@ -261,7 +261,7 @@ fn files(repo: &Path, path: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Copies a file with its permissions; a link becomes what it leads to.
+/// Copies a file with its permissions. For a symbolic link, copies its target.
 ///
 /// # Errors
 ///

@@ -147,7 +147,7 @@ pub fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str
 ///
 /// # Errors
 ///
-/// The name for which there is none, and the names of all programs.
+/// The first name without a program, and the names of all programs.
 pub fn check_names(context: &Context, names: &str) -> Result<()> {
     let dir = context.repo.join("tests/selftests");
     let mut known: Vec<String> = fs::read_dir(&dir)?

@@ -2,7 +2,8 @@
 
 //! The composefs on-disk format, for the host.
 //!
-//! The very source files of the kernel module, so that what is tested here is what runs there.
+//! This crate compiles the source files of the kernel module, so that the tests test the code that
+//! runs in the kernel.
 
 #![no_std]
 

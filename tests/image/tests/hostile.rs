@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damaged images, failing reads and bytes that change: each call must end, soon and in order.
+//! Damaged images, failing reads and changing bytes: each call of the parser must return, after a
+//! bounded number of reads and without a panic.
 
 mod support;
 
@@ -10,7 +11,7 @@ use support::memory::{random, Memory};
 use support::walk::walk;
 use support::{model, writer};
 
-/// Values that tend to be at the edge of something.
+/// Values that are often at a limit.
 const EDGES: [u64; 16] = [
     0,
     1,
@@ -30,7 +31,7 @@ const EDGES: [u64; 16] = [
     u64::MAX,
 ];
 
-/// Overwrites one field: 1 to 8 bytes, where there is something to hit.
+/// Overwrites 1 to 8 bytes, mostly in a field of an inode or an entry.
 fn mutate(bytes: &mut [u8], written: &[u64], state: &mut u64) {
     let width = 1 << (random(state) % 4);
     let at = match random(state) % 8 {
@@ -40,7 +41,7 @@ fn mutate(bytes: &mut [u8], written: &[u64], state: &mut u64) {
             let nid = written[random(state) as usize % written.len()];
             nid * 32 + random(state) % 200 / width * width
         }
-        // A block: if it is a directory's, its entries.
+        // The first bytes of a block: the entries, if it belongs to a directory.
         5..=6 => {
             let block = random(state) % (bytes.len() as u64 / 4096);
             block * 4096 + random(state) % 60
@@ -50,7 +51,7 @@ fn mutate(bytes: &mut [u8], written: &[u64], state: &mut u64) {
     let value = match random(state) % 3 {
         0 => EDGES[random(state) as usize % EDGES.len()],
         1 => random(state),
-        // A step from what is there.
+        // A number near the old one.
         _ => {
             let old = bytes.get(at as usize).copied().unwrap_or(0);
             u64::from(old)
@@ -87,7 +88,7 @@ proptest! {
     #[test]
     fn cut_short(tree in model::tree(20), options in writer::options(), seed: u64) {
         let mut written = writer::write(&tree, &options);
-        // What the superblock would say of the whole image must not be what helps.
+        // Let `blocks` match the shorter image, so that the superblock is accepted.
         written.bytes[1060..1064].fill(0);
         written.bytes[1068..1072].fill(0);
         let mut state = seed;
@@ -108,7 +109,7 @@ proptest! {
         }
     }
 
-    /// What no source should do, and none may gain by.
+    /// Runs that are shorter than [`Source`](composefs_image::Source) allows.
     #[test]
     fn short_runs(tree in model::tree(30), options in writer::options(), seed: u64) {
         let written = writer::write(&tree, &options);
@@ -125,7 +126,7 @@ proptest! {
         let written = writer::write(&tree, &options);
         let whole = walk(Memory::new(written.bytes.clone()), 100);
         assert_eq!((whole.corrupt, whole.faults), (0, 0));
-        // `walk` starts to count anew at each call: this fails each call at its nth run.
+        // `walk` resets the count at each call, so that the nth run of each call fails.
         for number in 0..6 {
             let source = Memory::new(written.bytes.clone());
             source.fail.set(Some(number));
@@ -136,7 +137,7 @@ proptest! {
     }
 }
 
-/// Nothing but noise behind a good superblock.
+/// Random bytes behind a good superblock.
 #[test]
 fn noise() {
     let mut state = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random trees, written in random ways, must read as they are.
+//! Random trees, written with random options: the parser must read what was written.
 
 mod support;
 
@@ -36,7 +36,7 @@ proptest! {
                 xattrs: Default::default(),
             }],
         };
-        // A whiteout now and then, in sequence and alone.
+        // Some whiteouts, alone and one after another.
         for (number, name) in names.into_iter().enumerate() {
             let rdev = u32::from(number % 7 > 1);
             let mut file = tree.files[0].clone();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images with a few fields changed: what the parser says of them is an error, or fits together.
+//! Images with one to four changed fields: the results of the parser must be errors, or consistent
+//! with each other.
 
 mod support;
 
@@ -28,14 +29,14 @@ proptest! {
             .collect();
         for index in 0..60 {
             let mutant = mutant(&bases, seed, index);
-            // Names the one that failed.
+            // Prints the image if walk() panics.
             let _context = Context(seed, index, &mutant.kinds);
             walk(Memory::new(mutant.bytes), 100);
         }
     }
 }
 
-/// Tells, if a test ends here, by which image.
+/// Prints seed, index and kinds of an image when it is dropped in a panic.
 struct Context<'a>(u64, u64, &'a [Kind]);
 
 impl Drop for Context<'_> {
@@ -46,7 +47,7 @@ impl Drop for Context<'_> {
     }
 }
 
-/// A few images, always the same.
+/// Some images, the same in each run.
 fn bases() -> Vec<Base> {
     let mut runner = TestRunner::deterministic();
     let strategy = (model::tree(60), writer::options());
@@ -58,8 +59,8 @@ fn bases() -> Vec<Base> {
         .collect()
 }
 
-/// That the changes are worth the time: all kinds are made, most images can still be mounted, and
-/// in many of those something is found to be wrong.
+/// The changes are useful: all kinds of them are made, most images can still be mounted, and damage
+/// is found in many of these.
 #[test]
 fn changes_are_met() {
     let bases = bases();
@@ -81,7 +82,7 @@ fn changes_are_met() {
     assert!(damaged > 1000, "{damaged} of 4000 were seen to be damaged");
 }
 
-/// Any bytes will do to start from, also those that were changed often.
+/// Images that were changed many times can be changed again.
 #[test]
 fn changes_of_changes() {
     let bases = bases();
@@ -98,7 +99,7 @@ fn changes_of_changes() {
     }
 }
 
-/// A seed and a number are enough to have an image again.
+/// A seed and an index always make the same image.
 #[test]
 fn a_seed_is_an_image() {
     let bases = bases();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each check of the parser on its own: what is refused, with which words, and what is at the
-//! edge and accepted.
+//! Each check of the parser alone: the values that are refused, with their messages, and the values
+//! at the limit that are accepted.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn open(bytes: &[u8]) -> Result<Image<Memory>, Error<Fault>> {
     Image::open(Memory::new(bytes.to_vec()))
 }
 
-/// Returns the words with which something is refused.
+/// Returns the message of an error, or "accepted".
 #[track_caller]
 fn what<T>(result: Result<T, Error<Fault>>) -> &'static str {
     match result {
@@ -71,7 +71,7 @@ fn what<T>(result: Result<T, Error<Fault>>) -> &'static str {
     }
 }
 
-/// Opens with `patch` at `at`.
+/// Opens an image with `patch` at `at`.
 fn open_patched(at: usize, patch: &[u8]) -> &'static str {
     let mut bytes = one(Kind::Fifo).bytes;
     bytes[at..at + patch.len()].copy_from_slice(patch);
@@ -144,7 +144,7 @@ fn superblock() {
         assert_eq!(open_patched(at, patch), words, "{patch:?} at {at}");
     }
     let written = one(Kind::Fifo);
-    // The root is another file.
+    // The nid of the root is that of another file.
     let fifo = (written.nids[1] as u16).to_le_bytes();
     assert_eq!(open_patched(1038, &fifo), "root inode is not a directory");
     assert_eq!(what(open(&[])), "image is too small for a superblock");
@@ -175,7 +175,7 @@ fn inode() {
     let link = || Kind::Symlink(b"target".to_vec());
     let folder = || Kind::Directory(BTreeMap::new());
     let bad = |kind, at, patch: &[u8]| what(inode_patched(kind, at, patch));
-    // These are extended: the group does not fit.
+    // These inodes are extended, because the gid does not fit a compact one.
     assert_eq!(
         bad(link(), 0, &[0x15]),
         "inode: i_format has unsupported bits"
@@ -214,7 +214,7 @@ fn inode() {
         "inode: i_mtime_nsec is a second or more"
     );
     assert_eq!(bad(link(), 44, &[0]), "inode: i_nlink is 0");
-    // A regular file's data is nobody's business until it is known to have some.
+    // inode() does not check the data of a regular file: it may be in an object.
     assert_eq!(bad(Kind::Inline(vec![1; 10]), 8, &[0, 0, 0, 1]), "accepted");
 
     let inode = inode_patched(Kind::Block(0x1234_5678), 0, &[]).unwrap();
@@ -262,7 +262,7 @@ fn compact_time() {
 
 #[test]
 fn inode_at_the_end() {
-    // An extended inode straddles the last block's start, or ends where the image does.
+    // An extended inode crosses the start of the last block, or ends at the end of the image.
     let mut written = one(Kind::Fifo);
     let at = written.nids[1] as usize * 32;
     let inode = written.bytes[at..at + 64].to_vec();
@@ -273,14 +273,14 @@ fn inode_at_the_end() {
     image.pop();
     let words = what(open(&image).unwrap().inode(127));
     assert_eq!(words, "reference beyond the end of the image");
-    // 32 bytes do not fit either.
+    // A compact inode does not fit, either.
     written.bytes.truncate(at + 31);
     written.bytes[1060] = 0;
     let words = what(open(&written.bytes).unwrap().inode(written.nids[1]));
     assert_eq!(words, "inode crosses the end of the image");
 }
 
-/// The root directory, its data in the only other block, made of raw entries and names.
+/// An image whose root directory has these raw entries and names in the second block.
 fn directory(entries: &[(u16, u8)], names: &[u8], size: usize) -> (Image<Memory>, InodeLayout) {
     let mut options = options();
     options.inline_max = 0;
@@ -303,7 +303,7 @@ fn directory(entries: &[(u16, u8)], names: &[u8], size: usize) -> (Image<Memory>
     (image, layout)
 }
 
-/// Names as read, or words, and the cookie.
+/// The names of a directory, the message, and the last cookie.
 fn names(image: &Image<Memory>, layout: &InodeLayout) -> (Vec<Vec<u8>>, &'static str, u64) {
     let mut pos = 0;
     let mut names = vec![];
@@ -332,24 +332,24 @@ fn dirents() {
             4096,
             (3, "accepted", 4096),
         ),
-        // First entry: too short, not a multiple of 12, beyond the data, none.
+        // The nameoff of the first entry: too short data, 0, not a multiple of 12, beyond the data.
         (&[(36, 1)], b"", 11, (0, first, 0)),
         (&[(0, 1)], b"abc", 39, (0, first, 0)),
         (&[(37, 1)], b"abc", 39, (0, first, 0)),
         (&[(48, 1)], b"abc", 39, (0, first, 0)),
         (&[(36, 1), (37, 1), (38, 1)], b"", 36, (0, bad, 0)),
-        // Others: empty, out of order, into the entries, beyond the data.
+        // The other nameoffs: empty name, out of order, inside of the entries, beyond the data.
         (&[(36, 1), (37, 1), (37, 1)], b"abc", 39, (1, bad, 12)),
         (&[(36, 1), (37, 1), (36, 1)], b"abc", 39, (1, bad, 12)),
         (&[(36, 1), (12, 1), (38, 1)], b"abc", 39, (0, bad, 0)),
         (&[(36, 1), (37, 1), (39, 1)], b"abc", 39, (2, bad, 24)),
         (&[(36, 1), (37, 1), (38, 1)], b"ab\0", 4096, (2, bad, 24)),
         (&[(36, 1), (37, 1), (4096, 1)], b"abc", 4096, (1, bad, 12)),
-        // Bytes no name has.
+        // Bytes that a name cannot have.
         (&[(36, 1), (37, 1), (38, 1)], b"a/c", 39, (1, byte, 12)),
         (&[(36, 1), (37, 1), (38, 1)], b"a\0c", 39, (1, byte, 12)),
         (&[(36, 1), (37, 1), (38, 1)], b"ab/", 39, (2, byte, 24)),
-        // Behind the end of the last one, as it says.
+        // A NUL and a slash behind the end of the last name.
         (
             &[(48, 1), (49, 1), (57, 1), (50, 1)],
             b"abbb\0bb/b",
@@ -361,13 +361,13 @@ fn dirents() {
         let seen = names(&image, &layout);
         let seen = (seen.0.len(), seen.1, seen.2);
         assert_eq!(seen, want, "{entries:?} {data:?} {size}");
-        // A lookup sees less, but never reports what is not there.
+        // A lookup checks less, but must not find an absent name.
         if want.1 == first {
             assert_eq!(what(image.lookup(&layout, b"a")), first);
         }
         assert!(!matches!(image.lookup(&layout, b"x"), Ok(Some(_))));
     }
-    // The last one ends at a NUL, whatever is behind that.
+    // The last name ends at a NUL, whatever follows.
     for data in [&b"abc\0d"[..], b"abc\0/", b"abc\0\0", b"abc"] {
         let (image, layout) = directory(&[(36, 1), (37, 1), (38, 1)], data, 36 + data.len());
         let (seen, words, _) = names(&image, &layout);
@@ -375,7 +375,7 @@ fn dirents() {
         assert_eq!(seen, [b"a", b"b", b"c"], "{data:?}");
         assert!(matches!(image.lookup(&layout, b"c"), Ok(Some(_))));
     }
-    // A name that starts among the entries is seen by who starts there.
+    // A nameoff inside of the entries is found when reading starts at that entry.
     let (image, layout) = directory(&[(36, 1), (12, 1), (38, 1)], b"abc", 39);
     let mut pos = 12;
     let result = image.read_dir(&layout, &mut pos, |_| ControlFlow::Continue(()));
@@ -385,7 +385,7 @@ fn dirents() {
     for (len, want) in [(255, "accepted"), (256, bad)] {
         let (image, layout) = directory(&[(24, 1), (24 + len, 1)], &[b'n'; 512], 24 + 257);
         assert_eq!(names(&image, &layout).1, want);
-        // The last one, with and without a NUL behind it.
+        // As the last name, with and without a NUL behind it.
         let mut data = vec![b'n'; usize::from(len)];
         for size in [12 + data.len(), 4096] {
             let (image, layout) = directory(&[(12, 1)], &data, size);
@@ -395,7 +395,7 @@ fn dirents() {
         let (image, layout) = directory(&[(12, 1)], &data, 4096);
         assert_eq!(names(&image, &layout).1, want);
     }
-    // Only a character device's inode is looked at, and it has to be there.
+    // readdir reads only the inodes of character devices, and these must be valid.
     let (image, layout) = directory(&[(24, 2), (25, 3)], b"ab", 26);
     assert_eq!(names(&image, &layout).1, "accepted");
     let mut bytes = image.source().bytes.clone();
@@ -407,7 +407,7 @@ fn dirents() {
     let (image, layout) = directory(&[], b"", 0);
     assert_eq!(names(&image, &layout), (vec![], "accepted", 0));
     assert_eq!(image.lookup(&layout, b"a"), Ok(None));
-    // Types that are not defined.
+    // An undefined file_type.
     let (image, layout) = directory(&[(12, 8)], b"a", 13);
     let found = image.lookup(&layout, b"a").unwrap().unwrap();
     assert_eq!((found.nid, found.file_type), (100, FileType::Unknown));
@@ -416,7 +416,7 @@ fn dirents() {
 #[test]
 fn inline_data() {
     let data: Vec<u8> = (0..4096).map(|n| (n % 251) as u8).collect();
-    // A whole block may be inline, but only where it is a block of its own: erofs reads it so.
+    // A whole block may be inline if it is aligned to a block, as in erofs.
     let mut options = options();
     options.inline_max = 4096;
     let written = write(&tree(vec![Kind::Inline(data.clone())]), &options);
@@ -426,12 +426,12 @@ fn inline_data() {
     assert_eq!(image.content(&layout), Ok(Content::Inline));
     assert_eq!(image.read(&layout, 0, &mut out), Ok(4096));
     assert_eq!(out[..4096], data);
-    // Elsewhere it crosses.
+    // Elsewhere, it crosses the end of a block.
     let other = InodeLayout::new(written.nids[0], 4096, layout.packed());
     let words = "inline data crosses a block";
     assert_eq!(what(image.content(&other)), words);
     assert_eq!(what(image.read(&other, 0, &mut out)), words);
-    // Too large, and beyond the end.
+    // Inline files that are too large, or that cross the end of the image.
     let layout = |size| InodeLayout::new(written.nids[1], size, layout.packed());
     assert_eq!(
         what(image.content(&layout(8193))),
@@ -446,7 +446,7 @@ fn inline_data() {
         "inline file is too large"
     );
     assert!(image.read(&layout(u64::MAX), 1 << 40, &mut out).is_err());
-    // Parts that never were an inode.
+    // An InodeLayout that no inode of the image has.
     let empty = InodeLayout::new(u64::MAX, 0, PackedLayout::default());
     assert_eq!(image.read(&empty, 0, &mut out), Ok(0));
     assert_eq!(image.lookup(&empty, b"a"), Ok(None));
@@ -491,10 +491,10 @@ fn xattr_areas() {
         patched(4, &[6]),
         (0, "xattr header: h_shared_count is too large")
     );
-    // Entries taken for ids.
+    // Inline entries read as ids.
     let beyond = "reference beyond the end of the image";
     assert_eq!(patched(4, &[5]), (0, beyond));
-    // Nothing but an id, which leads to the last four bytes: an entry, but for its length.
+    // One id, of the last four bytes of the image: the entry is too short.
     let mut bytes = written.bytes.clone();
     let end = bytes.len();
     bytes[area - 62] = 2;
@@ -513,7 +513,7 @@ fn xattr_areas() {
     assert_eq!(patched(22, &[7]), (1, crosses));
     assert_eq!(patched(16, &[0]), (0, "xattr name has a NUL"));
 
-    // The filter: a bit that is set is believed, unless the superblock says otherwise.
+    // A set bit of the filter hides an xattr, unless the superblock turns the filter off.
     let mut bytes = written.bytes.clone();
     bytes[area..area + 4].fill(0xff);
     let get = |bytes: &[u8]| {
@@ -550,7 +550,7 @@ fn metacopy() {
             ((4, &b"overlay.metacopy"[..]), value),
             ((4, b"overlay.redirect"), b"/x"),
         ];
-        // Metacopy alone makes it external, whatever its layout.
+        // metacopy makes a file external, whatever its layout.
         let written = with_xattrs(&xattrs, Kind::Inline(b"data".to_vec()));
         let image = open(&written.bytes).unwrap();
         let layout = image.inode(written.nids[1]).unwrap().layout;
@@ -599,7 +599,7 @@ fn metacopy() {
         assert_eq!(what(content(&value)), words, "{value:?}");
     }
 
-    // Without a redirect: zeros, but not if there is a digest for something else.
+    // Without a redirect, the file is sparse; metacopy with a digest is an error then.
     for (value, want) in [
         (vec![], "accepted"),
         (
@@ -613,7 +613,7 @@ fn metacopy() {
         let layout = image.inode(written.nids[1]).unwrap().layout;
         assert_eq!(what(image.content(&layout)), want);
     }
-    // A redirect alone says nothing; chunks without metacopy are wrong.
+    // A redirect without metacopy has no effect; chunks without metacopy are an error.
     let xattrs = [((4, &b"overlay.redirect"[..]), &b"/x"[..])];
     let written = with_xattrs(&xattrs, Kind::Inline(b"data".to_vec()));
     let image = open(&written.bytes).unwrap();
@@ -708,7 +708,7 @@ fn names_of_xattrs() {
             private,
             "{index} {name:?}"
         );
-        // And back again.
+        // The stored name of the shown one is the same again.
         if let Some(shown) = want.and_then(|want| want.strip_prefix("trusted.")) {
             let mut buffer = [0; 255];
             let stored = overlay::stored_trusted(shown.as_bytes(), &mut buffer);
@@ -728,7 +728,7 @@ fn names_of_xattrs() {
         overlay::stored_trusted(&[b'x'; 255], &mut buffer),
         Some(&[b'x'; 255][..])
     );
-    // The longest name that can be asked for, and one byte more.
+    // The longest name that getxattr(2) accepts, and a name with one byte more.
     for (index, prefix) in [(1, "user."), (4, "trusted."), (6, "security.")] {
         let longest = "x".repeat(255 - prefix.len());
         let whole = format!("{prefix}{longest}");
@@ -759,7 +759,7 @@ fn file_types() {
     }
 }
 
-/// An inode is one run, and two where it straddles; a lookup is one a block.
+/// Reading an inode takes one run, or two if it crosses a block; a lookup takes one per block.
 #[test]
 fn runs() {
     let written = one(Kind::Fifo);
@@ -770,7 +770,7 @@ fn runs() {
     image.lookup(&root.layout, b"0").unwrap().unwrap();
     assert_eq!(image.source().runs.replace(0), 1);
 
-    // What a version 0 or 1 image has in its root: stubs whose inodes follow each other.
+    // The root of an image of version 0 or 1: 256 whiteouts whose inodes follow each other.
     let mut tree = tree((0..256).map(|_| Kind::Char(0)).collect());
     if let Kind::Directory(entries) = &mut tree.files[0].kind {
         *entries = (0..256)
@@ -783,7 +783,7 @@ fn runs() {
     image.source().runs.set(0);
     let seen = names(&image, &root.layout).0;
     assert_eq!(seen, [b".".to_vec(), b"..".to_vec()]);
-    // Each block of the image once.
+    // At most one run for each block of the image.
     let blocks = written.bytes.len() as u64 / BLOCK_SIZE;
     assert!(image.source().runs.get() <= blocks);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All of the parser on all of an image: the walk of the tests on the host, with its bounds and
-//! with all that has to fit together. Images are changed field by field, or by libFuzzer.
+//! Walks an image with the parser, and checks the number of reads and the consistency of the
+//! results, as the tests do. composefs-image-mutate or libFuzzer changes the images.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use composefs_image_mutate::{Base, Random};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use rand::{Rng, SeedableRng};
 
-/// Inodes that are looked at in one image.
+/// Largest number of inodes to walk in an image.
 const INODES_MAX: usize = 64;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Compares what the parser says of an image with the model that the image was written from.
+//! Compares the results of the parser with the model that the image was written from.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -39,7 +39,7 @@ pub fn list(
     (entries, pos)
 }
 
-/// Compares all of the image. `nids` has the inode number of each file.
+/// Compares the whole image. `nids` are the inode numbers of the files.
 pub fn compare(image: &Image<Memory>, model: &Model, nids: &[u64]) {
     let nlinks = model.nlinks();
     assert_eq!(image.superblock().root_nid, nids[0]);
@@ -59,7 +59,7 @@ pub fn compare(image: &Image<Memory>, model: &Model, nids: &[u64]) {
         assert_eq!(inode.file_type().as_raw(), file_type(&file.kind));
         assert_eq!(inode.layout.nid(), nids[number]);
         assert_eq!(inode.layout.size(), inode.size);
-        // What the kernel keeps is enough.
+        // The part of InodeLayout that the kernel keeps is enough to read the inode.
         let layout = InodeLayout::new(inode.layout.nid(), inode.size, inode.layout.packed());
         xattrs(image, &layout, &stored_xattrs(file));
         match &file.kind {
@@ -100,7 +100,7 @@ fn data(image: &Image<Memory>, inode: &DiskInode, want: &[u8]) {
     assert_eq!(&out[..want.len()], want);
     assert_eq!(image.read(&inode.layout, inode.size, &mut out), Ok(0));
     assert_eq!(image.read(&inode.layout, u64::MAX, &mut out), Ok(0));
-    // Across the places where blocks and inline data meet.
+    // Ranges that cross the ends of blocks and the start of the inline data.
     for pos in [1, want.len() / 2, 4090, 4096, 4100, 8191] {
         if pos < want.len() {
             let len = 20.min(want.len() - pos);
@@ -174,7 +174,7 @@ fn directory(
     layout: &InodeLayout,
     entries: &BTreeMap<Vec<u8>, usize>,
 ) {
-    // Names: all there, in order, whiteouts left out.
+    // Names: all of them, in order, without whiteouts.
     let (found, end) = list(image, layout, 0, usize::MAX);
     assert_eq!(end, layout.size());
     let parent = image.parent(layout).unwrap();
@@ -208,7 +208,7 @@ fn directory(
         }
     }
 
-    // Lookups: of what is there, of what is not, in bounded steps.
+    // Lookups of present and of absent names, with a bounded number of runs.
     let blocks = layout.size().div_ceil(4096);
     let bound = u64::from(blocks.ilog2()) + 1;
     let lookup = |name: &[u8]| {
@@ -233,7 +233,7 @@ fn directory(
     }
     look_up_near(image, layout, &want);
 
-    // The block that an entry is in, and only that, leads to its inode.
+    // Only the block of an entry leads to its inode.
     for entry in found.iter().step_by(found.len() / 20 + 1) {
         for number in 0..blocks.min(40) {
             let leads = image.block_leads_to(layout, number, entry.1).unwrap();
@@ -246,7 +246,7 @@ fn directory(
     assert!(image.block_leads_to(layout, blocks, nids[0]).is_err());
     assert!(image.block_leads_to(layout, u64::MAX, nids[0]).is_err());
 
-    // Cookies: from each entry, after each entry, and from anywhere.
+    // Cookies: of each entry, behind each entry, and any other.
     for (index, entry) in found.iter().enumerate().step_by(found.len() / 20 + 1) {
         assert_eq!(list(image, layout, entry.3, usize::MAX).0, found[index..]);
         let (first, next) = list(image, layout, 0, index);
@@ -271,7 +271,7 @@ fn directory(
     assert_eq!(list(image, layout, i64::MAX as u64, usize::MAX).0, vec![]);
 }
 
-/// Lookups that learn from those before them: one after the other, and led astray.
+/// Lookups with a remembered place: in order, and with a place that is wrong.
 fn look_up_near(image: &Image<Memory>, dir: &InodeLayout, want: &BTreeMap<Vec<u8>, (u64, u8)>) {
     let blocks = dir.size().div_ceil(4096);
     let bound = u64::from(blocks.ilog2()) + 1;
@@ -287,11 +287,11 @@ fn look_up_near(image: &Image<Memory>, dir: &InodeLayout, want: &BTreeMap<Vec<u8
         let before = near.ordered;
         let (found, runs) = look_up(name, &mut near);
         assert_eq!(found, Some(*child));
-        // Another block is looked at, and the end of the one before it.
+        // At most one more block is read, and the end of the block before it.
         assert!(runs <= bound + 2 && near.ordered <= before + 1);
         assert!(runs == 1 || !known);
     }
-    // The first lookup is behind no other.
+    // The first lookup follows no other.
     let seen = (want.len() as u64 - 1).min(blocks);
     assert_eq!(u64::from(near.ordered), seen);
     for (name, child) in want.iter().step_by(want.len() / 7 + 1) {

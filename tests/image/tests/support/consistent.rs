@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An image may be damaged in any way, but what the parser says of it must fit together: the same
-//! question has the same answer, by whatever way it is asked.
+//! Checks that the results of the parser on a damaged image are consistent: different ways to read
+//! the same thing must have the same result.
 //!
 //! Only for an image whose bytes do not change.
 
@@ -12,15 +12,15 @@ use composefs_image::{Content, Image, InodeLayout, LookupHint};
 use super::memory::Memory;
 use super::xattr;
 
-/// Questions about one directory or one inode.
+/// Largest number of reads of a directory or an inode.
 const QUESTIONS: usize = 200;
 
 /// An entry as read: name, inode number, cookie.
 pub type Entry = (Vec<u8>, u64, u64);
 
-/// A directory: a name that is found is one that is listed, it is found whatever was looked up
-/// before, and reading on from any entry gives what reading in one go gives. `entries` are all that
-/// were listed, `complete` says whether the end was reached.
+/// Checks a directory: a lookup finds only listed names, whatever was looked up before, and reading
+/// from any entry on gives the same entries as reading all of them. `entries` are the listed ones;
+/// `complete` is whether the end was reached.
 pub fn directory(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry], complete: bool) {
     let step = entries.len().div_ceil(QUESTIONS).max(1);
     let listed = |name: &[u8], nid| {
@@ -32,7 +32,7 @@ pub fn directory(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry], co
         let Ok(Some(found)) = image.lookup(dir, name) else {
             continue;
         };
-        // A whiteout is not listed, nor is what would be one if it were not damaged.
+        // readdir leaves out whiteouts, also damaged ones.
         let hidden = || {
             image
                 .inode(found.nid)
@@ -60,9 +60,9 @@ pub fn directory(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry], co
             }
             None => ControlFlow::Break(()),
         });
-        assert!(expected.next().is_none(), "entries are gone");
+        assert!(expected.next().is_none(), "entries are missing");
     }
-    // A cookie within an entry is one of the next.
+    // A cookie inside of an entry stands for the next entry.
     for (first, second) in entries
         .iter()
         .zip(&entries[1.min(entries.len())..])
@@ -76,8 +76,8 @@ pub fn directory(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry], co
     }
 }
 
-/// Lookups one after the other, forwards, backwards and with some left out: each says what it says
-/// where nothing was looked up before.
+/// Looks up names in order, in reverse and with gaps: each lookup has the same result as without
+/// earlier ones.
 fn look_ups(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry]) {
     let names = || entries.iter().map(|(name, ..)| name).take(2 * QUESTIONS);
     let mut near = LookupHint::default();
@@ -99,7 +99,7 @@ fn look_ups(image: &Image<Memory>, dir: &InodeLayout, entries: &[Entry]) {
     }
 }
 
-/// Xattrs: the length that is asked for first is that of the value, and no byte behind it is
+/// Checks xattrs: the length without a buffer is that of the value, and no byte behind the value is
 /// written.
 pub fn xattrs(image: &Image<Memory>, layout: &InodeLayout, names: &[(u8, Vec<u8>)]) {
     for (index, name) in names.iter().take(20) {
@@ -118,7 +118,7 @@ pub fn xattrs(image: &Image<Memory>, layout: &InodeLayout, names: &[(u8, Vec<u8>
     }
 }
 
-/// Data: whole, or piece by piece.
+/// Checks data: reading all of it gives the same as reading it in pieces.
 pub fn data(image: &Image<Memory>, layout: &InodeLayout) {
     let size = usize::try_from(layout.size()).unwrap();
     let mut whole = vec![0xaa; size + 1];
@@ -134,13 +134,13 @@ pub fn data(image: &Image<Memory>, layout: &InodeLayout) {
     assert_eq!(whole, pieces);
 }
 
-/// A regular file: where its content is, in one word and in two.
+/// Checks a regular file: content() and redirect() must agree.
 pub fn content(image: &Image<Memory>, layout: &InodeLayout) {
     let redirect = image.redirect(layout, &mut [0; 4096]);
     match image.content(layout) {
         Ok(Content::Inline) => data(image, layout),
         Ok(Content::Sparse) => assert_eq!(redirect, Ok(None)),
-        // Its path may be no path, but it is there.
+        // The path may be invalid, but it must exist.
         Ok(Content::External(_)) => assert_ne!(redirect, Ok(None)),
         Err(_) => (),
     }

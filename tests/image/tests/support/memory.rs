@@ -7,20 +7,20 @@ use std::cell::Cell;
 
 use composefs_image::Source;
 
-/// The error that [`Memory`] fails with.
+/// The error of a failed read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
-/// An image in memory, which counts what is asked of it and can be told to misbehave.
+/// An image in memory, which counts its reads and can be made to misbehave.
 pub struct Memory {
     pub bytes: Vec<u8>,
-    /// Calls of `run()` so far.
+    /// Number of calls of `run()`.
     pub runs: Cell<u64>,
-    /// Fails the call of this number, if any.
+    /// If set, the number of the call that fails.
     pub fail: Cell<Option<u64>>,
-    /// If set, bytes read differently each time.
+    /// If set, bytes change between calls.
     pub noise: Cell<Option<u64>>,
-    /// If set, runs may be shorter than they must be, or empty.
+    /// If set, runs may be too short, or empty.
     pub short: Cell<Option<u64>>,
 }
 
@@ -35,13 +35,13 @@ impl Memory {
         }
     }
 
-    /// Says whether it behaves, and goes on to do so.
+    /// Whether neither faults nor changing bytes nor short runs are set.
     pub fn is_steady(&self) -> bool {
         self.fail.get().is_none() && self.noise.get().is_none() && self.short.get().is_none()
     }
 }
 
-/// A small generator of numbers (splitmix64): the same seed gives the same test.
+/// A generator of pseudo-random numbers (SplitMix64): the same seed gives the same test.
 pub fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

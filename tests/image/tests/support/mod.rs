@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests share: an image in memory, a model of a file tree, a writer of images from it,
-//! and the comparison of an image with a model.
+//! Shared by the tests: an image in memory, a model of a file tree, a writer of images, and the
+//! comparison of an image with a model.
 
 #![allow(dead_code)]
 
@@ -18,8 +18,8 @@ use composefs_image::{Error, Image, InodeLayout, Source};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
-/// Runs `cases` cases of a property, always the same ones; or, if `PROPTEST_CASES` is set, as
-/// many as it says, each time others.
+/// Runs `cases` cases of a property, the same in each run. If `PROPTEST_CASES` is set, runs that
+/// many cases, different in each run.
 pub fn cases(cases: u32) -> ProptestConfig {
     let config = ProptestConfig {
         failure_persistence: None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file tree as a plain data structure, and strategies that make random ones.
+//! A file tree as a data structure, and strategies that make random trees.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct File {
     pub gid: u32,
     pub mtime: i64,
     pub nsec: u32,
-    /// By index and name, as stored; those that say where content is are not among them.
+    /// Values by index and name, as stored, without metacopy and redirect.
     pub xattrs: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
 }
 
@@ -82,7 +82,7 @@ pub fn name() -> impl Strategy<Value = Vec<u8>> {
 fn xattr() -> impl Strategy<Value = ((u8, Vec<u8>), Vec<u8>)> {
     let byte = (1..=255u8).boxed();
     let name = prop_oneof![
-        // A small pool, so that inodes have some in common.
+        // Few names, so that several inodes have the same xattr.
         6 => prop::sample::select(vec![
             &b"selinux"[..], b"capability", b"a", b"b", b"overlay.overlay.opaque",
             b"overlay.opaque", b"overlay.whiteout", b"overlay.overlay.",
@@ -154,7 +154,7 @@ fn file(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = File> {
     )
 }
 
-/// The time that many files have, so that they can be compact inodes.
+/// The time of many files, so that their inodes can be compact.
 pub const EPOCH: i64 = -1000;
 pub const EPOCH_NSEC: u32 = 123_456_789;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls all of the parser on all of an image that may be damaged.
+//! Calls every function of the parser on an image that may be damaged.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use super::consistent;
 use super::memory::{Fault, Memory};
 use super::xattr;
 
-/// What a walk has come across.
+/// Numbers of what a walk has found.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub inodes: u64,
@@ -22,7 +22,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Counts an error and drops it.
+    /// Returns the value, or counts the error.
     fn ok<T>(&mut self, result: Result<T, Error<Fault>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -39,8 +39,8 @@ impl Seen {
     }
 }
 
-/// Walks the image that `bytes` hold from its root on, at most `limit` inodes. Each call must end
-/// within a number of runs that its own arguments set.
+/// Walks an image from its root, at most `limit` inodes. Each call of the parser must end within a
+/// number of runs that depends on its arguments only.
 pub fn walk(source: Memory, limit: usize) -> Seen {
     let mut seen = Seen::default();
     let size = source.bytes.len() as u64;
@@ -94,7 +94,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
         match inode.file_type() {
             FileType::Unknown => panic!("inode without a type"),
             FileType::Directory => {
-                // All of the image, and the inline tail once more.
+                // The whole image, and the inline tail once more.
                 assert!(inode.size <= size + 4096);
                 let mut pos = 0;
                 let mut entries = vec![];
@@ -110,7 +110,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                     consistent::directory(&image, &layout, &entries, complete.is_some());
                     image.source().runs.set(0);
                 }
-                // A damaged one may be as large as the image, and there may be many.
+                // Damaged directories may be as large as the image, and there may be many.
                 for (name, child, _) in entries.into_iter().take(2000) {
                     seen.entries += 1;
                     seen.ok(image.lookup(&layout, &name));
@@ -146,7 +146,7 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                         seen.ok(read);
                     }
                     Some(Content::External(_)) => seen.external += 1,
-                    // There was nothing to read.
+                    // No data was read.
                     Some(Content::Sparse) | None => (),
                 }
                 if let Some(Some(len)) = seen.ok(image.redirect(&layout, &mut out[..4096])) {

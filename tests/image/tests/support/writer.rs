@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes images from a model, in more ways than any one tool does.
+//! Writes an image of a model, with more options than any tool has.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use super::model::{Kind, Model, EPOCH, EPOCH_NSEC};
 #[derive(Clone, Debug)]
 pub struct Options {
     pub version: u32,
-    /// The xattr filters are there to be used.
+    /// xattr filters are turned on.
     pub filter: bool,
     /// Compact inodes where they fit.
     pub compact: bool,
     /// xattrs that occur more than once are shared.
     pub share: bool,
-    /// Shared xattrs are counted from the start of the image.
+    /// Ids of shared xattrs count from the start of the image.
     pub absolute: bool,
-    /// Data whose last block is at most this long is inline.
+    /// The tail of data is inline if it is at most this long, in bytes.
     pub inline_max: usize,
-    /// Entries in a block of a directory.
+    /// Largest number of entries in a block of a directory.
     pub dirents_max: usize,
-    /// Unused slots before inodes, in turn: puts them at all places of a block.
+    /// Numbers of unused slots before inodes, in turn, which move inodes to any place in a block.
     pub gaps: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ pub fn options() -> impl Strategy<Value = Options> {
         )
 }
 
-/// An image and where the inode of each file is.
+/// An image, and the nid of each file.
 pub struct Written {
     pub bytes: Vec<u8>,
     pub nids: Vec<u64>,
@@ -107,7 +107,7 @@ pub fn mode(kind: &Kind) -> u16 {
 
 type Xattrs = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
-/// All xattrs of a file, with those that say where its content is.
+/// All xattrs of a file, with metacopy and redirect.
 pub fn stored_xattrs(file: &super::model::File) -> Xattrs {
     let mut xattrs = file.xattrs.clone();
     let metacopy = (4, b"overlay.metacopy".to_vec());
@@ -131,7 +131,7 @@ pub fn stored_xattrs(file: &super::model::File) -> Xattrs {
     xattrs
 }
 
-/// The blocks of a directory's entries, split as the options say: (name, file) each.
+/// Splits the entries of a directory into blocks. An entry is a name and a file.
 fn split(options: &Options, entries: &BTreeMap<Vec<u8>, usize>) -> Vec<Vec<(Vec<u8>, usize)>> {
     let mut blocks: Vec<Vec<(Vec<u8>, usize)>> = vec![];
     let mut size = usize::MAX;
@@ -151,16 +151,16 @@ fn split(options: &Options, entries: &BTreeMap<Vec<u8>, usize>) -> Vec<Vec<(Vec<
     blocks
 }
 
-/// What of an inode does not depend on where others are.
+/// The parts of an inode that do not depend on the places of other inodes.
 struct Plan {
     compact: bool,
     own: Xattrs,
     shared: Vec<usize>,
     filter: u32,
-    /// Directories: their blocks.
+    /// The blocks of a directory.
     dirents: Vec<Vec<(Vec<u8>, usize)>>,
     size: u64,
-    /// Data in the image: full blocks and what is inline.
+    /// Data in the image: full blocks, and the inline tail.
     blocks: usize,
     tail: usize,
     layout: u16,
@@ -184,7 +184,7 @@ impl Plan {
     }
 }
 
-/// Writes the image of `model`.
+/// Writes an image of `model`.
 pub fn write(model: &Model, options: &Options) -> Written {
     let nlinks = model.nlinks();
     let mut parents = vec![0; model.files.len()];
@@ -196,7 +196,7 @@ pub fn write(model: &Model, options: &Options) -> Written {
         }
     }
 
-    // Which xattrs are shared.
+    // Choose the xattrs to share.
     let all: Vec<Xattrs> = model.files.iter().map(stored_xattrs).collect();
     let mut count = BTreeMap::new();
     for (key, value) in all.iter().flatten() {
@@ -235,7 +235,7 @@ pub fn write(model: &Model, options: &Options) -> Written {
                     }
                 }
             }
-            // Without the feature the field may hold anything.
+            // Without the feature, the filter may have any value.
             plan.filter = if options.filter { filter } else { u32::MAX };
             let data = match &file.kind {
                 Kind::Directory(entries) => {
@@ -284,7 +284,7 @@ pub fn write(model: &Model, options: &Options) -> Written {
         })
         .collect();
 
-    // Where everything goes.
+    // Place the inodes, the shared xattrs and the blocks.
     let mut pos: usize = 1024 + 128;
     let mut gaps = options.gaps.iter().cycle();
     let mut at = vec![];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes small images to start from when hostile ones are made: with a bit of everything, as the
-//! composefs crate writes it.
+//! Writes small images, from which hostile ones are made. The composefs crate writes them, with
+//! each feature of the format.
 //!
 //!     cargo run --package composefs-image-writers --example corpus -- DIR
 
@@ -27,14 +27,14 @@ const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 
 const LABEL: (&str, &[u8]) = ("security.selinux", b"system_u:object_r:bin_t:s0\0");
 
-/// How much is in an image.
+/// The content of an image.
 #[derive(Clone, Copy, PartialEq)]
 enum Size {
-    /// One file, one link, one directory.
+    /// One file, one symlink and one directory.
     Tiny,
-    /// One or two of everything.
+    /// One or two of each kind of file.
     Small,
-    /// And a directory of several blocks.
+    /// As [`Size::Small`], and a directory of several blocks.
     Wide,
 }
 
@@ -111,7 +111,7 @@ fn stat(mode: u32, xattrs: &[(&str, &[u8])]) -> Stat {
     }
 }
 
-/// A tree in the making.
+/// A tree that is being made.
 struct Tree<Id: FsVerityHashValue>(FileSystem<Id>);
 
 impl<Id: FsVerityHashValue> Tree<Id> {
@@ -119,7 +119,7 @@ impl<Id: FsVerityHashValue> Tree<Id> {
         self.0.push_leaf(stat(mode, xattrs), content)
     }
 
-    /// A file whose content is in an object, which there is not.
+    /// A file with its content in an object, which does not exist.
     fn external(&mut self, number: u8, size: u64, xattrs: &[(&str, &[u8])]) -> LeafId {
         let content = RegularFile::External(Self::id(number), size);
         self.leaf(0o755, xattrs, LeafContent::Regular(content))
@@ -131,7 +131,7 @@ impl<Id: FsVerityHashValue> Tree<Id> {
         id
     }
 
-    /// Adds one or two of everything.
+    /// Adds one or two of each kind of file.
     fn small(&mut self, root: &mut Directory<Id>) {
         let regular = |content| LeafContent::Regular(content);
         let inline = |len| regular(RegularFile::Inline(vec![b'i'; len].into()));

@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing: see `tests/`.
+//! This crate has only tests and an example.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random trees, written by the composefs crate in each of its formats, must read as they are.
+//! Random trees, written by the composefs crate in each of its formats: the parser must read what
+//! was written.
 //!
 //! Format versions 0 and 1 are what `mkcomposefs` writes too, byte for byte.
 
@@ -33,8 +34,8 @@ const PREFIXES: [&str; 7] = [
     "security.",
 ];
 
-/// Makes of a model what the crate can write: digests lead to paths, and the small files that it
-/// puts into images are smaller.
+/// Changes a model into one that the crate can write: it derives paths from digests, and has a
+/// lower limit for inline files.
 fn writable<Id: FsVerityHashValue>(model: &mut Model, version: FormatVersion) {
     let whiteouts: Vec<bool> = model
         .files
@@ -56,7 +57,7 @@ fn writable<Id: FsVerityHashValue>(model: &mut Model, version: FormatVersion) {
                 }
                 *path = id.to_object_pathname().into_bytes();
             }
-            // A whiteout with links is no whiteout.
+            // The crate does not write hard links to whiteouts as whiteouts.
             Kind::Char(rdev) if whiteouts[number] && nlinks[number] > 1 => *rdev = 1,
             _ => (),
         }
@@ -66,7 +67,7 @@ fn writable<Id: FsVerityHashValue>(model: &mut Model, version: FormatVersion) {
         file.xattrs = std::mem::take(&mut file.xattrs)
             .into_iter()
             .filter(|((index, name), _)| {
-                // Some would be taken for others, or be there twice.
+                // These names have a meaning of their own, or would be there twice when escaped.
                 !name.starts_with(b"overlay.opaque")
                     && !name.starts_with(b"overlay.whiteout")
                     && name.len() + 8 + PREFIXES[usize::from(*index)].len() <= 255
@@ -130,7 +131,7 @@ fn directory<Id: FsVerityHashValue>(
     result
 }
 
-/// Lets the crate write the model.
+/// Writes the model with the crate.
 fn write<Id: FsVerityHashValue>(model: &Model, version: FormatVersion) -> Vec<u8> {
     let mut system = FileSystem::<Id>::new(stat(&model.files[0]));
     let mut leaves = BTreeMap::new();
@@ -145,7 +146,7 @@ fn write<Id: FsVerityHashValue>(model: &Model, version: FormatVersion) -> Vec<u8
     mkfs_erofs_versioned(&system, version).into_vec()
 }
 
-/// Turns the model into what a writer of this version has to make of it.
+/// Changes the model into what a writer of this version stores.
 fn stored(model: &mut Model, version: FormatVersion) {
     let v2 = version == FormatVersion::V2;
     for file in &mut model.files {
@@ -189,7 +190,7 @@ fn stored(model: &mut Model, version: FormatVersion) {
             }
         }
     }
-    // The stubs that hide an object directory.
+    // The 256 whiteouts that hide an object directory.
     let key = (6, b"selinux".to_vec());
     let label = model.files[0].xattrs.get(&key).cloned();
     let stub = File {

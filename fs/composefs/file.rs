@@ -399,12 +399,13 @@ fn shared_backing(file: &File<Composefs>, access: Access) -> Option<&BackingFile
 
 /// Opens the backing file that all readers of the inode share.
 fn open_shared<'a>(inode: &Inode<Composefs>, object: &'a Object) -> Option<&'a BackingFile> {
-    let sbi = inode.super_block().data();
+    let sb = inode.super_block();
+    let sbi = sb.data();
     if !sbi.shared_objects.take() {
         return None;
     }
     let owner = sbi.image.source().file();
-    let opened = BackingFile::open_shared(owner, &object.path, &sbi.credential);
+    let opened = BackingFile::open_shared(sb, owner, &object.path, &sbi.credential);
     let first = match opened {
         Ok(backing) => {
             trace::object_open(inode, &Ok(()));

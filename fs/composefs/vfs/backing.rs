@@ -15,10 +15,12 @@ use super::{
         Access,
         File, //
     },
+    super_block::SuperBlock,
     verity::{
         self,
         Digest, //
-    }, //
+    },
+    FileSystem, //
 };
 use core::{
     mem::MaybeUninit,
@@ -73,32 +75,13 @@ impl BackingFile {
         cred: &Credential,
         access: Access,
     ) -> Result<Self> {
-        let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
-        flags |= user_file.flags() & PASSED_FLAGS;
+        let mut flags = user_file.flags() & PASSED_FLAGS;
         if access != Access::Read {
             flags |= bindings::O_NONBLOCK;
         }
-        let file = cred::with(cred, || {
-            path.may_read()?;
-            // Only an owner may keep the access time from being updated.
-            if path.is_owned() {
-                flags |= bindings::O_NOATIME;
-            }
-            // SAFETY: File, path and credentials are valid. The function takes its own
-            // references.
-            from_err_ptr(unsafe {
-                bindings::backing_file_open(
-                    user_file.as_ptr(),
-                    flags as c_int,
-                    path.as_ptr(),
-                    cred.as_ptr(),
-                )
-            })
-        })?;
-        // INVARIANT: `backing_file_open` gave us the reference.
-        let backing = Self {
-            file: NonNull::new(file).ok_or(EINVAL)?,
-        };
+        let sb = user_file.inode().super_block();
+        // SAFETY: The user's file is open.
+        let backing = unsafe { Self::open_for(user_file.as_ptr(), sb, path, cred, flags) }?;
         if access != Access::Read {
             // Clear `O_NONBLOCK`: reads may wait.
             // SAFETY: The user's file is open.
@@ -115,24 +98,50 @@ impl BackingFile {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub fn open_shared(owner: &KernelFile, path: &Path, cred: &Credential) -> Result<Self> {
-        let mut flags = bindings::O_RDONLY | bindings::O_LARGEFILE;
+    pub fn open_shared<T: FileSystem>(
+        sb: &SuperBlock<T>,
+        owner: &KernelFile,
+        path: &Path,
+        cred: &Credential,
+    ) -> Result<Self> {
+        // SAFETY: The owner's file is open.
+        unsafe { Self::open_for(owner.as_ptr(), sb, path, cred, 0) }
+    }
+
+    /// Opens the file at `path` for `user_file`, with `flags` besides those of every backing file.
+    /// `sb` is the stacking file system.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and `ELOOP` if `path` is not on a file system below `sb`: a file that
+    /// backs itself would make the kernel recurse without end.
+    ///
+    /// # Safety
+    ///
+    /// `user_file` must be an open file.
+    unsafe fn open_for<T: FileSystem>(
+        user_file: *const bindings::file,
+        sb: &SuperBlock<T>,
+        path: &Path,
+        cred: &Credential,
+        flags: c_uint,
+    ) -> Result<Self> {
+        if path.stack_depth() >= sb.stack_depth() {
+            return Err(ELOOP);
+        }
+        let mut flags = flags | bindings::O_RDONLY | bindings::O_LARGEFILE;
         let file = cred::with(cred, || {
             path.may_read()?;
+            // Only an owner may keep the access time from being updated.
             if path.is_owned() {
                 flags |= bindings::O_NOATIME;
             }
-            // SAFETY: As in `open`.
-            from_err_ptr(unsafe {
-                bindings::backing_file_open(
-                    owner.as_ptr(),
-                    flags as c_int,
-                    path.as_ptr(),
-                    cred.as_ptr(),
-                )
-            })
+            let (flags, path, cred) = (flags as c_int, path.as_ptr(), cred.as_ptr());
+            // SAFETY: File, path and credentials are valid. The function takes its own
+            // references.
+            from_err_ptr(unsafe { bindings::backing_file_open(user_file, flags, path, cred) })
         })?;
-        // INVARIANT: `backing_file_open` gave us the reference.
+        // INVARIANT: `backing_file_open()` has returned a reference.
         Ok(Self {
             file: NonNull::new(file).ok_or(EINVAL)?,
         })

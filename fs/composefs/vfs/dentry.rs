@@ -50,9 +50,10 @@ impl<T: stacking::Operations> Table<T> {
         if !inode.is_regular() {
             return dentry;
         }
-        match T::real_path(inode) {
+        let depth = inode.super_block().stack_depth();
+        match T::real_path(inode).filter(|path| path.stack_depth() < depth) {
             // SAFETY: The inode keeps the path, and `dentry` keeps the inode. The file may be on a
-            // stacking file system itself, so ask that one.
+            // stacking file system itself, so ask that one. It is one below, so this ends.
             Some(path) => unsafe { bindings::d_real((*path.as_ptr()).dentry, kind) },
             None => dentry,
         }

@@ -46,9 +46,11 @@ pub struct RegularFile<T> {
 }
 
 impl<T: Operations> RegularFile<T> {
+    /// # Safety
+    ///
     /// Both tables must be those of files of `T`.
     #[inline]
-    pub(super) fn new(
+    pub(super) unsafe fn new(
         inode_operations: &'static bindings::inode_operations,
         file_operations: &'static bindings::file_operations,
     ) -> Self {
@@ -65,10 +67,13 @@ impl<T: Operations> RegularFile<T> {
     where
         T: xattr::Operations,
     {
-        Self::new(
-            &inode::Tables::<T>::OTHER_OPERATIONS,
-            &Table::<T>::FILE_OPERATIONS,
-        )
+        // SAFETY: Both tables are those of files of `T`.
+        unsafe {
+            Self::new(
+                &inode::Tables::<T>::OTHER_OPERATIONS,
+                &Table::<T>::FILE_OPERATIONS,
+            )
+        }
     }
 
     /// Sets the operations of an inode that is being set up.

@@ -268,7 +268,8 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         )?;
         // OVERFLOW: Cannot happen: the page is in the folio.
         let offset = index.wrapping_sub(start) << PAGE_SHIFT;
-        let folio = folio.finish();
+        // SAFETY: `fill` has initialised all of the memory.
+        let folio = unsafe { folio.finish() };
         // SAFETY: The folio is up to date, in low memory, and has the page at `offset`. By the type
         // invariants it is not written to again.
         let page = unsafe { self.recent.add(folio, offset) };

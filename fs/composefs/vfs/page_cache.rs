@@ -170,9 +170,12 @@ impl FillingFolio {
         }
     }
 
-    /// Marks the folio as up to date and unlocks it. Returns the reference. All of the folio must
-    /// have been filled.
-    pub(super) fn finish(self) -> NonNull<bindings::folio> {
+    /// Marks the folio as up to date and unlocks it. Returns the reference.
+    ///
+    /// # Safety
+    ///
+    /// All of [`Self::memory`] must be initialised.
+    pub(super) unsafe fn finish(self) -> NonNull<bindings::folio> {
         let folio = ManuallyDrop::new(self).folio;
         // SAFETY: By the type invariants the folio is locked and not up to date.
         unsafe { bindings::folio_end_read(folio.as_ptr(), true) };

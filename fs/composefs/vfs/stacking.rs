@@ -198,7 +198,8 @@ impl<T: Operations + xattr::Operations> RegularFile<T> {
     /// inodes are never opened.
     #[inline]
     pub fn stacked() -> Self {
-        Self::new(&InodeTable::<T>::UNVERIFIED, &Table::<T>::BACKED)
+        // SAFETY: Both tables are those of files of `T`.
+        unsafe { Self::new(&InodeTable::<T>::UNVERIFIED, &Table::<T>::BACKED) }
     }
 }
 

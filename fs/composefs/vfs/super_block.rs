@@ -214,6 +214,12 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { (*self.0.get()).s_dev }
     }
 
+    /// Returns `s_stack_depth`.
+    pub(super) fn stack_depth(&self) -> c_int {
+        // SAFETY: The depth of a super block does not change once it is set up.
+        unsafe { (*self.0.get()).s_stack_depth }
+    }
+
     /// Reports damaged metadata to the listeners of fanotify's `FAN_FS_ERROR`.
     pub fn report_corruption(&self) {
         // SAFETY: The super block is valid.
@@ -247,6 +253,9 @@ pub struct NewSuperBlock<'a, T: FileSystem> {
     _type: PhantomData<&'a mut T>,
 }
 
+/// Largest block size: 64 KiB, as `BLK_MAX_BLOCK_SIZE`.
+const BLOCK_BITS_MAX: u8 = 16;
+
 impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
     /// Sets attributes and data. The super block is read-only, and access times are not updated.
     ///
@@ -266,7 +275,10 @@ impl<'a, T: FileSystem> NewSuperBlock<'a, T> {
         if stack_depth > bindings::FILESYSTEM_MAX_STACK_DEPTH as c_int {
             return Err(EINVAL);
         }
-        let block_size = c_ulong::checked_shl(1, attributes.block_bits.into()).ok_or(EINVAL)?;
+        if attributes.block_bits > BLOCK_BITS_MAX {
+            return Err(EINVAL);
+        }
+        let block_size = 1 << attributes.block_bits;
         let sb = self.sb.as_ptr();
         // SAFETY: By the type invariants nothing else uses the super block.
         unsafe {

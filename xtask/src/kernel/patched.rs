@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's kernel with composefs built in: the plain one and the patches.
+//! The guest's kernel with composefs built in: the plain kernel and the patches.
 //!
-//! What the plain one's build has compiled is used again. Both trees are covered
-//! by an overlay in a mount namespace of the build's own, so that neither is
-//! changed, and make finds everything at the place where it was compiled.
+//! The build starts from the object files of the plain kernel. In a new mount namespace, it
+//! mounts an overlay on the source tree and on the build tree. So neither tree is changed,
+//! and make finds each file at the path where it was compiled.
 
 use std::fs;
 use std::path::Path;
@@ -26,11 +26,11 @@ use crate::progress::Step;
 use crate::progress::output;
 use crate::toolchain::Toolchain;
 
-/// Says which patches the image was built with.
+/// Name of the file with the key of the patches that the image was built with.
 const STAMP: &str = "series";
 
-/// Covers the trees, and has functions for what follows. The words after the script are
-/// the command `make`.
+/// Mounts the overlays and defines functions for the scripts below. The arguments of the
+/// script are the command `make`.
 const COVER: &str = r#"
 set -e
 cover() {
@@ -46,12 +46,12 @@ patches() {
 configure() {
 	scripts/config --file "$BUILD/.config" "$@"
 }
-# What overlayfs leaves there, only root could remove.
+# overlayfs leaves directories of mode 0 there, which only root could remove.
 trap 'chmod -f 0700 "$WORK"/*/workdir/work || true' EXIT
 cover source "$SOURCE"
 cover build "$BUILD"
 cd "$SOURCE"
-# Above the tree may be a repository, of which it is no part.
+# Keep git from using a repository above the source tree.
 GIT_CEILING_DIRECTORIES=$(dirname "$SOURCE")
 export GIT_CEILING_DIRECTORIES GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 "#;
@@ -64,7 +64,7 @@ done
 configure --enable COMPOSEFS_FS
 "$@" olddefconfig
 if ! grep -qx CONFIG_COMPOSEFS_FS=y "$BUILD/.config"; then
-	echo "CONFIG_COMPOSEFS_FS=y is not taken: something that it needs is not built in" >&2
+	echo "CONFIG_COMPOSEFS_FS=y is not accepted: one of its dependencies is not built in" >&2
 	exit 1
 fi
 "$@" bzImage
@@ -95,7 +95,7 @@ done
 grep -qx CONFIG_COMPOSEFS_FS=m "$BUILD/.config"
 "#;
 
-/// Builds the kernel unless the cache has it, from `plain`, the plain one.
+/// Builds the kernel from `plain`, the plain kernel, unless the cache has it.
 ///
 /// # Errors
 ///
@@ -115,10 +115,10 @@ pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
         ..plain
     };
     let _lock = lock(context, &kernel.key)?;
-    // Nobody is to build it again while it lies below the overlay.
+    // Keep the plain kernel from being built again while it is below the overlay.
     let _plain = lock(context, &plain_key)?;
     if series.exists() {
-        // It may be one that the clone's patches have outgrown.
+        // The old series may have other patches.
         fs::remove_dir_all(&series)?;
     }
     let patches = patches::make(context, &kernel.source, &series)?;
@@ -135,8 +135,8 @@ pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// What a build depends on: the plain kernel, which may be a person's own and
-/// change, and the patches.
+/// The key of a build: the time of the plain kernel, which the user may have built, and the
+/// patches.
 fn identity(plain: &Path, patches: &[PathBuf]) -> Result<String> {
     let age = fs::metadata(plain)?.modified()?;
     let mut key = Key::default().with("plain", format!("{:?}", age.duration_since(UNIX_EPOCH)));
@@ -146,11 +146,11 @@ fn identity(plain: &Path, patches: &[PathBuf]) -> Result<String> {
     Ok(key.finish())
 }
 
-/// Whether this machine lets us cover a directory, as [`make`] does.
+/// Checks that this machine allows an overlay in a new mount namespace.
 ///
 /// # Errors
 ///
-/// What it says if not.
+/// The output of the command that failed.
 pub fn can_cover(context: &Context) -> Result<()> {
     let work = context.cache.run_dir()?;
     let mut command = in_namespace(CAN_COVER, &Command::new("true"));
@@ -168,7 +168,7 @@ mount -t overlay composefs-test "$WORK/lower" \
 	-o "lowerdir=.,upperdir=$WORK/upper,workdir=$WORK/workdir$OPTIONS"
 "#;
 
-/// Who is not root may not set the xattrs that overlayfs uses by default.
+/// Options of the overlay. Only root may set `trusted.` xattrs, the default of overlayfs.
 fn options() -> &'static str {
     match rustix::process::geteuid().is_root() {
         true => "",
@@ -194,9 +194,9 @@ pub fn build_each(context: &Context, plain: &Kernel, series: &Path) -> Result<()
     run(context, plain, series, BUILD_EACH, step)
 }
 
-/// Runs a script behind [`COVER`].
+/// Runs [`COVER`] and then `script`.
 fn run(context: &Context, kernel: &Kernel, series: &Path, script: &str, step: Step) -> Result<()> {
-    // Beside the trees, where there is room, and gone afterwards.
+    // In the cache directory, which has room. Removed afterwards.
     let work = context.cache.run_dir()?;
     let mut make = Toolchain::ready(context)?.make();
     make.arg("-C").arg(&kernel.build);

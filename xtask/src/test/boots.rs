@@ -79,8 +79,6 @@ const TREE: Boot<'_> = Boot {
         "core_readdir",
         "core_read",
         "core_verity",
-        // This one uses the images that the other programs share.
-        "verity_matrix",
     ]),
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,

@@ -22,10 +22,7 @@ use super::{
     },
     FileSystem, //
 };
-use core::{
-    mem::MaybeUninit,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     cred::Credential,
     error::from_err_ptr,
@@ -239,67 +236,13 @@ impl BackingFile {
             return errno_to_isize(EAGAIN);
         }
         if flags & bindings::IOCB_DIRECT == 0 {
-            // SAFETY: The arguments are those of `->read_iter`.
-            return unsafe { self.read_cached(kiocb, iter, cred) };
+            let (file, cred) = (self.file.as_ptr(), cred.as_ptr());
+            // SAFETY: The file is open. The arguments are those of `->read_iter`.
+            return unsafe { bindings::file_read_cached(file, kiocb, iter, cred) };
         }
         let (file, mut ctx) = (self.file.as_ptr(), context(cred));
         // SAFETY: The file is open. The arguments are those of `->read_iter`.
         unsafe { bindings::backing_file_read_iter(file, iter, kiocb, flags, &raw mut ctx) }
-    }
-
-    /// Reads through the page cache. `backing_file_read_iter()` would allocate a kiocb for an
-    /// asynchronous one.
-    ///
-    /// # Safety
-    ///
-    /// As [`Self::read_iter`].
-    unsafe fn read_cached(
-        &self,
-        user_kiocb: *mut bindings::kiocb,
-        iter: *mut bindings::iov_iter,
-        cred: &Credential,
-    ) -> isize {
-        let file = self.file.as_ptr();
-        // SAFETY: The iterator is valid. The table of an open file does not change.
-        let (count, read_iter) = unsafe {
-            (
-                (*iter).__bindgen_anon_1.__bindgen_anon_1.as_ref().count,
-                (*(*file).f_op).read_iter,
-            )
-        };
-        if count == 0 {
-            return 0;
-        }
-        let Some(read_iter) = read_iter else {
-            return errno_to_isize(EINVAL);
-        };
-        let mut kiocb = MaybeUninit::<bindings::kiocb>::uninit();
-        let kiocb = kiocb.as_mut_ptr();
-        // SAFETY: The kiocb of the user is valid. The function initialises the other one.
-        unsafe { bindings::kiocb_clone(kiocb, user_kiocb, file) };
-        let read = || {
-            // SAFETY: The file is open, and the position initialised.
-            let verified = unsafe {
-                let pos = &raw const (*kiocb).ki_pos;
-                bindings::rw_verify_area(bindings::READ as c_int, file, pos, count)
-            };
-            if verified != 0 {
-                return isize::try_from(verified).unwrap_or(-5);
-            }
-            // SAFETY: The kiocb may be on the stack: without `ki_complete` it is synchronous, and
-            // the file system is done with it when `read_iter` returns. The file is open.
-            unsafe {
-                let n = read_iter(kiocb, iter);
-                if n >= 0 {
-                    bindings::fsnotify_access(file);
-                }
-                n
-            }
-        };
-        let n = cred::with(cred, read);
-        // SAFETY: Both are valid.
-        unsafe { (*user_kiocb).ki_pos = (*kiocb).ki_pos };
-        n
     }
 
     /// # Safety

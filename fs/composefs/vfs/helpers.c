@@ -26,6 +26,7 @@
 #include <linux/workqueue.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
+#include "read_cached.c"
 #include "recent_folios.c"
 
 __rust_helper struct dentry *rust_helper_dget(struct dentry *dentry)
@@ -246,18 +247,6 @@ rust_helper_locks_inode_context(const struct inode *inode)
 __rust_helper int rust_helper_list_empty_careful(const struct list_head *head)
 {
 	return list_empty_careful(head);
-}
-
-__rust_helper void rust_helper_kiocb_clone(struct kiocb *kiocb,
-					   struct kiocb *kiocb_src,
-					   struct file *file)
-{
-	kiocb_clone(kiocb, kiocb_src, file);
-}
-
-__rust_helper void rust_helper_fsnotify_access(struct file *file)
-{
-	fsnotify_access(file);
 }
 
 __rust_helper int rust_helper_iocb_flags(struct file *file)

@@ -16,6 +16,9 @@ use crate::progress::output;
 /// The release of the guest. Its backports have the kernel's source.
 pub const SUITE: &str = "trixie";
 
+/// The mirror to use where [`mirror`] knows none.
+pub const MIRROR: &str = "http://mirror.test/debian";
+
 /// Debian's keys, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 

@@ -32,6 +32,15 @@ const EXCLUDED: [&str; 7] = [
     "/usr/lib/*/libz3*",
 ];
 
+/// The release of packages that [`debian::SUITE`] does not have. It is used for nothing
+/// else.
+const NEWER: &str = "forky";
+
+/// Puts the C program that mounts composefs where mount(8) does not find it: it would run
+/// instead of the module.
+const HIDE_C_PROGRAM: &str = r#"mkdir -p "$1/usr/libexec/composefs-c" &&
+    mv "$1/usr/sbin/mount.composefs" "$1/usr/libexec/composefs-c/""#;
+
 /// Free space in the root file system, in bytes.
 const FREE: u64 = 512 << 20;
 
@@ -60,10 +69,11 @@ pub fn make(context: &Context) -> Result<Guest> {
     let packages = names(&context.repo.join("scripts/guest-packages"))?;
     let stub = context.repo.join("scripts/guest-stub");
     let key = Key::default()
-        .with("suite", debian::SUITE)
+        .with("suites", format!("{} {NEWER}", debian::SUITE))
         .with("packages", packages.join(","))
         .with("excluded", EXCLUDED.join(","))
         .with("stub", fs::read(&stub)?)
+        .with("hook", HIDE_C_PROGRAM)
         .with("sizes", format!("{FREE} {SCRATCH_SIZE}"))
         .finish();
     let dir = context.cache.made("guest", &key, |dir| {
@@ -110,12 +120,18 @@ fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
             shell_words::quote(&stub.to_string_lossy())
         ))
         .arg("--customize-hook=chmod 755 \"$1/sbin/init\"")
+        .arg(format!("--customize-hook={HIDE_C_PROGRAM}"))
         .arg("--customize-hook=echo composefs > \"$1/etc/hostname\"")
         .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
+        // Other releases give only what this one lacks.
+        .arg(format!(
+            "--aptopt=APT::Default-Release \"{}\"",
+            debian::SUITE
+        ))
         .arg(debian::SUITE)
         .arg(tar);
-    // If no mirror is known, mmdebstrap takes its own default.
-    command.args(debian::mirror());
+    let mirror = debian::mirror().unwrap_or_else(|| debian::MIRROR.to_owned());
+    command.args([debian::SUITE, NEWER].map(|suite| format!("deb {mirror} {suite} main")));
     command
 }
 

@@ -19,6 +19,7 @@
 //! | `trace.rs`   | trace events                                                            |
 //! | `sb.rs`      | what a super block holds                                                |
 //! | `options.rs` | mount options                                                           |
+//! | `given.rs`   | files and directories that mount options name                            |
 //! | `digest.rs`  | fs-verity digests                                                       |
 //! | `cache.rs`   | the image's bytes, through a page cache                                 |
 //! | `image/`     | the on-disk format                                                      |
@@ -41,6 +42,7 @@ mod cache;
 mod digest;
 mod dir;
 mod file;
+mod given;
 mod handle;
 pub mod image;
 mod inode;

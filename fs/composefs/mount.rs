@@ -34,14 +34,16 @@ use crate::{
         self,
         Digest, //
     },
+    given::{
+        Given,
+        Name, //
+    },
     image::{
         self,
         Image, //
     },
     inode,
     options::{
-        Basedir,
-        Name,
         Options,
         Verity, //
     },
@@ -83,7 +85,7 @@ pub(crate) struct Context {
 struct Prepared {
     image: PreparedImage,
     digest: Option<Digest>,
-    source: Name,
+    image_name: Name,
     basedirs: PrivateMounts,
     verity: Verity,
     /// `s_stack_depth`: one more than the deepest file system below.
@@ -120,9 +122,12 @@ impl context::Operations for Composefs {
     /// Accepts the options that the mount has: mount(8) passes all of them to change a flag.
     fn reconfigure(fc: &FsContext<'_>, context: &mut Context, sb: &SuperBlock<Self>) -> Result {
         let SbInfo {
-            options, verity, ..
+            options,
+            verity,
+            image_name,
+            ..
         } = sb.data();
-        match context.options.changed_from(options, *verity) {
+        match context.options.changed_from(options, *verity, image_name) {
             None => Ok(()),
             Some(changed) => {
                 fc.error(fmt!("{changed}: cannot be changed while mounted"));
@@ -144,19 +149,34 @@ impl super_block::Operations for Composefs {
         // Every option must be part of the key.
         let Options {
             image,
+            source,
             basedirs: named_basedirs,
             digest: expected,
             verity: _,
         } = options;
         let credential = cred::current()?;
-        let Some(source) = fc.source().filter(|source| !source.is_empty()) else {
-            fc.error(fmt!("no image was given"));
-            return Err(EINVAL);
+        let (name, path) = match (image, fc.source()) {
+            (Some(_), Some(label)) if label.is_empty() => {
+                fc.error(fmt!("source: is empty: with image it may be left out"));
+                return Err(EINVAL);
+            }
+            (Some(image), label) => {
+                if label.is_none() {
+                    fc.set_source(&image.name)?;
+                }
+                (&*image.name, image.path.as_ref())
+            }
+            (None, Some(name)) if !name.is_empty() => (name, source.as_ref()),
+            (None, _) => {
+                fc.error(fmt!("no image was given"));
+                return Err(EINVAL);
+            }
         };
-        let source = Name::new(source)?;
+        let image_name = Name::new(name)?;
+        let image_option = image.as_ref().map(|_| Name::new(name)).transpose()?;
 
-        let (file, mut depth) = open_image(fc, &source, image.as_ref(), &credential)?;
-        let digest = image_digest(fc, &source, &file, expected.as_ref())?;
+        let (file, mut depth) = open_image(fc, &image_name, path, &credential)?;
+        let digest = image_digest(fc, &image_name, &file, expected.as_ref())?;
         let mut basedirs = PrivateMounts::default();
         let mut identities = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         for basedir in named_basedirs {
@@ -169,6 +189,7 @@ impl super_block::Operations for Composefs {
             image,
             origin: file.origin(),
             verity,
+            image_option,
             pinned: expected.is_some(),
             basedirs: identities,
             mounter: Mounter(credential.clone()),
@@ -176,7 +197,7 @@ impl super_block::Operations for Composefs {
         context.prepared = Some(Prepared {
             image: PreparedImage::File(file),
             digest,
-            source,
+            image_name,
             basedirs,
             verity,
             // OVERFLOW: Cannot happen: the depth is at most `FILESYSTEM_MAX_STACK_DEPTH`.
@@ -193,7 +214,7 @@ impl super_block::Operations for Composefs {
             return Err(EINVAL);
         };
         let image = Image::open(Cache::new(file)?);
-        let image = image.map_err(|e| image_error(fc, &prepared.source, e))?;
+        let image = image.map_err(|e| image_error(fc, &prepared.image_name, e))?;
         prepared.image = PreparedImage::Loaded(image);
         Ok(())
     }
@@ -210,7 +231,7 @@ impl super_block::Operations for Composefs {
         let Prepared {
             image,
             digest,
-            source,
+            image_name,
             basedirs,
             verity,
             stack_depth,
@@ -241,7 +262,7 @@ impl super_block::Operations for Composefs {
         let sbi = try_init!(SbInfo {
             image,
             uuid,
-            source,
+            image_name,
             basedirs,
             verity,
             options,
@@ -293,34 +314,34 @@ impl super_block::Operations for Composefs {
     }
 }
 
-/// Opens the image: what `source` names, unless the mounter passed a file descriptor. Returns also
+/// Opens the image: what `name` names, unless the mounter passed a file descriptor. Returns also
 /// the `s_stack_depth` of its file system.
 fn open_image(
     fc: &FsContext<'_>,
-    source: &CStr,
+    name: &CStr,
     path: Option<&Path>,
     credential: &Credential,
 ) -> Result<(KernelFile, c_int)> {
     let path = match path {
         Some(path) => path.clone(),
-        None => Path::lookup(source).inspect_err(|e| {
-            fc.error(fmt!("image {source}: cannot be found: {}", Reason(*e)));
+        None => Path::lookup(name).inspect_err(|e| {
+            fc.error(fmt!("image {name}: cannot be found: {}", Reason(*e)));
         })?,
     };
     if !path.is_regular() && !path.is_block_device() {
         fc.error(fmt!(
-            "image {source}: is neither a regular file nor a block device"
+            "image {name}: is neither a regular file nor a block device"
         ));
         return Err(EINVAL);
     }
     let file = KernelFile::open(&path, credential).inspect_err(|e| {
         if *e == EBUSY {
             fc.error(fmt!(
-                "image {source}: is busy: mounted by another file system, part of another device, \
+                "image {name}: is busy: mounted by another file system, part of another device, \
                  or open for writing"
             ));
         } else {
-            fc.error(fmt!("image {source}: cannot be opened: {}", Reason(*e)));
+            fc.error(fmt!("image {name}: cannot be opened: {}", Reason(*e)));
         }
     })?;
     Ok((file, path.stack_depth()))
@@ -330,13 +351,13 @@ fn open_image(
 /// has no digest and none was expected.
 fn image_digest(
     fc: &FsContext<'_>,
-    source: &CStr,
+    name: &CStr,
     file: &KernelFile,
     expected: Option<&Digest>,
 ) -> Result<Option<Digest>> {
     let measured = file.verity_digest().inspect_err(|e| {
         fc.error(fmt!(
-            "image {source}: its digest cannot be read: {}",
+            "image {name}: its digest cannot be read: {}",
             Reason(*e)
         ));
     })?;
@@ -346,13 +367,13 @@ fn image_digest(
     };
     let Some(found) = found else {
         fc.error(fmt!(
-            "image {source}: has no fs-verity digest, so that digest= cannot be checked"
+            "image {name}: has no fs-verity digest, so that digest= cannot be checked"
         ));
         return Err(ENODATA);
     };
     if found != *expected {
         fc.error(fmt!(
-            "image {source}: wrong fs-verity digest: expected {expected}, found {found}"
+            "image {name}: wrong fs-verity digest: expected {expected}, found {found}"
         ));
         return Err(EIO);
     }
@@ -362,7 +383,7 @@ fn image_digest(
 /// Clones the mount of a basedir into `mounts`. Returns the basedir as the root of the clone.
 fn open_basedir(
     fc: &FsContext<'_>,
-    basedir: &Basedir,
+    basedir: &Given,
     verity: Verity,
     mounts: &mut PrivateMounts,
 ) -> Result<Path> {
@@ -400,15 +421,15 @@ fn open_basedir(
 }
 
 /// Tells the mounter why the image cannot be mounted, and converts the error.
-fn image_error(fc: &FsContext<'_>, source: &CStr, error: image::Error<Error>) -> Error {
+fn image_error(fc: &FsContext<'_>, name: &CStr, error: image::Error<Error>) -> Error {
     match error {
         image::Error::Source(e) => {
-            fc.error(fmt!("image {source}: cannot be read: {}", Reason(e)));
+            fc.error(fmt!("image {name}: cannot be read: {}", Reason(e)));
             e
         }
         image::Error::Corrupt(corrupt) => {
             fc.error(fmt!(
-                "image {source}: {} (at byte {})",
+                "image {name}: {} (at byte {})",
                 corrupt.what,
                 corrupt.at
             ));

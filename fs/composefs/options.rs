@@ -15,6 +15,13 @@ use crate::digest::{
     self,
     Digest, //
 };
+use crate::given::{
+    escape,
+    next_name,
+    same_names,
+    Given,
+    Name, //
+};
 use crate::vfs::{
     context::{
         FsContext,
@@ -25,7 +32,6 @@ use crate::vfs::{
     path::Path,
     super_block, //
 };
-use core::ops::Deref;
 use kernel::{
     prelude::*,
     seq_file::SeqFile,
@@ -63,53 +69,15 @@ impl Verity {
     }
 }
 
-/// A string from the mounter, charged to the mounter's memory cgroup. A
-/// [`CString`](kernel::str::CString) is not charged.
-///
-/// # Invariants
-///
-/// The last byte is a NUL, and there is no other NUL.
-pub(crate) struct Name(KVec<u8>);
-
-impl Name {
-    /// Copies `name`.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new(name: &CStr) -> Result<Self> {
-        let bytes = name.to_bytes_with_nul();
-        let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
-        copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
-        // INVARIANT: The bytes are those of a `CStr`.
-        Ok(Self(copy))
-    }
-}
-
-impl Deref for Name {
-    type Target = CStr;
-
-    fn deref(&self) -> &CStr {
-        // Cannot fail, by the type invariants.
-        CStr::from_bytes_with_nul(&self.0).unwrap_or_default()
-    }
-}
-
-/// One `basedir=`: a directory below which objects are looked up.
-pub(crate) struct Basedir {
-    /// The path as the mounter wrote it, for messages and `/proc/mounts`.
-    pub(crate) name: Name,
-    /// The directory itself, if the mounter passed a file descriptor.
-    pub(crate) path: Option<Path>,
-}
-
 /// The options of a mount that were given so far.
 #[derive(Default)]
 pub(crate) struct Options {
+    /// `image=`: the image. Without it, the source is the image.
+    pub(crate) image: Option<Given>,
     /// The image, if the mounter passed a file descriptor as `source`.
-    pub(crate) image: Option<Path>,
-    /// Basedirs in the order in which they are searched.
-    pub(crate) basedirs: KVec<Basedir>,
+    pub(crate) source: Option<Path>,
+    /// `basedir=`: directories below which objects are looked up, in order.
+    pub(crate) basedirs: KVec<Given>,
     /// `digest=`: the digest that the image must have.
     pub(crate) digest: Option<Digest>,
     /// The last one of `verity`, `tryverity` and `noverity`.
@@ -125,10 +93,20 @@ impl Options {
     pub(crate) fn parse(&mut self, fc: &FsContext<'_>, param: &Parameter<'_>) -> Result<Parsed> {
         match (param.key.to_bytes(), &param.value) {
             (b"source", Value::Path(path)) => {
-                fc.set_source(path.name()?).inspect_err(|_| {
+                self.check_no_image(fc, "source")?;
+                fc.set_source(&path.name()?).inspect_err(|_| {
                     fc.error(fmt!("source: more than one image"));
                 })?;
-                self.image = Some(path.clone());
+                self.source = Some(path.clone());
+            }
+            (b"image", Value::String(value)) => {
+                self.check_no_image(fc, "image")?;
+                let (name, _) = next_name(fc, "image", value, value.to_bytes(), None)?;
+                self.image = Some(Given { name, path: None });
+            }
+            (b"image", Value::Path(path)) => {
+                self.check_no_image(fc, "image")?;
+                self.image = Some(Given::by_descriptor(path)?);
             }
             (b"basedir", Value::String(value)) => {
                 let before = self.basedirs.len();
@@ -138,9 +116,7 @@ impl Options {
                 })?;
             }
             (b"basedir", Value::Path(path)) => {
-                let name = Name::new(&path.name()?)?;
-                let path = Some(path.clone());
-                self.add_basedir(fc, Basedir { name, path })?;
+                self.add_basedir(fc, Given::by_descriptor(path)?)?;
             }
             (b"digest", Value::String(value)) => {
                 let Some(digest) = digest::parse(value.to_bytes()) else {
@@ -154,7 +130,7 @@ impl Options {
             (b"verity", Value::Flag) => self.verity = Some(Verity::Required),
             (b"tryverity", Value::Flag) => self.verity = Some(Verity::Try),
             (b"noverity", Value::Flag) => self.verity = Some(Verity::Off),
-            (b"basedir" | b"digest", _) => {
+            (b"image" | b"basedir" | b"digest", _) => {
                 fc.error(fmt!("{}: needs a value", param.key));
                 return Err(EINVAL);
             }
@@ -167,8 +143,21 @@ impl Options {
         Ok(Parsed::Taken)
     }
 
+    /// Checks that no image was given, neither with `image=` nor as a file descriptor.
+    fn check_no_image(&self, fc: &FsContext<'_>, option: &str) -> Result {
+        let other = match (&self.image, &self.source) {
+            (Some(_), _) => "image",
+            (None, Some(_)) => "source, as a file descriptor",
+            (None, None) => return Ok(()),
+        };
+        fc.error(fmt!(
+            "{option}: more than one image: one was given with {other}"
+        ));
+        Err(EINVAL)
+    }
+
     /// Adds one basedir.
-    fn add_basedir(&mut self, fc: &FsContext<'_>, basedir: Basedir) -> Result {
+    fn add_basedir(&mut self, fc: &FsContext<'_>, basedir: Given) -> Result {
         if self.basedirs.len() >= BASEDIRS_MAX {
             fc.error(fmt!("basedir: more than {BASEDIRS_MAX} directories"));
             return Err(EINVAL);
@@ -176,38 +165,15 @@ impl Options {
         Ok(self.basedirs.push(basedir, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Adds the basedirs of one option, which colons separate. A backslash makes the next byte
-    /// part of a name. [`escape`] is the inverse.
+    /// Adds the basedirs of one option, which colons separate.
     fn add_basedirs(&mut self, fc: &FsContext<'_>, value: &CStr) -> Result {
-        let mut rest = value.to_bytes().iter().copied();
-        loop {
-            let mut name = KVec::new();
-            let more = loop {
-                match rest.next() {
-                    None => break false,
-                    Some(b':') => break true,
-                    Some(b'\\') => match rest.next() {
-                        Some(byte) => name.push(byte, GFP_KERNEL)?,
-                        None => {
-                            fc.error(fmt!("basedir: '{value}' ends in a backslash"));
-                            return Err(EINVAL);
-                        }
-                    },
-                    Some(byte) => name.push(byte, GFP_KERNEL)?,
-                }
-            };
-            if name.is_empty() {
-                fc.error(fmt!("basedir: '{value}' has a directory without a name"));
-                return Err(EINVAL);
-            }
-            name.push(0, GFP_KERNEL)?;
-            let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
-            let name = Name::new(name)?;
-            self.add_basedir(fc, Basedir { name, path: None })?;
-            if !more {
-                return Ok(());
-            }
+        let mut rest = Some(value.to_bytes());
+        while let Some(bytes) = rest {
+            let (name, after) = next_name(fc, "basedir", value, bytes, Some(b':'))?;
+            self.add_basedir(fc, Given { name, path: None })?;
+            rest = after;
         }
+        Ok(())
     }
 
     /// Returns the mode that all options together ask for.
@@ -229,16 +195,28 @@ impl Options {
     }
 
     /// Returns the first option that differs from those of a mounted super block, `mounted`, whose
-    /// effective mode is `verity`. Options that were not given do not differ.
-    pub(crate) fn changed_from(&self, mounted: &Self, verity: Verity) -> Option<&'static str> {
+    /// effective mode is `verity` and whose image is `mounted_image`. Options that were not given
+    /// do not differ.
+    pub(crate) fn changed_from(
+        &self,
+        mounted: &Self,
+        verity: Verity,
+        mounted_image: &Name,
+    ) -> Option<&'static str> {
         let Self {
+            image,
             // mount(8) passes the source again; the VFS ignores it.
-            image: _,
+            source: _,
             basedirs,
             digest,
             verity: wanted,
         } = self;
-        if !basedirs.is_empty() && !same_names(basedirs, &mounted.basedirs) {
+        if image
+            .as_ref()
+            .is_some_and(|given| given.name != *mounted_image)
+        {
+            Some("image")
+        } else if !basedirs.is_empty() && !same_names(basedirs, &mounted.basedirs) {
             Some("basedir")
         } else if digest.is_some() && *digest != mounted.digest {
             Some("digest")
@@ -253,11 +231,15 @@ impl Options {
     pub(crate) fn drop_paths(&mut self) {
         let Self {
             image,
+            source,
             basedirs,
             digest: _,
             verity: _,
         } = self;
-        *image = None;
+        *source = None;
+        if let Some(image) = image {
+            image.path = None;
+        }
         for basedir in basedirs {
             basedir.path = None;
         }
@@ -270,12 +252,16 @@ impl Options {
     /// `ENOMEM`.
     pub(crate) fn show(&self, seq: &SeqFile) -> Result {
         let Self {
+            image,
             // The VFS shows the source.
-            image: _,
+            source: _,
             basedirs,
             digest,
             verity,
         } = self;
+        if let Some(image) = image {
+            super_block::show_option(seq, c"image", Some(&escape(&image.name)?));
+        }
         for basedir in basedirs {
             super_block::show_option(seq, c"basedir", Some(&escape(&basedir.name)?));
         }
@@ -288,26 +274,4 @@ impl Options {
         }
         Ok(())
     }
-}
-
-/// Whether two lists have the same names in the same order.
-fn same_names(a: &[Basedir], b: &[Basedir]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| a.name.to_bytes() == b.name.to_bytes())
-}
-
-/// Escapes the name of a basedir for an option. A comma separates options.
-fn escape(name: &CStr) -> Result<CString> {
-    let mut escaped = KVec::new();
-    for byte in name.to_bytes() {
-        if matches!(byte, b':' | b',' | b'\\') {
-            escaped.push(b'\\', GFP_KERNEL)?;
-        }
-        escaped.push(*byte, GFP_KERNEL)?;
-    }
-    escaped.push(0, GFP_KERNEL)?;
-    let escaped = CStr::from_bytes_with_nul(&escaped).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(escaped)?)
 }

@@ -37,7 +37,7 @@ pub(crate) fn metadata_error(inode: &Inode<Composefs>, error: image::Error<Error
 
 /// Logs that the inode `nid` of an image is damaged.
 pub(crate) fn warn_corrupt(sbi: &SbInfo, nid: u64, corrupt: image::Corrupt) {
-    let (source, what) = (Escaped(&sbi.source), corrupt.what);
+    let (source, what) = (Escaped(&sbi.image_name), corrupt.what);
     match corrupt.at {
         // The position is beyond what 64 bits can address.
         u64::MAX => warn(sbi, fmt!("{source}: inode {nid}: {what}")),
@@ -70,7 +70,7 @@ pub(crate) fn object_error(
 /// Reports that the content of `inode` cannot be read, and returns `EIO`.
 pub(crate) fn content_error(inode: &Inode<Composefs>, what: fmt::Arguments<'_>) -> Error {
     let sbi = inode.super_block().data();
-    let source = Escaped(&sbi.source);
+    let source = Escaped(&sbi.image_name);
     warn(sbi, fmt!("{source}: inode {}: {what}", inode.ino()));
     inode.report_data_lost();
     EIO

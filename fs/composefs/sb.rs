@@ -15,12 +15,12 @@ use crate::vfs::{
 use crate::{
     cache::Cache,
     digest::Digest,
+    given::Name,
     image::{
         Image,
         Superblock, //
     },
     options::{
-        Name,
         Options,
         Verity, //
     },
@@ -44,7 +44,7 @@ pub(crate) struct SbInfo {
     /// The image's digest, or the UUID in it. All zeros if it has neither.
     pub(crate) uuid: [u8; 16],
     /// Name of the image, for messages.
-    pub(crate) source: Name,
+    pub(crate) image_name: Name,
     /// Private clones of the basedirs' mounts, in the order in which they are searched.
     pub(crate) basedirs: PrivateMounts,
     /// Which objects are verified.
@@ -124,6 +124,8 @@ pub(crate) struct Key {
     pub(crate) origin: Origin,
     /// Which objects are verified.
     pub(crate) verity: Verity,
+    /// `image=`, if it was given: `/proc/mounts` shows it.
+    pub(crate) image_option: Option<Name>,
     /// Whether `digest=` was given: `/proc/mounts` shows it.
     pub(crate) pinned: bool,
     /// The basedirs, in order.

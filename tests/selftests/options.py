@@ -43,7 +43,7 @@ def values(test: ktap.Test) -> None:
         for value in ("", "1", "on", 0):
             refused(test, f"{key}={value!r}", errno.EINVAL,
                     matrix_image.options((key, value)), key, "no value")
-    for key in ("basedir", "digest"):
+    for key in ("image", "basedir", "digest"):
         refused(test, key, errno.EINVAL, matrix_image.options((key, None)),
                 key, "needs a value")
     refused(test, "digest as a descriptor", errno.EINVAL,
@@ -54,7 +54,7 @@ def values(test: ktap.Test) -> None:
 def kinds(test: ktap.Test) -> None:
     for command, name in ((mounts.FSCONFIG_SET_BINARY, "a binary"),
                           (mounts.FSCONFIG_SET_PATH, "a path")):
-        for key in ("basedir", "digest", "verity"):
+        for key in ("image", "basedir", "digest", "verity"):
             aux = 4 if command == mounts.FSCONFIG_SET_BINARY else \
                 mounts.AT_FDCWD
             with Context.open("composefs") as context:

@@ -183,23 +183,22 @@ impl FsContext<'_> {
         unsafe { !(*self.fc.as_ptr()).security.is_null() }
     }
 
-    /// Sets the source of the mount from a parameter that was not a string.
+    /// Sets the source of the mount, which the VFS sets from a string only.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or `EINVAL` if it is set already.
-    pub fn set_source(&self, name: CString) -> Result {
-        // SAFETY: The context is valid and locked; it frees the copy with `kfree`.
-        unsafe {
-            if !(*self.fc.as_ptr()).source.is_null() {
-                return Err(EINVAL);
-            }
-            let copy = bindings::kstrdup(name.as_char_ptr(), bindings::GFP_KERNEL_ACCOUNT);
-            if copy.is_null() {
-                return Err(ENOMEM);
-            }
-            (*self.fc.as_ptr()).source = copy;
+    pub fn set_source(&self, name: &CStr) -> Result {
+        if self.source().is_some() {
+            return Err(EINVAL);
         }
+        // SAFETY: `name` is a C string.
+        let copy = unsafe { bindings::kstrdup(name.as_char_ptr(), bindings::GFP_KERNEL_ACCOUNT) };
+        if copy.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: The context is valid and locked. It frees the copy with `kfree`.
+        unsafe { (*self.fc.as_ptr()).source = copy };
         Ok(())
     }
 

@@ -94,6 +94,7 @@ pub const DEBUG: Boot<'_> = Boot {
     programs: Programs::Only(&[
         "options",
         "source",
+        "label",
         "basedir",
         "userns",
         "userns_basedir",

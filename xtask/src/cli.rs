@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::demo;
 use crate::fixtures;
 use crate::guest;
+use crate::guest::System;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::module;
@@ -90,7 +91,11 @@ enum Task {
         build_each: bool,
     },
     /// Makes the guest's disk
-    Guest,
+    Guest {
+        /// Which system is on it
+        #[arg(long, value_enum, default_value_t)]
+        system: System,
+    },
     /// Boots the guest, and runs a command or a shell in it
     Vm(VmArgs),
     /// Mounts a real image in the guest, step by step
@@ -156,7 +161,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 kernel::build_each(&context, source.as_deref(), &dir)?;
             }
         }
-        Task::Guest => println!("{}", guest::make(&context)?.root.display()),
+        Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),
         Task::Demo { shell } => return demo::run(&context, shell),
         Task::Test { list: true, .. } => test::list(),
@@ -176,6 +181,9 @@ fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
             "xtask: images are in {0}/images, their objects in {0}/objects",
             vm::FIXTURES
         );
+    }
+    if args.system != System::Usual {
+        config.root = guest::make(context, args.system)?.root;
     }
     args.apply(&mut config);
     // A pipe or a file is meant for the command, a terminal is not.

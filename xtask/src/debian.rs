@@ -16,6 +16,9 @@ use crate::progress::output;
 /// The release of the guest. Its backports have the kernel's source.
 pub const SUITE: &str = "trixie";
 
+/// The release with the composefs project's tools, and with newer container tools.
+pub const NEWER: &str = "forky";
+
 /// The mirror to use where [`mirror`] knows none.
 pub const MIRROR: &str = "http://mirror.test/debian";
 

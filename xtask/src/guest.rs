@@ -32,10 +32,6 @@ const EXCLUDED: [&str; 7] = [
     "/usr/lib/*/libz3*",
 ];
 
-/// The release of packages that [`debian::SUITE`] does not have. It is used for nothing
-/// else.
-const NEWER: &str = "forky";
-
 /// Puts the C program that mounts composefs where mount(8) does not find it: it would run
 /// instead of the module.
 const HIDE_C_PROGRAM: &str = r#"mkdir -p "$1/usr/libexec/composefs-c" &&
@@ -51,6 +47,42 @@ const SCRATCH_SIZE: u64 = 8 << 30;
 const ROOT: &str = "root.img";
 const SCRATCH: &str = "scratch.img";
 
+/// The systems that the guest can have on its root disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum System {
+    /// What tests and experiments need
+    #[default]
+    Usual,
+    /// Container tools and ostree, of a newer Debian
+    Clients,
+}
+
+impl System {
+    /// What its disks are called in the cache.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Usual => "guest",
+            Self::Clients => "guest-clients",
+        }
+    }
+
+    /// The releases of Debian. The others give only what the first one lacks.
+    fn suites(self) -> &'static [&'static str] {
+        match self {
+            Self::Usual => &[debian::SUITE, debian::NEWER],
+            Self::Clients => &[debian::NEWER],
+        }
+    }
+
+    /// Its list of packages in scripts.
+    fn packages(self) -> &'static str {
+        match self {
+            Self::Usual => "guest-packages",
+            Self::Clients => "clients-packages",
+        }
+    }
+}
+
 /// The guest's disk images. A run writes to a snapshot of them, which is dropped.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -65,22 +97,23 @@ pub struct Guest {
 /// # Errors
 ///
 /// When tools are missing, Debian cannot be reached or the disk is full.
-pub fn make(context: &Context) -> Result<Guest> {
-    let packages = names(&context.repo.join("scripts/guest-packages"))?;
+pub fn make(context: &Context, system: System) -> Result<Guest> {
+    let packages = names(&context.repo.join("scripts").join(system.packages()))?;
     let stub = context.repo.join("scripts/guest-stub");
+    let kind = system.kind();
     let key = Key::default()
-        .with("suites", format!("{} {NEWER}", debian::SUITE))
+        .with("suites", system.suites().join(" "))
         .with("packages", packages.join(","))
         .with("excluded", EXCLUDED.join(","))
         .with("stub", fs::read(&stub)?)
         .with("hook", HIDE_C_PROGRAM)
         .with("sizes", format!("{FREE} {SCRATCH_SIZE}"))
         .finish();
-    let dir = context.cache.made("guest", &key, |dir| {
+    let dir = context.cache.made(kind, &key, |dir| {
         packages::require(context, &[packages::GUEST])?;
-        let step = Step::begin("making the guest", &context.cache.log("guest"))?;
+        let step = Step::begin(format!("making the {kind}"), &context.cache.log(kind))?;
         let tar = dir.join("root.tar");
-        step.run(&mut mmdebstrap(&packages, &stub, &tar))?;
+        step.run(&mut mmdebstrap(system.suites(), &packages, &stub, &tar))?;
         disk_from_tar(&step, &tar, dir, &dir.join(ROOT))?;
         fs::remove_file(&tar)?;
         verity_disk(&step, &dir.join(SCRATCH), SCRATCH_SIZE)?;
@@ -105,7 +138,8 @@ fn names(list: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
+fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> Command {
+    let first = suites.first().copied().unwrap_or(debian::SUITE);
     let mut command = debian::mmdebstrap("essential", "tar");
     command.arg(format!("--include={}", packages.join(",")));
     for path in EXCLUDED {
@@ -123,15 +157,15 @@ fn mmdebstrap(packages: &[String], stub: &Path, tar: &Path) -> Command {
         .arg(format!("--customize-hook={HIDE_C_PROGRAM}"))
         .arg("--customize-hook=echo composefs > \"$1/etc/hostname\"")
         .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
-        // Other releases give only what this one lacks.
-        .arg(format!(
-            "--aptopt=APT::Default-Release \"{}\"",
-            debian::SUITE
-        ))
-        .arg(debian::SUITE)
+        .arg(format!("--aptopt=APT::Default-Release \"{first}\""))
+        .arg(first)
         .arg(tar);
     let mirror = debian::mirror().unwrap_or_else(|| debian::MIRROR.to_owned());
-    command.args([debian::SUITE, NEWER].map(|suite| format!("deb {mirror} {suite} main")));
+    command.args(
+        suites
+            .iter()
+            .map(|suite| format!("deb {mirror} {suite} main")),
+    );
     command
 }
 

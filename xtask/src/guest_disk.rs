@@ -13,6 +13,7 @@ use anyhow::bail;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::guest;
+use crate::guest::System;
 use crate::kernel::Flavor;
 use crate::progress::Step;
 use crate::progress::tail;
@@ -48,7 +49,7 @@ pub struct Recipe {
 /// When a tool cannot be built, or the command or the guest fails.
 pub fn make(context: &Context, recipe: Recipe) -> Result<Disk> {
     let cfsctl = tools::cfsctl(context)?;
-    let guest = guest::make(context)?;
+    let guest = guest::make(context, System::Usual)?;
     let key = recipe
         .key
         .with("cfsctl", cfsctl.as_os_str().as_encoded_bytes())

@@ -12,6 +12,7 @@ use super::config::Accel;
 use super::config::Disk;
 use super::config::Job;
 use super::config::VmConfig;
+use crate::guest::System;
 use crate::kernel::Flavor;
 use crate::named;
 
@@ -24,6 +25,10 @@ pub struct VmArgs {
     /// The kernel to boot
     #[arg(long, value_enum, default_value_t)]
     pub flavor: Flavor,
+
+    /// The system on the guest's root disk
+    #[arg(long, value_enum, default_value_t)]
+    pub system: System,
 
     /// Shares a directory with the guest, read-write, at /mnt/share
     #[arg(long, value_name = "DIR")]

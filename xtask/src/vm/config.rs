@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::context::Context;
 use crate::guest;
 use crate::guest::Guest;
+use crate::guest::System;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
@@ -101,7 +102,7 @@ impl VmConfig {
     pub fn prepare(context: &Context, flavor: Flavor, with_module: bool, job: Job) -> Result<Self> {
         packages::require(context, &[packages::VM])?;
         let kernel = kernel::make(context, flavor, None)?;
-        let guest = guest::make(context)?;
+        let guest = guest::make(context, System::Usual)?;
         let module = (with_module && flavor.takes_module())
             .then(|| module::make(context, &kernel, Lint::Usual))
             .transpose()?;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the options refer to, opened and checked before any file system is asked.
+
+use std::os::fd::AsFd;
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Result;
+use crate::location::Location;
+use crate::location::Opened;
+use crate::options::MountOptions;
+use crate::options::Verity;
+
+/// Options whose files are open.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    pub(crate) options: &'a MountOptions<'a>,
+    /// What the options ask for, together.
+    pub(crate) verity: Verity,
+    pub(crate) image: Opened<'a>,
+    pub(crate) basedirs: Vec<Directory<'a>>,
+    /// The upper and the work directory.
+    pub(crate) upper: Option<(Directory<'a>, Directory<'a>)>,
+}
+
+/// An open directory, and how the caller named it.
+#[derive(Debug)]
+pub(crate) struct Directory<'a> {
+    pub(crate) file: Opened<'a>,
+    pub(crate) location: Location<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Opens what the options refer to, and compares the digest of the image.
+    ///
+    /// A file system compares it again, on the file that it reads, if it can.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be opened, or that the digest is another one.
+    pub(crate) fn new(options: &'a MountOptions<'a>) -> Result<Self> {
+        let verity = effective_verity(options)?;
+        let image = options.image.open_file().map_err(|errno| Error::Image {
+            image: options.image.name(),
+            errno,
+        })?;
+        if let Some(expected) = options.digest {
+            compare_digest(options, &image, expected)?;
+        }
+        let basedirs = options.basedirs.iter();
+        let basedirs = basedirs.map(|dir| Directory::open("basedir", dir));
+        let basedirs = basedirs.collect::<Result<_>>()?;
+        let upper = match &options.upper {
+            Some((upper, work)) => Some((
+                Directory::open("upperdir", upper)?,
+                Directory::open("workdir", work)?,
+            )),
+            None => None,
+        };
+        Ok(Self {
+            options,
+            verity,
+            image,
+            basedirs,
+            upper,
+        })
+    }
+}
+
+impl<'a> Directory<'a> {
+    pub(crate) fn open(what: &'static str, location: &Location<'a>) -> Result<Self> {
+        let file = location
+            .open_directory()
+            .map_err(|errno| Error::Directory {
+                what,
+                name: location.name(),
+                errno,
+            })?;
+        Ok(Self {
+            file,
+            location: location.clone(),
+        })
+    }
+}
+
+fn effective_verity(options: &MountOptions<'_>) -> Result<Verity> {
+    match (options.digest, options.verity) {
+        (None, verity) => Ok(verity),
+        (Some(_), Verity::Off) => Err(Error::Options(
+            "digest: cannot be combined with noverity: a digest implies verity",
+        )),
+        (Some(_), _) => Ok(Verity::Required),
+    }
+}
+
+fn compare_digest(options: &MountOptions<'_>, image: &Opened<'_>, expected: Digest) -> Result<()> {
+    let found = Digest::of_file(image.as_fd()).map_err(|errno| Error::Image {
+        image: options.image.name(),
+        errno,
+    })?;
+    match found {
+        None => Err(Error::NoVerity {
+            image: options.image.name(),
+        }),
+        Some(found) if found != expected => Err(Error::WrongVerity {
+            image: options.image.name(),
+            expected: Box::new(expected),
+            found: Box::new(found),
+        }),
+        Some(_) => Ok(()),
+    }
+}

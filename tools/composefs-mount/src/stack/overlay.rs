@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! overlayfs over the image: over erofs for the objects, or over composefs for an upper directory.
+
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+use rustix::mount::open_tree;
+
+use crate::error::Result;
+use crate::fs_context::FsContext;
+use crate::location::proc_path;
+use crate::options::Verity;
+use crate::prepared::Directory;
+use crate::prepared::Prepared;
+use crate::stack::legacy;
+use crate::stack::temporary::TemporaryMount;
+
+/// The source of an overlayfs, unless the caller set another one. libcomposefs has the same.
+const SOURCE: &str = "composefs";
+
+/// Longest string that fsconfig(2) takes.
+const STRING_MAX: usize = 255;
+
+/// Mounts overlayfs over composefs, which has verified what it returns.
+pub(crate) fn over_native(prepared: &Prepared<'_>, native: BorrowedFd<'_>) -> Result<OwnedFd> {
+    by_fd(prepared, native, &[], None)
+}
+
+/// Mounts overlayfs over erofs, with the base directories for the objects.
+pub(super) fn over_erofs(prepared: &Prepared<'_>, erofs: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let verity = match prepared.verity {
+        Verity::Off => None,
+        Verity::On => Some("on"),
+        Verity::Required | Verity::Try => Some("require"),
+    };
+    if takes_detached_mounts(erofs) {
+        return by_fd(prepared, erofs, &prepared.basedirs, verity);
+    }
+    let lower = TemporaryMount::new(erofs, prepared.options.temporary_mount_point)?;
+    match by_path(prepared, &lower, verity)? {
+        Some(mount) => Ok(mount),
+        None => legacy::mount(prepared, lower.path(), verity),
+    }
+}
+
+/// Whether overlayfs takes a mount that is attached nowhere. Linux 6.15 allowed it together with
+/// the cloning of such mounts, which can be tried without any effect.
+fn takes_detached_mounts(mount: BorrowedFd<'_>) -> bool {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(mount, "", flags).is_ok()
+}
+
+/// Passes all directories as file descriptors.
+fn by_fd(
+    prepared: &Prepared<'_>,
+    lower: BorrowedFd<'_>,
+    data: &[Directory<'_>],
+    verity: Option<&str>,
+) -> Result<OwnedFd> {
+    let context = begin(prepared, verity)?;
+    context.set_fd("lowerdir+", lower)?;
+    for directory in data {
+        context.set_fd("datadir+", &directory.file)?;
+    }
+    if let Some((upper, work)) = &prepared.upper {
+        context.set_fd("upperdir", &upper.file)?;
+        context.set_fd("workdir", &work.file)?;
+    }
+    finish(prepared, &context)
+}
+
+/// Passes all directories as paths. Returns `None` before Linux 6.8, which does not have the
+/// options for it.
+fn by_path(
+    prepared: &Prepared<'_>,
+    lower: &TemporaryMount,
+    verity: Option<&str>,
+) -> Result<Option<OwnedFd>> {
+    let context = FsContext::require("overlay")?;
+    // Before Linux 6.5, any option is taken until the mount is made.
+    if context.set_string("nosuchoption", "").is_ok() {
+        return Ok(None);
+    }
+    match context.set_string("lowerdir+", lower.path()) {
+        Err(error) if error.errno() == Errno::INVAL => return Ok(None),
+        done => done?,
+    }
+    for directory in &prepared.basedirs {
+        match context.set_string("datadir+", string(directory)) {
+            Err(error) if error.errno() == Errno::INVAL => return Ok(None),
+            done => done?,
+        }
+    }
+    configure(prepared, &context, verity)?;
+    if let Some((upper, work)) = &prepared.upper {
+        context.set_string("upperdir", string(upper))?;
+        context.set_string("workdir", string(work))?;
+    }
+    finish(prepared, &context).map(Some)
+}
+
+fn begin(prepared: &Prepared<'_>, verity: Option<&str>) -> Result<FsContext> {
+    let context = FsContext::require("overlay")?;
+    configure(prepared, &context, verity)?;
+    Ok(context)
+}
+
+/// Sets all options but the directories.
+fn configure(prepared: &Prepared<'_>, context: &FsContext, verity: Option<&str>) -> Result<()> {
+    context.set_string("source", source(prepared))?;
+    context.set_string("metacopy", "on")?;
+    context.set_string("redirect_dir", "on")?;
+    if let Some(verity) = verity {
+        match context.set_string("verity", verity) {
+            // An overlayfs without the option.
+            Err(error) if error.errno() == Errno::INVAL && prepared.verity == Verity::Try => {}
+            done => done?,
+        }
+    }
+    for (name, value) in &prepared.options.common {
+        context.set(name, value.as_deref())?;
+    }
+    Ok(())
+}
+
+fn finish(prepared: &Prepared<'_>, context: &FsContext) -> Result<OwnedFd> {
+    context.create()?;
+    context.mount(prepared.options.attributes)
+}
+
+/// The source of the mount.
+pub(super) fn source<'a>(prepared: &'a Prepared<'_>) -> &'a str {
+    prepared.options.source.as_deref().unwrap_or(SOURCE)
+}
+
+/// The path of a directory, as fsconfig(2) takes it.
+fn string(directory: &Directory<'_>) -> PathBuf {
+    match directory.location.path() {
+        Some(path) if path.as_os_str().len() <= STRING_MAX => path.to_owned(),
+        _ => proc_path(&directory.file),
+    }
+}

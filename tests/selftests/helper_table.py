@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""mount.composefs and the composefs project's C program of that name, side by
+side.
+
+A test is a command line. The C program mounts erofs and overlayfs. Ours runs
+twice, the second time with prefer=stack. It has to do what the C program does,
+or something else for a reason that the table names. Nothing may be left
+afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+
+from lib import (core, helper_rows, helper_rows_mount, helper_scene, ktap,
+                 mount_helper)
+from lib.helper_row import Row
+from lib.helper_scene import Scene
+from lib.mount_helper import Outcome
+
+C_PROGRAM = "/usr/libexec/composefs-c/mount.composefs"
+OURS = "/usr/sbin/mount.composefs"
+TABLE = {
+    "words": helper_rows.USAGE,
+    "options": helper_rows.OPTIONS,
+    "basedirs": helper_rows.BASEDIRS,
+    "images and mount points": helper_rows.IMAGES,
+    "special characters": helper_rows.NAMES,
+    "verity": helper_rows_mount.VERITY,
+    "digests": helper_rows_mount.DIGESTS,
+    "flags": helper_rows_mount.FLAGS,
+    "an upper layer": helper_rows_mount.UPPER,
+    "owners": helper_rows_mount.OWNERS,
+}
+
+suite = ktap.Suite()
+
+
+def run(test: ktap.Test, scene: Scene, row: Row, program: str,
+        *more: str) -> Outcome:
+    """Runs a command line, and checks that nothing is left."""
+    scene.fresh()
+    before = mount_helper.Leftovers(scene)
+    outcome = mount_helper.run(program, [*more, *row.words(scene)], scene,
+                               row.user)
+    before.check(test, " ".join([program, *more]))
+    return outcome
+
+
+def check(test: ktap.Test, scene: Scene, who: str, found: Outcome,
+          row: Outcome) -> None:
+    expected = dataclasses.replace(row, says=scene.expand(row.says))
+    test.check(found.is_as(expected),
+               f"{who}: expected {expected}\nfound {found}")
+
+
+def compare(test: ktap.Test, scene: Scene, row: Row) -> None:
+    """Runs a row of the table."""
+    check(test, scene, "the C program", run(test, scene, row, C_PROGRAM),
+          row.c)
+    check(test, scene, "ours", run(test, scene, row, OURS), row.native)
+    check(test, scene, "ours with prefer=stack",
+          run(test, scene, row, OURS, "-o", "prefer=stack"), row.stack)
+    if row.why:
+        test.note(f"the C program: {row.c}\nours: {row.native}\n"
+                  f"why: {row.why}")
+
+
+def main() -> None:
+    stack = contextlib.ExitStack()
+    scene = stack.enter_context(helper_scene.scene())
+    for group, rows in TABLE.items():
+        for row in rows:
+            suite.add(f"{group}: {row.title or row.line or 'none'}",
+                      functools.partial(compare, scene=scene, row=row))
+
+    @suite.test("the file system of all these files can be unmounted")
+    def unmount(test: ktap.Test) -> None:
+        stack.close()
+        test.check(not scene.top.exists(), f"{scene.top} is still there")
+
+    with stack:
+        suite.run()
+
+
+core.require_composefs()
+for path in (C_PROGRAM, OURS):
+    if not os.access(path, os.X_OK):
+        ktap.skip_all(f"no {path}")
+main()

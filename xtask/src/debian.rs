@@ -19,9 +19,6 @@ pub const SUITE: &str = "trixie";
 /// The release with the composefs project's tools, and with newer container tools.
 pub const NEWER: &str = "forky";
 
-/// The mirror to use where [`mirror`] knows none.
-pub const MIRROR: &str = "http://mirror.test/debian";
-
 /// Debian's keys, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 

@@ -139,7 +139,7 @@ fn names(list: &Path) -> Result<Vec<String>> {
 }
 
 fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> Command {
-    let first = suites.first().copied().unwrap_or(debian::SUITE);
+    let (first, others) = suites.split_first().unwrap_or((&debian::SUITE, &[]));
     let mut command = debian::mmdebstrap("essential", "tar");
     command.arg(format!("--include={}", packages.join(",")));
     for path in EXCLUDED {
@@ -157,15 +157,17 @@ fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> 
         .arg(format!("--customize-hook={HIDE_C_PROGRAM}"))
         .arg("--customize-hook=echo composefs > \"$1/etc/hostname\"")
         .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
-        .arg(format!("--aptopt=APT::Default-Release \"{first}\""))
-        .arg(first)
-        .arg(tar);
-    let mirror = debian::mirror().unwrap_or_else(|| debian::MIRROR.to_owned());
-    command.args(
-        suites
-            .iter()
-            .map(|suite| format!("deb {mirror} {suite} main")),
-    );
+        .arg(format!("--aptopt=APT::Default-Release \"{first}\""));
+    for other in others {
+        // From the same mirror, whichever that is.
+        command.arg(format!(
+            "--setup-hook=sed -i '/ {first} /{{p;s/ {first} / {other} /}}' \
+             \"$1/etc/apt/sources.list\""
+        ));
+    }
+    command.arg(first).arg(tar);
+    // If no mirror is known, mmdebstrap takes its own default.
+    command.args(debian::mirror());
     command
 }
 

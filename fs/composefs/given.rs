@@ -61,11 +61,16 @@ impl Given {
             path: Some(path.clone()),
         })
     }
-}
 
-/// Whether two lists have the same names in the same order.
-pub(crate) fn same_names(a: &[Given], b: &[Given]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name)
+    /// Whether a mount has it already, by the name `name`. Names are compared as they were written:
+    /// what they lead to may have changed. `is_same` compares a file that was passed as a file
+    /// descriptor, whose name may be spelled in another way.
+    pub(crate) fn is(&self, name: &Name, is_same: impl FnOnce(&Path) -> bool) -> bool {
+        match &self.path {
+            Some(path) => is_same(path),
+            None => self.name == *name,
+        }
+    }
 }
 
 /// Splits the first name off `bytes`, which is a part of `value`: up to the byte `separator`. A

@@ -44,6 +44,7 @@ use crate::{
     },
     inode,
     options::{
+        Mounted,
         Options,
         Verity, //
     },
@@ -121,13 +122,15 @@ impl context::Operations for Composefs {
 
     /// Accepts the options that the mount has: mount(8) passes all of them to change a flag.
     fn reconfigure(fc: &FsContext<'_>, context: &mut Context, sb: &SuperBlock<Self>) -> Result {
-        let SbInfo {
-            options,
-            verity,
-            image_name,
-            ..
-        } = sb.data();
-        match context.options.changed_from(options, *verity, image_name) {
+        let sbi = sb.data();
+        let mounted = Mounted {
+            options: &sbi.options,
+            verity: sbi.verity,
+            image_name: &sbi.image_name,
+            image: sbi.image.source().file(),
+            basedirs: sbi.basedirs(),
+        };
+        match context.options.changed_from(&mounted) {
             None => Ok(()),
             Some(changed) => {
                 fc.error(fmt!("{changed}: cannot be changed while mounted"));

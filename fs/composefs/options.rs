@@ -18,7 +18,6 @@ use crate::digest::{
 use crate::given::{
     escape,
     next_name,
-    same_names,
     Given,
     Name, //
 };
@@ -29,7 +28,11 @@ use crate::vfs::{
         Parsed,
         Value, //
     },
-    path::Path,
+    kernel_file::KernelFile,
+    path::{
+        Path,
+        PrivateMount, //
+    },
     super_block, //
 };
 use kernel::{
@@ -82,6 +85,20 @@ pub(crate) struct Options {
     pub(crate) digest: Option<Digest>,
     /// The last one of `verity`, `tryverity` and `noverity`.
     pub(crate) verity: Option<Verity>,
+}
+
+/// What options of a reconfiguration are compared with.
+pub(crate) struct Mounted<'a> {
+    /// The options of the mount.
+    pub(crate) options: &'a Options,
+    /// Which objects are verified.
+    pub(crate) verity: Verity,
+    /// The name of the image.
+    pub(crate) image_name: &'a Name,
+    /// The image.
+    pub(crate) image: &'a KernelFile,
+    /// The basedirs, in order.
+    pub(crate) basedirs: &'a [PrivateMount],
 }
 
 impl Options {
@@ -194,15 +211,9 @@ impl Options {
         }
     }
 
-    /// Returns the first option that differs from those of a mounted super block, `mounted`, whose
-    /// effective mode is `verity` and whose image is `mounted_image`. Options that were not given
-    /// do not differ.
-    pub(crate) fn changed_from(
-        &self,
-        mounted: &Self,
-        verity: Verity,
-        mounted_image: &Name,
-    ) -> Option<&'static str> {
+    /// Returns the first option that differs from those of a mounted super block. Options that were
+    /// not given do not differ.
+    pub(crate) fn changed_from(&self, mounted: &Mounted<'_>) -> Option<&'static str> {
         let Self {
             image,
             // mount(8) passes the source again; the VFS ignores it.
@@ -211,16 +222,22 @@ impl Options {
             digest,
             verity: wanted,
         } = self;
-        if image
-            .as_ref()
-            .is_some_and(|given| given.name != *mounted_image)
-        {
+        let image_is_same = image.as_ref().is_none_or(|given| {
+            given.is(mounted.image_name, |path| mounted.image.is_open_on(path))
+        });
+        let named = &mounted.options.basedirs;
+        let basedirs_are_same = named.len() == basedirs.len()
+            && basedirs
+                .iter()
+                .zip(named.iter().zip(mounted.basedirs))
+                .all(|(given, (named, mount))| given.is(&named.name, |path| mount.has_root(path)));
+        if !image_is_same {
             Some("image")
-        } else if !basedirs.is_empty() && !same_names(basedirs, &mounted.basedirs) {
+        } else if !basedirs.is_empty() && !basedirs_are_same {
             Some("basedir")
-        } else if digest.is_some() && *digest != mounted.digest {
+        } else if digest.is_some() && *digest != mounted.options.digest {
             Some("digest")
-        } else if wanted.is_some_and(|wanted| wanted != verity) {
+        } else if wanted.is_some_and(|wanted| wanted != mounted.verity) {
             Some("verity, tryverity or noverity")
         } else {
             None

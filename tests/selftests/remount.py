@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
-from lib import fixtures, ktap, matrix_image, mounts, objects
+from lib import fixtures, ktap, loop, matrix_image, mounts, objects
+from lib.files import opened
 from lib.mounts import Context, Options, Value
 from lib.objects import Store
 from lib.shown import check_mount_again, shown
@@ -67,6 +69,19 @@ def change(top: str, options: Options) -> list[str]:
         except OSError as error:
             raise mounts.MountError(error, context.messages()) from None
         return context.messages()
+
+
+def check_refused(test: ktap.Test, what: str, top: str, options: Options,
+                  word: str) -> None:
+    """Checks that a remount fails, and that a message has a word."""
+    try:
+        change(top, options)
+    except mounts.MountError as error:
+        test.equal(ktap.errno_name(error.errno), "EINVAL", what)
+        test.check(any(word in line for line in error.messages),
+                   f"{what}: no message has {word}: {error.messages}")
+    else:
+        test.fail(f"{what}: the remount succeeded")
 
 
 @suite.test("a remount with rw succeeds and has no effect")
@@ -133,16 +148,79 @@ def other(test: ktap.Test) -> None:
         with matrix_image.mounted(*more) as top:
             before = shown(top)
             what = f"{more}, then {options}"
-            try:
-                change(top, options)
-            except mounts.MountError as error:
-                test.equal(ktap.errno_name(error.errno), "EINVAL", what)
-                test.check(any(word in line for line in error.messages),
-                           f"{what}: no message has {word}: {error.messages}")
-            else:
-                test.fail(f"{what}: the remount succeeded")
+            check_refused(test, what, top, options, word)
             test.equal(shown(top), before, f"{what}: shown")
             matrix_image.check(test, top, what)
+
+
+@suite.test("a remount with descriptors compares directories, not names")
+def directories(test: ktap.Test) -> None:
+    image = matrix_image.image()
+    path = image.objects[0]
+    with objects.store() as work, mounts.directory() as bound, \
+            mounts.bound(path, bound):
+        link = f"{work.path}/link"
+        os.symlink(path, link)
+        for spelled in (link, bound, f"{path}/.", f"//{path}"):
+            with (
+                mounts.composefs(image.path, [spelled, "/tmp"]) as top,
+                opened(path, os.O_PATH) as fd,
+                opened("/tmp") as other,
+            ):
+                before = shown(top)
+                same: list[tuple[str, Value]] = [("basedir", fd)]
+                for given in ([*same, ("basedir", other)],
+                              [*same, ("basedir", "/tmp")],
+                              [("basedir", mounts.escape(spelled)),
+                               ("basedir", other)]):
+                    test.fails(None, f"{spelled}: {given}", change, top, given)
+                for given in (same, [("basedir", other), *same],
+                              [*same, *same], [*same, ("basedir", other),
+                                               ("basedir", other)],
+                              [("basedir", mounts.escape(path)),
+                               ("basedir", other)]):
+                    check_refused(test, f"{spelled}: {given}", top, given,
+                                  "basedir")
+                test.equal(shown(top), before, f"{spelled}: shown afterwards")
+                matrix_image.check(test, top, spelled)
+
+
+@suite.test("a remount with a descriptor of the image compares files")
+def images(test: ktap.Test) -> None:
+    image = matrix_image.image()
+    with objects.store() as work:
+        link = f"{work.path}/link"
+        os.symlink(image.path, link)
+        copy = work.verified("copy", Path(image.path).read_bytes())
+        for mounted in ([("source", link)],
+                        [("source", "label"), ("image", link)]):
+            with mounts.mounted("composefs", mounted) as top:
+                for flags in (os.O_RDONLY, os.O_PATH):
+                    with opened(image.path, flags) as fd:
+                        test.fails(None, f"{mounted}: the image", change, top,
+                                   [("image", fd)])
+                # The path would be accepted as text, even if it leads to
+                # another file.
+                test.fails(None, f"{mounted}: the name", change, top,
+                           [("image", link)])
+                with opened(copy) as fd:
+                    check_refused(test, f"{mounted}: a copy", top,
+                                  [("image", fd)], "image")
+                with opened(work.path) as fd:
+                    check_refused(test, f"{mounted}: a directory", top,
+                                  [("image", fd)], "image")
+    with loop.device(image.path, "--read-only") as device, \
+            loop.device(image.path, "--read-only") as second, \
+            mounts.mounted("composefs", [("source", device)]) as top, \
+            mounts.mounted("tmpfs", [("source", "devices")]) as nodes:
+        os.mknod(f"{nodes}/device", 0o600 | stat.S_IFBLK,
+                 os.stat(device).st_rdev)
+        for path in (device, f"{nodes}/device"):
+            with opened(path) as fd:
+                test.fails(None, path, change, top, [("image", fd)])
+        with opened(second) as fd:
+            check_refused(test, "another device", top, [("image", fd)],
+                          "image")
 
 
 @suite.test("nosuid and bind remounts by mount(2)")

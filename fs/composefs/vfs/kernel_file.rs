@@ -31,7 +31,7 @@ pub struct KernelFile {
     file: NonNull<bindings::file>,
     size: u64,
     /// Set for a block device.
-    _claim: Option<Claim>,
+    claim: Option<Claim>,
 }
 
 // SAFETY: A `struct file` may be used and put from any thread.
@@ -66,10 +66,10 @@ impl KernelFile {
         let mut me = Self {
             file: NonNull::new(file).ok_or(EINVAL)?,
             size: 0,
-            _claim: None,
+            claim: None,
         };
         if path.is_block_device() {
-            me._claim = Some(cred::with(cred, || Claim::new(&me))?);
+            me.claim = Some(cred::with(cred, || Claim::new(&me))?);
         }
         // SAFETY: The file is open, and no other task has a reference. The host of its mapping has
         // the size, for a block device, too.
@@ -94,6 +94,19 @@ impl KernelFile {
     pub fn origin(&self) -> Origin {
         // SAFETY: The file is open, so that its inode has a super block.
         Origin(unsafe { (*(*self.file.as_ptr()).f_inode).i_sb.addr() })
+    }
+
+    /// Whether `path` leads to the same file, or to the same block device.
+    pub fn is_open_on(&self, path: &Path) -> bool {
+        let inode = path.inode();
+        // SAFETY: The file is open, and the path keeps its inode. Type and device never change.
+        unsafe {
+            let own = (*self.file.as_ptr()).f_inode;
+            own == inode
+                || self.claim.is_some()
+                    && path.is_block_device()
+                    && (*own).i_rdev == (*inode).i_rdev
+        }
     }
 
     /// Returns the fs-verity digest of the file, if it has one.

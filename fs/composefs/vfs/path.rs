@@ -105,7 +105,7 @@ impl Path {
         &raw const self.0
     }
 
-    fn inode(&self) -> *mut bindings::inode {
+    pub(super) fn inode(&self) -> *mut bindings::inode {
         // SAFETY: By the type invariants the dentry is valid and positive.
         unsafe { bindings::d_inode(self.0.dentry) }
     }
@@ -432,6 +432,12 @@ impl Drop for PrivateMounts {
 }
 
 impl PrivateMount {
+    /// Whether `path` leads to the root, on whatever mount.
+    pub fn has_root(&self, path: &Path) -> bool {
+        // SAFETY: The mount is valid. Its root does not change.
+        unsafe { (*self.mnt.as_ptr()).mnt_root == path.0.dentry }
+    }
+
     /// Returns the root of the mount.
     pub fn root(&self) -> Path {
         // SAFETY: The mount is valid, and its root is a positive dentry.

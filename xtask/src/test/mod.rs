@@ -15,6 +15,7 @@ mod patches;
 mod report;
 mod selftests;
 mod stress;
+mod tools;
 mod watch;
 mod words;
 

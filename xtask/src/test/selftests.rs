@@ -15,6 +15,7 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::report::Report;
+use super::tools;
 use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
@@ -100,6 +101,9 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     }
     let installed = install(context, &config.kernel, &ours, work.path())?;
     config.mounts = vec![("kselftest".to_owned(), installed)];
+    if boot.origin == Origin::Clone {
+        environment.push_str(&tools::share(context, &mut config, work.path())?);
+    }
     if let (Origin::Clone, Some(images)) = (boot.origin, named::directory_of(IMAGES)?) {
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");

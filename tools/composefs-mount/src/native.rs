@@ -27,7 +27,7 @@ pub(crate) fn mount(prepared: &Prepared<'_>) -> Result<Option<Mounted>> {
     let options = prepared.options;
     match &options.source {
         Some(label) => {
-            context.set_string("source", label.as_str())?;
+            context.set_string("source", label.as_os_str())?;
             context.set_fd("image", &prepared.image)?;
         }
         None => context.set_fd("source", &prepared.image)?,

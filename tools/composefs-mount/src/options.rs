@@ -2,6 +2,7 @@
 
 //! What to mount.
 
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -67,7 +68,7 @@ const COMMON: [&str; 15] = [
 pub struct MountOptions<'a> {
     pub(crate) image: Location<'a>,
     pub(crate) basedirs: Vec<Location<'a>>,
-    pub(crate) source: Option<String>,
+    pub(crate) source: Option<OsString>,
     pub(crate) digest: Option<Digest>,
     pub(crate) verity: Verity,
     pub(crate) prefer: Prefer,
@@ -107,10 +108,10 @@ impl<'a> MountOptions<'a> {
     }
 
     /// Sets the text that `/proc/mounts` shows as the source of the mount. The default is the path
-    /// of the image. It has at most 255 bytes.
+    /// of the image. It has at most 255 bytes, which need not be UTF-8.
     ///
     /// bootc expects `composefs:` and the digest of the image.
-    pub fn source(mut self, label: impl Into<String>) -> Self {
+    pub fn source(mut self, label: impl Into<OsString>) -> Self {
         self.source = Some(label.into());
         self
     }
@@ -175,6 +176,15 @@ impl<'a> MountOptions<'a> {
     pub fn temporary_mount_point(mut self, directory: &'a Path) -> Self {
         self.temporary_mount_point = Some(directory);
         self
+    }
+
+    /// Opens what the options refer to, and compares the digest of the image, but mounts nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`mount`](Self::mount) that do not come from a file system.
+    pub fn check(&self) -> Result<()> {
+        Prepared::new(self).map(drop)
     }
 
     /// Mounts the image. The mount is not attached anywhere yet.

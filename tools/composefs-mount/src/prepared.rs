@@ -95,9 +95,10 @@ fn effective_verity(options: &MountOptions<'_>) -> Result<Verity> {
 }
 
 fn compare_digest(options: &MountOptions<'_>, image: &Opened<'_>, expected: Digest) -> Result<()> {
-    let found = Digest::of_file(image.as_fd()).map_err(|errno| Error::Image {
-        image: options.image.name(),
+    let found = Digest::of_file(image.as_fd()).map_err(|errno| Error::FileSystem {
+        doing: format!("image {}: measuring its digest", options.image.name()),
         errno,
+        messages: Vec::new(),
     })?;
     match found {
         None => Err(Error::NoVerity {

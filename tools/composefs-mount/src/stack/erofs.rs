@@ -44,9 +44,10 @@ pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
 
 /// Whether the image has access control lists. The header says so, as for libcomposefs.
 fn has_acl(prepared: &Prepared<'_>) -> Result<bool> {
-    let bad = |errno| Error::Image {
-        image: prepared.options.image.name(),
+    let bad = |errno| Error::FileSystem {
+        doing: format!("image {}: reading", prepared.options.image.name()),
         errno,
+        messages: Vec::new(),
     };
     let mut header = [0; HEADER_SIZE];
     let read = rustix::io::pread(&prepared.image, &mut header, 0).map_err(bad)?;
@@ -60,7 +61,14 @@ fn has_acl(prepared: &Prepared<'_>) -> Result<bool> {
         (Some(MAGIC), Some(flags), Some(format)) if read == HEADER_SIZE => {
             Ok(flags & HAS_ACL != 0 || format >= FORMAT_WITHOUT_FLAG)
         }
-        _ => Err(bad(Errno::INVAL)),
+        _ => Err(Error::FileSystem {
+            doing: "erofs".to_owned(),
+            errno: Errno::INVAL,
+            messages: vec![format!(
+                "image {}: is not a composefs image",
+                prepared.options.image.name()
+            )],
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! overlayfs over the image: over erofs for the objects, or over composefs for an upper directory.
 
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::prepared::Prepared;
 use crate::stack::legacy;
 use crate::stack::temporary::TemporaryMount;
 
-/// The source of an overlayfs, unless the caller set another one. libcomposefs has the same.
+/// The source of an overlayfs whose image has no path that can be one. libcomposefs has the same.
 const SOURCE: &str = "composefs";
 
 /// Longest string that fsconfig(2) takes.
@@ -134,9 +135,16 @@ fn finish(prepared: &Prepared<'_>, context: &FsContext) -> Result<OwnedFd> {
     context.mount(prepared.options.attributes)
 }
 
-/// The source of the mount.
-pub(super) fn source<'a>(prepared: &'a Prepared<'_>) -> &'a str {
-    prepared.options.source.as_deref().unwrap_or(SOURCE)
+/// The source of the mount: what the caller has set, or else the path of the image, as on composefs.
+/// mount(8) then sees that the image is mounted.
+pub(super) fn source(prepared: &Prepared<'_>) -> OsString {
+    if let Some(label) = &prepared.options.source {
+        return label.clone();
+    }
+    match std::fs::read_link(proc_path(&prepared.image)) {
+        Ok(path) if path.as_os_str().len() <= STRING_MAX => path.into_os_string(),
+        _ => SOURCE.into(),
+    }
 }
 
 /// The path of a directory, as fsconfig(2) takes it.

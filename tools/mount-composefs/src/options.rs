@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the options mean.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use composefs_mount::Prefer;
+use composefs_mount::Verity;
+
+use crate::failure::Failure;
+use crate::flags::Flags;
+use crate::optstr;
+
+/// Options that concern mount(8), or that have no meaning for a file system that is read-only.
+const IGNORED: [&[u8]; 18] = [
+    b"_netdev",
+    b"_rnetdev",
+    b"auto",
+    b"comment",
+    b"defaults",
+    b"helper",
+    b"iversion",
+    b"mand",
+    b"noauto",
+    b"nofail",
+    b"nogroup",
+    b"noiversion",
+    b"nomand",
+    b"noowner",
+    b"nouser",
+    b"nousers",
+    b"seclabel",
+    b"uhelper",
+];
+
+/// Options of security modules.
+const LABELS: [&[u8]; 4] = [b"context", b"defcontext", b"fscontext", b"rootcontext"];
+
+/// What the options of the command line ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) basedirs: Vec<PathBuf>,
+    pub(crate) digest: Option<String>,
+    pub(crate) upperdir: Option<PathBuf>,
+    pub(crate) workdir: Option<PathBuf>,
+    pub(crate) idmap: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
+    pub(crate) prefer: Prefer,
+    pub(crate) remount: bool,
+    pub(crate) flags: Flags,
+    /// Options of security modules, with their values.
+    pub(crate) labels: Vec<(String, String)>,
+    words: Words,
+}
+
+/// Which of the words about verity were given since the last `noverity`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Words {
+    verity: bool,
+    tryverity: bool,
+    noverity: bool,
+}
+
+impl Options {
+    /// Adds the options of a list. `sloppy` ignores unknown ones.
+    ///
+    /// # Errors
+    ///
+    /// An option that is unknown, or whose value is wrong.
+    pub(crate) fn add(&mut self, list: &[u8], sloppy: bool) -> Result<(), Failure> {
+        for (key, value) in optstr::options(list) {
+            if !self.apply(key, value)? && !sloppy {
+                let key = text(key);
+                return Err(Failure::options(&[&"Unsupported option ", &key]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one option. Returns whether it is known.
+    fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, Failure> {
+        match key {
+            b"basedir" => {
+                let names = optstr::names(needed(key, value)?).ok_or_else(|| {
+                    Failure::options(&[&"Value for basedir option has incorrect format"])
+                })?;
+                self.basedirs.extend(names.into_iter().map(PathBuf::from));
+            }
+            b"digest" => {
+                let value = optstr::unescaped(needed(key, value)?);
+                self.digest = Some(value.to_string_lossy().into_owned());
+            }
+            b"upperdir" => self.upperdir = Some(path(key, value)?),
+            b"workdir" => self.workdir = Some(path(key, value)?),
+            b"idmap" => self.idmap = Some(path(key, value)?),
+            b"image" => self.image = Some(path(key, value)?),
+            b"prefer" => {
+                self.prefer = match needed(key, value)? {
+                    b"native" => Prefer::Native,
+                    b"stack" => Prefer::Stack,
+                    other => {
+                        let other = text(other);
+                        return Err(Failure::options(&[
+                            &"Value for prefer option must be native or stack, not '",
+                            &other,
+                            &"'",
+                        ]));
+                    }
+                }
+            }
+            b"verity" => {
+                self.words.verity = true;
+                self.words.noverity = false;
+            }
+            b"tryverity" => {
+                self.words.tryverity = true;
+                self.words.noverity = false;
+            }
+            b"noverity" if value.is_none() => {
+                self.words = Words {
+                    noverity: true,
+                    ..Words::default()
+                }
+            }
+            b"remount" if value.is_none() => self.remount = true,
+            // In the mount table, but no option of a mount: that is idmap.
+            b"idmapped" if self.remount => {}
+            _ if LABELS.contains(&key) => {
+                let value = unquoted(needed(key, value)?);
+                let strings = [text(key), text(value)].map(|text| text.into_string());
+                let [Ok(key), Ok(value)] = strings else {
+                    let key = text(key);
+                    return Err(Failure::options(&[&"Value for ", &key, &" is not text"]));
+                };
+                self.labels.push((key, value));
+            }
+            // The values of flags are ignored: mount(8) writes user=NAME.
+            _ if self.flags.apply(key) => {}
+            _ => return Ok(ignored(key)),
+        }
+        Ok(true)
+    }
+
+    /// Which objects must have their digest, for a mount. The default is that of the composefs
+    /// project's program, which checks nothing.
+    pub(crate) fn verity(&self) -> Verity {
+        match (self.words, &self.digest) {
+            (Words { noverity: true, .. }, _) => Verity::Off,
+            (Words { verity: true, .. }, _) | (_, Some(_)) => Verity::Required,
+            (
+                Words {
+                    tryverity: true, ..
+                },
+                _,
+            ) => Verity::Try,
+            _ => Verity::Off,
+        }
+    }
+
+    /// What a remount says about verity: only what was asked for is compared with what the mount
+    /// has. `tryverity` may have become something else.
+    pub(crate) fn verity_of_remount(&self) -> Verity {
+        match self.words {
+            Words { noverity: true, .. } => Verity::Off,
+            Words { verity: true, .. } => Verity::Required,
+            _ => Verity::On,
+        }
+    }
+}
+
+fn ignored(key: &[u8]) -> bool {
+    IGNORED.contains(&key) || key.starts_with(b"x-") || key.starts_with(b"X-")
+}
+
+/// The value of an option that needs one.
+fn needed<'a>(key: &[u8], value: Option<&'a [u8]>) -> Result<&'a [u8], Failure> {
+    value.ok_or_else(|| {
+        let key = text(key);
+        Failure::options(&[&"No value specified for ", &key, &" option"])
+    })
+}
+
+/// The value of an option that names a file or a directory.
+fn path(key: &[u8], value: Option<&[u8]>) -> Result<PathBuf, Failure> {
+    needed(key, value).map(|value| optstr::unescaped(value).into())
+}
+
+/// A value without the quotes around it.
+fn unquoted(value: &[u8]) -> &[u8] {
+    let inner = value.strip_prefix(b"\"");
+    let inner = inner.and_then(|value| value.strip_suffix(b"\""));
+    inner.unwrap_or(value)
+}
+
+fn text(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(list: &str) -> Result<Options, Failure> {
+        let mut options = Options::default();
+        options.add(list.as_bytes(), false).map(|()| options)
+    }
+
+    #[test]
+    fn directories_are_appended() {
+        let options = options(r"basedir=/a:/b\:c,basedir=d\,e").unwrap();
+        let expected = ["/a", "/b:c", "d,e"].map(PathBuf::from);
+        assert_eq!(options.basedirs, expected);
+    }
+
+    #[test]
+    fn words_about_verity() {
+        for (list, expected) in [
+            ("", Verity::Off),
+            ("verity", Verity::Required),
+            ("tryverity", Verity::Try),
+            ("verity,tryverity", Verity::Required),
+            ("tryverity,verity", Verity::Required),
+            ("noverity", Verity::Off),
+            ("verity,noverity", Verity::Off),
+            ("noverity,tryverity", Verity::Try),
+            ("verity,noverity,tryverity", Verity::Try),
+            ("digest=x", Verity::Required),
+            ("digest=x,tryverity", Verity::Required),
+            // The crate refuses these two.
+            ("digest=x,noverity", Verity::Off),
+            ("noverity,digest=x", Verity::Off),
+        ] {
+            assert_eq!(options(list).unwrap().verity(), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_remount_compares_only_what_is_named() {
+        for (list, expected) in [
+            ("", Verity::On),
+            ("tryverity", Verity::On),
+            ("digest=x", Verity::On),
+            ("verity", Verity::Required),
+            ("noverity", Verity::Off),
+        ] {
+            let options = options(list).unwrap();
+            assert_eq!(options.verity_of_remount(), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (list, message) in [
+            ("nonsense", "Unsupported option nonsense"),
+            ("ro,nonsense=1", "Unsupported option nonsense"),
+            ("idmapped", "Unsupported option idmapped"),
+            ("basedir", "No value specified for basedir option"),
+            ("digest", "No value specified for digest option"),
+            ("upperdir", "No value specified for upperdir option"),
+            ("workdir", "No value specified for workdir option"),
+            ("idmap", "No value specified for idmap option"),
+            ("image", "No value specified for image option"),
+            ("context", "No value specified for context option"),
+            (
+                "basedir=/a::/b",
+                "Value for basedir option has incorrect format",
+            ),
+            (
+                "prefer=x",
+                "Value for prefer option must be native or stack, not 'x'",
+            ),
+        ] {
+            assert_eq!(options(list).unwrap_err().lines, [message], "{list}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_can_be_ignored() {
+        let mut options = Options::default();
+        options.add(b"nonsense,ro", true).unwrap();
+        let mut expected = Flags::default();
+        expected.apply(b"ro");
+        assert_eq!(options.flags, expected);
+        // Not what is wrong with known ones.
+        assert!(options.add(b"basedir", true).is_err());
+    }
+
+    #[test]
+    fn what_concerns_others_is_ignored() {
+        let list = "defaults,noauto,nofail,_netdev,comment=a,x-systemd.automount,X-mount.mkdir=1";
+        assert_eq!(options(list), Ok(Options::default()));
+    }
+
+    #[test]
+    fn labels_may_be_in_quotes() {
+        let options = options(r#"context="u:r:t:c0,c1",rootcontext=u:r:t"#).unwrap();
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let expected = [
+            label("context", "u:r:t:c0,c1"),
+            label("rootcontext", "u:r:t"),
+        ];
+        assert_eq!(options.labels, expected);
+    }
+}

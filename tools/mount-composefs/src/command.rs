@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// What `--help` prints, and what follows a message about a wrong command line.
 pub(crate) const USAGE: &str = "\
-usage: mount.composefs [-fnrsvw] [-t composefs] [-o OPTION[,OPTION...]] [-N NAMESPACE]
+usage: mount.composefs [-fnsv] [-t composefs] [-o OPTION[,OPTION...]] [-N NAMESPACE]
                        IMAGE MOUNTPOINT
 Mounts a composefs image. For example:
   mount.composefs -o basedir=/composefs/objects example.cfs /mnt
@@ -36,7 +36,6 @@ and those of every file system: ro, nodev, nosuid, noexec, noatime, context=... 
   -f                      checks everything, but does not mount
   -s                      ignores unknown options
   -v                      says how the image was mounted
-  -r, -w                  as -o ro, -o rw
   -N NAMESPACE            mounts in this mount namespace: a process, or a path
   -t composefs, -n        do nothing
   -h, --help              prints this
@@ -82,23 +81,30 @@ pub(crate) struct Command {
 ///
 /// What is wrong with it.
 pub(crate) fn parse(mut parser: Parser) -> Result<Request, Failure> {
+    // As getopt(3): the value in -o=x is "=x".
+    parser.set_short_equals(false);
     let mut command = Command::default();
     let mut positional = Vec::new();
-    while let Some(argument) = parser.next().map_err(|error| wrong(&error))? {
+    let wrong = |error: lexopt::Error| Failure::usage(&[&error.to_string()]);
+    while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Request::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
-            Arg::Short('o') => command.options.push(value(&mut parser)?),
-            Arg::Short('t') => check_type(value(&mut parser)?)?,
-            Arg::Short('N') => command.namespace = Some(value(&mut parser)?),
+            Arg::Short('o') => command.options.push(value(&mut parser, "o")?),
+            Arg::Short('t') => check_type(value(&mut parser, "t")?)?,
+            Arg::Short('N') => command.namespace = Some(value(&mut parser, "N")?),
             Arg::Short('f') => command.fake = true,
             Arg::Short('n') => {}
-            Arg::Short('r') => command.options.push("ro".into()),
             Arg::Short('s') => command.sloppy = true,
             Arg::Short('v') => command.verbose = true,
-            Arg::Short('w') => command.options.push("rw".into()),
             Arg::Value(word) => positional.push(word),
-            other => return Err(wrong(&other.unexpected())),
+            Arg::Short(letter) => {
+                let letter = letter.to_string();
+                return Err(Failure::usage(&[&"invalid option -- '", &letter, &"'"]));
+            }
+            Arg::Long(word) => {
+                return Err(Failure::usage(&[&"unrecognized option '--", &word, &"'"]));
+            }
         }
     }
     let mut positional = positional.into_iter();
@@ -109,14 +115,16 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Request, Failure> {
     command.source = path("No source path specified")?;
     command.target = path("No mount path specified")?;
     if let Some(word) = positional.next() {
-        return Err(Failure::usage(&[&"Unexpected argument '", &word, &"'"]));
+        return Err(Failure::usage(&[&"Unexpected argument ", &word]));
     }
     Ok(Request::Mount(command))
 }
 
 /// The value of an option. It may begin with a dash.
-fn value(parser: &mut Parser) -> Result<OsString, Failure> {
-    parser.value().map_err(|error| wrong(&error))
+fn value(parser: &mut Parser, letter: &str) -> Result<OsString, Failure> {
+    parser
+        .value()
+        .map_err(|_| Failure::usage(&[&"option requires an argument -- '", &letter, &"'"]))
 }
 
 fn check_type(name: OsString) -> Result<(), Failure> {
@@ -124,10 +132,6 @@ fn check_type(name: OsString) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::options(&[&"Unsupported fs type '", &name, &"'"])),
     }
-}
-
-fn wrong(error: &lexopt::Error) -> Failure {
-    Failure::usage(&[&error.to_string()])
 }
 
 #[cfg(test)]
@@ -180,11 +184,16 @@ mod tests {
         for (wrong, message) in [
             (&[][..], "No source path specified"),
             (&["a"], "No mount path specified"),
-            (&["a", "b", "c"], "Unexpected argument 'c'"),
+            (&["a", "b", "c"], "Unexpected argument c"),
             (&["-t", "ext4", "a", "b"], "Unsupported fs type 'ext4'"),
-            (&["-o"], "missing argument for option '-o'"),
-            (&["-x"], "invalid option '-x'"),
-            (&["--foo"], "invalid option '--foo'"),
+            (&["-o"], "option requires an argument -- 'o'"),
+            (&["-x"], "invalid option -- 'x'"),
+            (&["-v=x"], "invalid option -- '='"),
+            (&["--foo"], "unrecognized option '--foo'"),
+            (
+                &["--help=x"],
+                "unexpected argument for option '--help': \"x\"",
+            ),
         ] {
             assert_eq!(words(wrong).unwrap_err().lines, [message], "{wrong:?}");
         }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use composefs_mount::Error;
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::command::USAGE;
 
@@ -158,11 +159,14 @@ fn details(error: &Error) -> Vec<String> {
             expected, found, ..
         } => vec![format!("expected {expected}, found {found}")],
         Error::NoVerity { .. } => Vec::new(),
+        // The first line has the reason.
+        Error::Directory { what, name, .. } => vec![format!("{what} {name}: cannot be opened")],
+        Error::Target { target, .. } => vec![format!("mount point {target}")],
         other => vec![other.to_string()],
     };
     let advice = match (error, error.errno()) {
         (Error::NoVerity { .. }, _) => "enable it: fsverity enable IMAGE",
-        (Error::FileSystem { .. }, Errno::PERM) => "only root can mount",
+        (Error::FileSystem { .. }, Errno::PERM) if !geteuid().is_root() => "only root can mount",
         (Error::FileSystem { .. }, Errno::NODEV) => {
             "load the module composefs, or else erofs and overlay"
         }

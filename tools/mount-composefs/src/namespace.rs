@@ -23,8 +23,9 @@ use crate::failure::Failure;
 pub(crate) fn enter(name: &OsStr) -> Result<(), Failure> {
     let path = path(name);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let done = openat(CWD, &path, flags, Mode::empty())
-        .and_then(|file| move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Mount)));
+    let file = openat(CWD, &path, flags, Mode::empty());
+    let file = file.map_err(|errno| Failure::open("", &path, errno))?;
+    let done = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Mount));
     done.map_err(|errno| Failure::namespace(&path, errno))
 }
 

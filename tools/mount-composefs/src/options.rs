@@ -89,6 +89,8 @@ impl Options {
                 self.basedirs.extend(names.into_iter().map(PathBuf::from));
             }
             b"digest" => {
+                // A variable of a script that is empty must not mount just any image.
+                let value = value.filter(|value| !value.is_empty());
                 let value = optstr::unescaped(needed(key, value)?);
                 self.digest = Some(value.to_string_lossy().into_owned());
             }
@@ -257,6 +259,7 @@ mod tests {
             ("ro,nonsense=1", "Unsupported option nonsense"),
             ("idmapped", "Unsupported option idmapped"),
             ("basedir", "No value specified for basedir option"),
+            ("digest=", "No value specified for digest option"),
             ("digest", "No value specified for digest option"),
             ("upperdir", "No value specified for upperdir option"),
             ("workdir", "No value specified for workdir option"),

@@ -113,11 +113,7 @@ impl Failure {
     }
 
     fn with_details(first: &[&dyn AsRef<OsStr>], error: &Error) -> Self {
-        let exit = match error {
-            Error::InvalidDigest(_) | Error::Options(_) | Error::NotCommon(_) => Exit::Usage,
-            other => Exit::of(other.errno()),
-        };
-        let mut failure = Self::new(exit, first);
+        let mut failure = Self::new(Exit::of(error.errno()), first);
         let details = details(error).into_iter().map(OsString::from);
         failure.lines.extend(details);
         failure

@@ -230,7 +230,7 @@ mod tests {
             ("verity,noverity,tryverity", Verity::Try),
             ("digest=x", Verity::Required),
             ("digest=x,tryverity", Verity::Required),
-            // The crate refuses these two.
+            // These two are refused later.
             ("digest=x,noverity", Verity::Off),
             ("noverity,digest=x", Verity::Off),
         ] {

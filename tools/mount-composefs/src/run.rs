@@ -11,6 +11,7 @@ use std::path::Path;
 use composefs_mount::Error;
 use composefs_mount::Kind;
 use composefs_mount::MountOptions;
+use composefs_mount::Verity;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -38,6 +39,9 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         return Err(Failure::options(&[
             &"Both workdir and upperdir must be specified if used",
         ]));
+    }
+    if options.digest.is_some() && options.verity() == Verity::Off {
+        return Err(Failure::options(&[&"digest excludes noverity"]));
     }
     if let Some(namespace) = &command.namespace {
         namespace::enter(namespace)?;

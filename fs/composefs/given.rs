@@ -4,6 +4,7 @@
 
 use crate::vfs::{
     context::FsContext,
+    passed_file::Descriptor,
     path::Path, //
 };
 use core::ops::Deref;
@@ -55,10 +56,11 @@ pub(crate) struct Given {
 
 impl Given {
     /// The file that a file descriptor of the mounter is open on.
-    pub(crate) fn by_descriptor(path: &Path) -> Result<Self> {
+    pub(crate) fn by_descriptor(descriptor: &Descriptor<'_>) -> Result<Self> {
+        let path = descriptor.path();
         Ok(Self {
             name: Name::new(&path.name()?)?,
-            path: Some(path.clone()),
+            path: Some(path),
         })
     }
 

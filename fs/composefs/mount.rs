@@ -13,6 +13,10 @@ use crate::vfs::{
     inode::InodeRef,
     kernel_file::KernelFile,
     log::Limit,
+    passed_file::{
+        Locks,
+        PassedFile, //
+    },
     path::{
         Path,
         PrivateMounts, //
@@ -153,6 +157,7 @@ impl super_block::Operations for Composefs {
         let Options {
             image,
             source,
+            image_file,
             basedirs: named_basedirs,
             digest: expected,
             verity: _,
@@ -193,6 +198,7 @@ impl super_block::Operations for Composefs {
             origin: file.origin(),
             verity,
             image_option,
+            image_locks: image_file.as_ref().map_or(Locks::None, PassedFile::locks),
             pinned: expected.is_some(),
             basedirs: identities,
             mounter: Mounter(credential.clone()),

@@ -29,6 +29,7 @@ use crate::vfs::{
         Value, //
     },
     kernel_file::KernelFile,
+    passed_file::PassedFile,
     path::{
         Path,
         PrivateMount, //
@@ -79,6 +80,9 @@ pub(crate) struct Options {
     pub(crate) image: Option<Given>,
     /// The image, if the mounter passed a file descriptor as `source`.
     pub(crate) source: Option<Path>,
+    /// The open file, if the mounter passed the image as a file descriptor. The super block keeps
+    /// it, so that locks on it hold.
+    pub(crate) image_file: Option<PassedFile>,
     /// `basedir=`: directories below which objects are looked up, in order.
     pub(crate) basedirs: KVec<Given>,
     /// `digest=`: the digest that the image must have.
@@ -109,21 +113,24 @@ impl Options {
     /// `EINVAL` for a value that is wrong, `ENOMEM`. `fc` gets the message.
     pub(crate) fn parse(&mut self, fc: &FsContext<'_>, param: &Parameter<'_>) -> Result<Parsed> {
         match (param.key.to_bytes(), &param.value) {
-            (b"source", Value::Path(path)) => {
+            (b"source", Value::File(descriptor)) => {
                 self.check_no_image(fc, "source")?;
+                let path = descriptor.path();
                 fc.set_source(&path.name()?).inspect_err(|_| {
                     fc.error(fmt!("source: more than one image"));
                 })?;
-                self.source = Some(path.clone());
+                self.source = Some(path);
+                self.image_file = descriptor.keep();
             }
             (b"image", Value::String(value)) => {
                 self.check_no_image(fc, "image")?;
                 let (name, _) = next_name(fc, "image", value, value.to_bytes(), None)?;
                 self.image = Some(Given { name, path: None });
             }
-            (b"image", Value::Path(path)) => {
+            (b"image", Value::File(descriptor)) => {
                 self.check_no_image(fc, "image")?;
-                self.image = Some(Given::by_descriptor(path)?);
+                self.image = Some(Given::by_descriptor(descriptor)?);
+                self.image_file = descriptor.keep();
             }
             (b"basedir", Value::String(value)) => {
                 let before = self.basedirs.len();
@@ -132,8 +139,8 @@ impl Options {
                     self.basedirs.truncate(before);
                 })?;
             }
-            (b"basedir", Value::Path(path)) => {
-                self.add_basedir(fc, Given::by_descriptor(path)?)?;
+            (b"basedir", Value::File(descriptor)) => {
+                self.add_basedir(fc, Given::by_descriptor(descriptor)?)?;
             }
             (b"digest", Value::String(value)) => {
                 let Some(digest) = digest::parse(value.to_bytes()) else {
@@ -218,6 +225,7 @@ impl Options {
             image,
             // mount(8) passes the source again; the VFS ignores it.
             source: _,
+            image_file: _,
             basedirs,
             digest,
             verity: wanted,
@@ -249,6 +257,8 @@ impl Options {
         let Self {
             image,
             source,
+            // Like the image itself it keeps the mount busy that the image is on.
+            image_file: _,
             basedirs,
             digest: _,
             verity: _,
@@ -272,6 +282,7 @@ impl Options {
             image,
             // The VFS shows the source.
             source: _,
+            image_file: _,
             basedirs,
             digest,
             verity,

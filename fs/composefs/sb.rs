@@ -6,6 +6,7 @@ use crate::vfs::{
     cred,
     kernel_file::Origin, //
     log::Limit,
+    passed_file::Locks,
     path::{
         Identity,
         PrivateMount,
@@ -126,6 +127,9 @@ pub(crate) struct Key {
     pub(crate) verity: Verity,
     /// `image=`, if it was given: `/proc/mounts` shows it.
     pub(crate) image_option: Option<Name>,
+    /// Locks on the open file that the image was passed as. The super block keeps the file of its
+    /// first mount only, so its locks must do for all.
+    pub(crate) image_locks: Locks,
     /// Whether `digest=` was given: `/proc/mounts` shows it.
     pub(crate) pinned: bool,
     /// The basedirs, in order.

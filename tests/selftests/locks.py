@@ -11,22 +11,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 
 from lib import fixtures, ktap, process, reference, special_image
 from lib.files import opened
+from lib.record_locks import get_lock, set_lock
 
 suite = ktap.Suite()
 
 FILES = (special_image.LARGE, "sizes/64", "sizes")
-F_OFD_GETLK, F_OFD_SETLK = 36, 37
-# struct flock of 64 bits: type, whence, start, length, process.
-_FLOCK = struct.Struct("=hhxxxxqqixxxx")
-
-
-def ofd_lock(fd: int, kind: int, start: int = 0, length: int = 0) -> None:
-    fcntl.fcntl(fd, F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length,
-                                             0))
 
 
 @suite.test("flock(2): shared and exclusive, on files and directories")
@@ -53,11 +45,11 @@ def ranges(test: ktap.Test) -> None:
         for name in FILES[:2]:
             with opened(f"{top}/{name}") as one, \
                     opened(f"{top}/{name}") as other:
-                ofd_lock(one, fcntl.F_RDLCK, 10, 10)
-                test.fails(None, f"{name}: read twice", ofd_lock, other,
+                set_lock(one, fcntl.F_RDLCK, 10, 10)
+                test.fails(None, f"{name}: read twice", set_lock, other,
                            fcntl.F_RDLCK, 15, 10)
                 # A write lock needs a file that is open for writing.
-                test.fails(errno.EBADF, f"{name}: write", ofd_lock, other,
+                test.fails(errno.EBADF, f"{name}: write", set_lock, other,
                            fcntl.F_WRLCK, 0, 5)
                 fcntl.lockf(one, fcntl.LOCK_SH | fcntl.LOCK_NB, 5)
                 test.fails(errno.EBADF, f"{name}: exclusive", fcntl.lockf,
@@ -65,9 +57,7 @@ def ranges(test: ktap.Test) -> None:
 
                 def in_other(path: str = f"{top}/{name}") -> int:
                     with opened(path) as fd:
-                        answer = fcntl.fcntl(fd, F_OFD_GETLK, _FLOCK.pack(
-                            fcntl.F_WRLCK, os.SEEK_SET, 0, 3, 0))
-                    return int(_FLOCK.unpack(answer)[0])
+                        return get_lock(fd, fcntl.F_WRLCK, 0, 3)
 
                 test.equal(process.in_child(in_other), fcntl.F_RDLCK,
                            f"{name}: F_OFD_GETLK in another process")

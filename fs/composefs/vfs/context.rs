@@ -7,7 +7,7 @@
 use super::{
     bindings,
     cred,
-    path::Path,
+    passed_file::Descriptor,
     super_block::{
         self,
         Info,
@@ -76,8 +76,8 @@ pub enum Value<'a> {
     Flag,
     /// A string.
     String(&'a CStr),
-    /// The path of a file descriptor.
-    Path(Path),
+    /// A file descriptor.
+    File(Descriptor<'a>),
     /// Any other type, such as a path or a binary value.
     Other,
 }
@@ -114,7 +114,7 @@ impl<'a> Parameter<'a> {
                 let file = unsafe { (*param).__bindgen_anon_1.file };
                 let file = NonNull::new(file).ok_or(EINVAL)?;
                 // SAFETY: The file is open as long as the parameter is valid.
-                Value::Path(unsafe { Path::of_file(file.as_ptr()) })
+                Value::File(unsafe { Descriptor::from_raw(file) })
             }
             _ => Value::Other,
         };

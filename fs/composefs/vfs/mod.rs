@@ -34,6 +34,7 @@ pub mod log;
 pub mod mapping;
 pub mod once;
 mod page_cache;
+pub mod passed_file;
 pub mod path;
 mod recent_folios;
 pub mod registration;

@@ -12,7 +12,8 @@ import struct
 from . import ktap
 from .mounts import libc
 
-SYS_SETUP, SYS_ENTER = 425, 426
+SYS_SETUP, SYS_ENTER, SYS_REGISTER = 425, 426, 427
+REGISTER_FILES = 2
 OP_READ = 22
 ENTER_GETEVENTS = 1
 OFF_SQ_RING, OFF_CQ_RING, OFF_SQES = 0, 0x8000000, 0x10000000
@@ -45,6 +46,13 @@ class Ring:
     def _map(self, size: int, offset: int) -> mmap.mmap:
         return mmap.mmap(self.fd, size, mmap.MAP_SHARED,
                          mmap.PROT_READ | mmap.PROT_WRITE, offset=offset)
+
+    def register_files(self, fds: list[int]) -> None:
+        """The ring takes a reference to each open file."""
+        array = (ctypes.c_int * len(fds))(*fds)
+        if libc.syscall(SYS_REGISTER, self.fd, REGISTER_FILES, array,
+                        len(fds)):
+            raise OSError(ctypes.get_errno(), "io_uring_register")
 
     def close(self) -> None:
         for view in (self.sq, self.cq, self.sqes):

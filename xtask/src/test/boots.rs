@@ -95,6 +95,7 @@ pub const DEBUG: Boot<'_> = Boot {
         "options",
         "source",
         "label",
+        "passed_file",
         "basedir",
         "userns",
         "userns_basedir",

@@ -195,8 +195,12 @@ pub(crate) fn open_error(
     if is_transient(e) || is_denial && object.path.is_guarded() {
         return e;
     }
-    let what = fmt!("cannot be opened: {}", Reason(e));
-    fail(inode, object, report, what)
+    fail(
+        inode,
+        object,
+        report,
+        fmt!("cannot be opened: {}", Reason(e)),
+    )
 }
 
 /// Marks an object as failed, reports why, and returns `EIO`. The name in the report is that of the
@@ -233,8 +237,12 @@ pub(crate) fn check(
     measure: impl FnOnce() -> Result<Option<verity::Digest>>,
 ) -> Result {
     if size != inode.size() {
-        let what = fmt!("has {} bytes, expected {}", size, inode.size());
-        return Err(fail(inode, object, report, what));
+        return Err(fail(
+            inode,
+            object,
+            report,
+            fmt!("has {} bytes, expected {}", size, inode.size()),
+        ));
     }
     if !object.is_verified() {
         check_digest(inode, object, report, measure)?;

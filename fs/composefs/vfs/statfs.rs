@@ -33,11 +33,8 @@ impl StatFs {
     /// with a number of free inodes of 0, tools would say that a read-only file system has run out
     /// of them.
     pub fn identify(&mut self, fsid: u64, magic: c_ulong, name_len: c_long) {
-        self.0.f_fsid.val = [
-            (fsid as u32).cast_signed(),
-            ((fsid >> 32) as u32).cast_signed(),
-        ];
-        self.0.f_type = magic.cast_signed();
+        self.0.f_fsid.val = [fsid as i32, (fsid >> 32) as i32];
+        self.0.f_type = magic as c_long;
         self.0.f_namelen = name_len;
         self.0.f_files = 0;
         self.0.f_ffree = 0;

@@ -7,10 +7,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from . import ktap
 
 NAME = "composefs"
+
+# What makes modprobe(8), and with it the kernel, find the module of a test.
+CONFIGURATION = Path("/run/modprobe.d/composefs.conf")
 
 
 def _modprobe(*arguments: str) -> None:
@@ -67,6 +71,25 @@ def loaded_with(*parameters: str) -> Iterator[None]:
         yield
     finally:
         reload()
+
+
+@contextmanager
+def absent() -> Iterator[None]:
+    """A kernel that has no composefs, and cannot load it. Nothing of it may be
+    mounted."""
+    before = CONFIGURATION.read_bytes() if CONFIGURATION.exists() else None
+    unload()
+    try:
+        CONFIGURATION.parent.mkdir(exist_ok=True)
+        CONFIGURATION.write_text(f"install {NAME} /bin/false\n",
+                                 encoding="ascii")
+        yield
+    finally:
+        if before is None:
+            CONFIGURATION.unlink()
+        else:
+            CONFIGURATION.write_bytes(before)
+        load()
 
 
 def slab_caches() -> list[str]:

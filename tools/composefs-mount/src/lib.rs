@@ -37,6 +37,7 @@
 mod digest;
 mod error;
 mod fs_context;
+mod header;
 mod location;
 mod mounted;
 mod native;

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::header::Header;
 use crate::location::Location;
 use crate::location::Opened;
 use crate::options::MountOptions;
@@ -19,6 +20,7 @@ pub(crate) struct Prepared<'a> {
     /// What the options ask for, together.
     pub(crate) verity: Verity,
     pub(crate) image: Opened<'a>,
+    pub(crate) header: Header,
     pub(crate) basedirs: Vec<Directory<'a>>,
     /// The upper and the work directory.
     pub(crate) upper: Option<(Directory<'a>, Directory<'a>)>,
@@ -32,13 +34,13 @@ pub(crate) struct Directory<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Opens what the options refer to, and compares the digest of the image.
+    /// Opens what the options refer to, compares the digest of the image and reads its header.
     ///
     /// A file system compares it again, on the file that it reads, if it can.
     ///
     /// # Errors
     ///
-    /// What cannot be opened, or that the digest is another one.
+    /// What cannot be opened, that the digest is another one, or that it is no image.
     pub(crate) fn new(options: &'a MountOptions<'a>) -> Result<Self> {
         let verity = effective_verity(options)?;
         let image = options.image.open_file().map_err(|errno| Error::Image {
@@ -48,6 +50,7 @@ impl<'a> Prepared<'a> {
         if let Some(expected) = options.digest {
             compare_digest(options, &image, expected)?;
         }
+        let header = Header::read(&options.image.name(), &image)?;
         let basedirs = options.basedirs.iter();
         let basedirs = basedirs.map(|dir| Directory::open("basedir", dir));
         let basedirs = basedirs.collect::<Result<_>>()?;
@@ -62,6 +65,7 @@ impl<'a> Prepared<'a> {
             options,
             verity,
             image,
+            header,
             basedirs,
             upper,
         })

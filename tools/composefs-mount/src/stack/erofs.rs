@@ -6,6 +6,10 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 use composefs_ioctls::loop_device::loopify;
+use rustix::fs::CWD;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::openat;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -15,22 +19,12 @@ use crate::fs_context::FsContext;
 use crate::location::proc_path;
 use crate::prepared::Prepared;
 
-/// `LCFS_EROFS_MAGIC`, and the size of the header that it begins.
-const MAGIC: u32 = 0xd078_629a;
-const HEADER_SIZE: usize = 32;
-
-/// Bit of the flags in the header: the image has access control lists.
-const HAS_ACL: u32 = 1;
-
-/// The first format whose header has no flag for access control lists.
-const FORMAT_WITHOUT_FLAG: u32 = 2;
-
 /// How often another process may be faster with the loop device that was free.
 const TRIES: u32 = 16;
 
 /// Mounts the image.
 pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
-    let acl = has_acl(prepared)?;
+    let acl = prepared.header.has_acl;
     match mount_source(&prepared.image, acl) {
         // The kernel, or the file system that holds the image, cannot mount from a file.
         Err(error) if error.errno() == Errno::NOTBLK => {
@@ -39,36 +33,6 @@ pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
             mount_source(&device, acl)
         }
         done => done,
-    }
-}
-
-/// Whether the image has access control lists. The header says so, as for libcomposefs.
-fn has_acl(prepared: &Prepared<'_>) -> Result<bool> {
-    let bad = |errno| Error::FileSystem {
-        doing: format!("image {}: reading", prepared.options.image.name()),
-        errno,
-        messages: Vec::new(),
-    };
-    let mut header = [0; HEADER_SIZE];
-    let read = rustix::io::pread(&prepared.image, &mut header, 0).map_err(bad)?;
-    let mut numbers = header.chunks_exact(4);
-    let mut next = || {
-        let bytes = numbers.next().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u32::from_le_bytes)
-    };
-    let (magic, _version, flags, format) = (next(), next(), next(), next());
-    match (magic, flags, format) {
-        (Some(MAGIC), Some(flags), Some(format)) if read == HEADER_SIZE => {
-            Ok(flags & HAS_ACL != 0 || format >= FORMAT_WITHOUT_FLAG)
-        }
-        _ => Err(Error::FileSystem {
-            doing: "erofs".to_owned(),
-            errno: Errno::INVAL,
-            messages: vec![format!(
-                "image {}: is not a composefs image",
-                prepared.options.image.name()
-            )],
-        }),
     }
 }
 
@@ -83,14 +47,19 @@ fn mount_source(source: impl AsFd, acl: bool) -> Result<OwnedFd> {
     context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
+/// A loop device of the image, open for reading. It goes away when nobody uses it.
 fn loop_device(prepared: &Prepared<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut tries = 0;
     loop {
-        let error = match loopify(&prepared.image) {
-            Ok(device) => return Ok(device),
-            Err(error) => error,
+        let errno = match loopify(&prepared.image) {
+            // A kernel may refuse to mount a device that somebody has open for writing.
+            Ok(device) => match openat(CWD, proc_path(&device), flags, Mode::empty()) {
+                Ok(device) => return Ok(device),
+                Err(errno) => errno,
+            },
+            Err(error) => errno(&error),
         };
-        let errno = errno(&error);
         tries += 1;
         if errno != Errno::BUSY || tries >= TRIES {
             return Err(Error::FileSystem {

@@ -8,7 +8,11 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::AtFlags;
 use rustix::fs::CWD;
+use rustix::fs::FileType;
+use rustix::fs::statat;
+use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use rustix::mount::move_mount;
 
@@ -73,11 +77,21 @@ impl Mounted {
     pub fn attach_at(self, directory: impl AsFd, target: &Path) -> Result<()> {
         // As mount(2): the target may be a symbolic link.
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        move_mount(&self.fd, "", directory, target, flags).map_err(|errno| Error::Target {
+        let moved = move_mount(&self.fd, "", &directory, target, flags);
+        moved.map_err(|errno| Error::Target {
             target: target.display().to_string(),
-            errno,
+            // As mount(2) says it.
+            errno: match errno {
+                Errno::INVAL if !is_directory(&directory, target) => Errno::NOTDIR,
+                errno => errno,
+            },
         })
     }
+}
+
+fn is_directory(directory: impl AsFd, path: &Path) -> bool {
+    let stat = statat(directory, path, AtFlags::empty());
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 impl AsFd for Mounted {

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::guest;
 use crate::guest::Guest;
 use crate::guest::System;
+use crate::guest_program;
 use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
@@ -50,6 +51,9 @@ pub struct Disk {
 /// Where the guest mounts the disk of [`VmConfig::fixtures`].
 pub const FIXTURES: &str = "/run/fixtures";
 
+/// The package, and the name of the program that cargo makes of it: it allows no dot.
+const MOUNT_HELPER: &str = "mount-composefs";
+
 /// A run of the guest: make it with [`VmConfig::new`], then [`run`](super::run()) it.
 #[derive(Clone, Debug)]
 pub struct VmConfig {
@@ -61,6 +65,8 @@ pub struct VmConfig {
     pub scratch: PathBuf,
     /// The module to load at boot.
     pub module: Option<PathBuf>,
+    /// The program that becomes the guest's /usr/sbin/mount.composefs.
+    pub mount_helper: Option<PathBuf>,
     /// What the guest does.
     pub job: Job,
     /// Whether xtask's standard input is passed to the command.
@@ -94,7 +100,8 @@ pub struct VmConfig {
 }
 
 impl VmConfig {
-    /// A run with its kernel, module and guest, which are made if the cache lacks them.
+    /// A run with its kernel, module, guest and mount.composefs, which are made if the cache
+    /// lacks them.
     ///
     /// # Errors
     ///
@@ -106,8 +113,10 @@ impl VmConfig {
         let module = (with_module && flavor.takes_module())
             .then(|| module::make(context, &kernel, Lint::Usual))
             .transpose()?;
+        let mount_helper = guest_program::build(context, MOUNT_HELPER)?.join(MOUNT_HELPER);
         Ok(Self {
             module,
+            mount_helper: Some(mount_helper),
             ..Self::new(kernel, guest, job)
         })
     }
@@ -121,6 +130,7 @@ impl VmConfig {
             root: guest.root,
             scratch: guest.scratch,
             module: None,
+            mount_helper: None,
             job,
             stdin: false,
             share: None,

@@ -2,8 +2,8 @@
 
 //! The directory that tells the guest what to do: the 9p share `xtask`.
 //!
-//! It holds the guest's init with its settings, the command and the module. So a change
-//! of these needs no new disk for the guest.
+//! It holds the guest's init with its settings, the command, the module and
+//! mount.composefs. So a change of these needs no new disk for the guest.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -26,6 +26,9 @@ pub fn fill(dir: &Path, config: &VmConfig, init: &Path, mark: &str) -> Result<()
     copy(init, &dir.join("init"))?;
     if let Some(module) = &config.module {
         copy(module, &dir.join("composefs.ko"))?;
+    }
+    if let Some(program) = &config.mount_helper {
+        copy(program, &dir.join("mount.composefs"))?;
     }
     fs::write(dir.join("config"), settings(config, mark))?;
     fs::write(dir.join("command"), command(&config.job))?;

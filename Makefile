@@ -14,6 +14,7 @@ help:
 	@echo 'make demo     mounts a real image in a virtual machine'
 	@echo 'make test     runs all tests'
 	@echo 'make modules  builds composefs.ko; with KDIR=..., for your own kernel'
+	@echo 'make helper   builds mount.composefs; make install-helper installs it'
 	@echo 'make patches  writes patches for a kernel tree'
 	@echo 'make shell    a shell in the guest, with the module loaded'
 	@echo 'make setup    installs what this machine lacks, or lists it'
@@ -44,4 +45,19 @@ clean:
 	cargo clean
 endif
 
-.PHONY: help demo test setup kernel guest patches shell modules modules_install clean
+# mount(8) looks for helpers in /sbin.
+SBINDIR = /sbin
+MANDIR = /usr/local/share/man
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+TOOL = tools/mount-composefs
+
+helper:
+	cargo build --release --package mount-composefs
+
+# Builds nothing, for root may have no cargo.
+install-helper:
+	install -D -m 755 $(TARGET_DIR)/release/mount-composefs $(DESTDIR)$(SBINDIR)/mount.composefs
+	install -D -m 644 $(TOOL)/man/mount.composefs.8 $(DESTDIR)$(MANDIR)/man8/mount.composefs.8
+	install -D -m 644 $(TOOL)/man/composefs.5 $(DESTDIR)$(MANDIR)/man5/composefs.5
+
+.PHONY: help demo test setup kernel guest patches shell modules modules_install clean helper install-helper

@@ -68,6 +68,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         words::check(&context.module_dir())
     });
     report.check("the patches in tests/defects apply", || defects(context));
+    report.check("the manual pages have no faults", || manual_pages(context));
     tests(context, report)
 }
 
@@ -92,6 +93,28 @@ fn defects(context: &Context) -> Result<()> {
         if !done.status.success() {
             bail!("{}", String::from_utf8_lossy(&done.stderr));
         }
+    }
+    Ok(())
+}
+
+/// Whether mandoc finds no fault in the manual pages of the tools.
+fn manual_pages(context: &Context) -> Result<()> {
+    let mut pages: Vec<PathBuf> = Vec::new();
+    for tool in fs::read_dir(context.repo.join("tools"))?.flatten() {
+        let directory = tool.path().join("man");
+        if directory.is_dir() {
+            let entries = fs::read_dir(directory)?.flatten();
+            pages.extend(entries.map(|entry| entry.path()));
+        }
+    }
+    pages.sort();
+    if pages.is_empty() {
+        bail!("tools has no manual pages");
+    }
+    let mut mandoc = Command::new("mandoc");
+    let done = mandoc.args(["-Tlint", "-Wwarning"]).args(pages).output()?;
+    if !done.status.success() {
+        bail!("{}", String::from_utf8_lossy(&done.stdout));
     }
     Ok(())
 }

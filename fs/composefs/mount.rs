@@ -161,6 +161,7 @@ impl super_block::Operations for Composefs {
             basedirs: named_basedirs,
             digest: expected,
             verity: _,
+            escaped,
         } = options;
         let credential = cred::current()?;
         let (name, path) = match (image, fc.source()) {
@@ -200,6 +201,7 @@ impl super_block::Operations for Composefs {
             image_option,
             image_locks: image_file.as_ref().map_or(Locks::None, PassedFile::locks),
             pinned: expected.is_some(),
+            escaped: *escaped,
             basedirs: identities,
             mounter: Mounter(credential.clone()),
         });

@@ -21,6 +21,7 @@ use crate::given::{
     Given,
     Name, //
 };
+use crate::image::overlay::Escapes;
 use crate::vfs::{
     context::{
         FsContext,
@@ -89,6 +90,8 @@ pub(crate) struct Options {
     pub(crate) digest: Option<Digest>,
     /// The last one of `verity`, `tryverity` and `noverity`.
     pub(crate) verity: Option<Verity>,
+    /// `escaped`: see [`Escapes::Kept`].
+    pub(crate) escaped: bool,
 }
 
 /// What options of a reconfiguration are compared with.
@@ -154,11 +157,12 @@ impl Options {
             (b"verity", Value::Flag) => self.verity = Some(Verity::Required),
             (b"tryverity", Value::Flag) => self.verity = Some(Verity::Try),
             (b"noverity", Value::Flag) => self.verity = Some(Verity::Off),
+            (b"escaped", Value::Flag) => self.escaped = true,
             (b"image" | b"basedir" | b"digest", _) => {
                 fc.error(fmt!("{}: needs a value", param.key));
                 return Err(EINVAL);
             }
-            (b"verity" | b"tryverity" | b"noverity", _) => {
+            (b"verity" | b"tryverity" | b"noverity" | b"escaped", _) => {
                 fc.error(fmt!("{}: takes no value", param.key));
                 return Err(EINVAL);
             }
@@ -200,6 +204,14 @@ impl Options {
         Ok(())
     }
 
+    /// Returns how the names of escaped xattrs are shown.
+    pub(crate) fn escapes(&self) -> Escapes {
+        match self.escaped {
+            true => Escapes::Kept,
+            false => Escapes::Removed,
+        }
+    }
+
     /// Returns the mode that all options together ask for.
     ///
     /// # Errors
@@ -229,6 +241,7 @@ impl Options {
             basedirs,
             digest,
             verity: wanted,
+            escaped,
         } = self;
         let image_is_same = image.as_ref().is_none_or(|given| {
             given.is(mounted.image_name, |path| mounted.image.is_open_on(path))
@@ -247,6 +260,8 @@ impl Options {
             Some("digest")
         } else if wanted.is_some_and(|wanted| wanted != mounted.verity) {
             Some("verity, tryverity or noverity")
+        } else if *escaped && !mounted.options.escaped {
+            Some("escaped")
         } else {
             None
         }
@@ -262,6 +277,7 @@ impl Options {
             basedirs,
             digest: _,
             verity: _,
+            escaped: _,
         } = self;
         *source = None;
         if let Some(image) = image {
@@ -286,6 +302,7 @@ impl Options {
             basedirs,
             digest,
             verity,
+            escaped,
         } = self;
         if let Some(image) = image {
             super_block::show_option(seq, c"image", Some(&escape(&image.name)?));
@@ -299,6 +316,9 @@ impl Options {
         }
         if let Some(option) = verity.and_then(Verity::option) {
             super_block::show_option(seq, option, None);
+        }
+        if *escaped {
+            super_block::show_option(seq, c"escaped", None);
         }
         Ok(())
     }

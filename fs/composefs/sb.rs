@@ -132,6 +132,8 @@ pub(crate) struct Key {
     pub(crate) image_locks: Locks,
     /// Whether `digest=` was given: `/proc/mounts` shows it.
     pub(crate) pinned: bool,
+    /// Whether escaped xattrs are shown as they are stored.
+    pub(crate) escaped: bool,
     /// The basedirs, in order.
     pub(crate) basedirs: KVec<Identity>,
     /// The mounter.

@@ -50,7 +50,8 @@ fn read(inode: &Inode<Composefs>, value: XattrValue, out: &mut [u8]) -> Result {
 /// Finds the xattr whose name is `trusted.` and then `name`.
 fn find_trusted(inode: &Inode<Composefs>, name: &[u8]) -> Result<Option<XattrValue>> {
     let mut buffer = [0; NAME_LEN];
-    match overlay::stored_trusted(name, &mut buffer) {
+    let escapes = inode.super_block().data().options.escapes();
+    match overlay::stored_trusted(name, escapes, &mut buffer) {
         Some(stored) => find(inode, overlay::INDEX_TRUSTED, stored),
         None => Ok(None),
     }
@@ -85,6 +86,7 @@ impl xattr::Operations for Composefs {
     fn list_xattr(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result {
         let sbi = inode.super_block().data();
         let acl = sbi.has_acl();
+        let escapes = sbi.options.escapes();
         let trusted = cred::is_admin();
         let mut result = Ok(());
         let walk = sbi.image.xattrs(&inode::layout(inode), |xattr| {
@@ -93,7 +95,8 @@ impl xattr::Operations for Composefs {
                 overlay::INDEX_TRUSTED => trusted,
                 _ => true,
             };
-            if let Some(name) = overlay::visible(xattr.index, xattr.name).filter(|_| shown) {
+            let name = overlay::visible(xattr.index, xattr.name, escapes);
+            if let Some(name) = name.filter(|_| shown) {
                 result = list.push(name.prefix.as_bytes(), name.name);
             }
             match result {

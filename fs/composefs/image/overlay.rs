@@ -33,6 +33,16 @@ pub(super) const METACOPY: &[u8] = b"overlay.metacopy";
 /// `trusted.overlay.redirect`: path of the file with the content.
 pub(super) const REDIRECT: &[u8] = b"overlay.redirect";
 
+/// What becomes of the second `overlay.` in the names of escaped xattrs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escapes {
+    /// It is not shown: users see the names that the files had when they were packed.
+    Removed,
+    /// It is shown. An overlayfs on top of the mount removes it. If it were removed here,
+    /// overlayfs would take the xattrs for its own.
+    Kept,
+}
+
 /// C header: `fs/overlayfs/overlayfs.h`: `OVL_XATTR_NAMESPACE`, `OVL_XATTR_ESCAPE_PREFIX`
 const NAMESPACE: &[u8] = b"overlay.";
 const TRUSTED: &[u8] = b"trusted.";
@@ -62,7 +72,7 @@ pub fn is_private(index: u8, name: &[u8]) -> bool {
 /// `None` if it is not shown.
 ///
 /// C header: `fs/overlayfs/xattrs.c`: `ovl_listxattr()`
-pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
+pub fn visible(index: u8, name: &[u8], escapes: Escapes) -> Option<Visible<'_>> {
     let prefix = match index {
         INDEX_USER => "user.",
         INDEX_TRUSTED => "trusted.",
@@ -86,8 +96,8 @@ pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
     if name.is_empty() || is_private(index, name) {
         return None;
     }
-    let escaped = match index {
-        INDEX_TRUSTED => name
+    let escaped = match (index, escapes) {
+        (INDEX_TRUSTED, Escapes::Removed) => name
             .strip_prefix(NAMESPACE)
             .filter(|rest| rest.starts_with(NAMESPACE)),
         _ => None,
@@ -101,13 +111,20 @@ pub fn visible(index: u8, name: &[u8]) -> Option<Visible<'_>> {
 }
 
 /// Returns the stored name, under [`INDEX_TRUSTED`], of the xattr that users see as `trusted.`
-/// followed by `name`. An escaped name is put together in `buffer`. `None` if the escaped name is
-/// too long, so that no such xattr exists.
+/// followed by `name`. An escaped name is put together in `buffer`. `None` if no such xattr exists:
+/// the escaped name is too long, or users do not see it.
 ///
 /// C header: `fs/overlayfs/xattrs.c`: `ovl_own_xattr_get()`
-pub fn stored_trusted<'a>(name: &'a [u8], buffer: &'a mut [u8; NAME_LEN]) -> Option<&'a [u8]> {
+pub fn stored_trusted<'a>(
+    name: &'a [u8],
+    escapes: Escapes,
+    buffer: &'a mut [u8; NAME_LEN],
+) -> Option<&'a [u8]> {
     if !name.starts_with(NAMESPACE) {
         return Some(name);
+    }
+    if escapes == Escapes::Kept {
+        return (!is_private(INDEX_TRUSTED, name)).then_some(name);
     }
     let len = NAMESPACE.len().checked_add(name.len())?;
     // overlayfs includes `trusted.` in the limit.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use composefs_image::{
-    overlay, Algorithm, Content, Corrupt, Digest, DiskInode, Error, FileType, Image, InodeLayout,
-    PackedLayout, BLOCK_SIZE,
+    overlay, overlay::Escapes, Algorithm, Content, Corrupt, Digest, DiskInode, Error, FileType,
+    Image, InodeLayout, PackedLayout, BLOCK_SIZE,
 };
 
 use support::memory::{Fault, Memory};
@@ -669,9 +669,25 @@ fn redirect() {
 }
 
 #[test]
+fn names_of_xattrs_for_an_overlayfs_on_top() {
+    for (name, want) in [
+        (&b"a"[..], Some(&b"a"[..])),
+        (b"overlay.opaque", None),
+        (b"overlay.redirect", None),
+        (b"overlay.overlay.opaque", Some(b"overlay.overlay.opaque")),
+    ] {
+        let shown = overlay::visible(overlay::INDEX_TRUSTED, name, Escapes::Kept);
+        assert_eq!(shown.map(|shown| shown.name), want, "{name:?}");
+        let mut buffer = [0; 255];
+        let stored = overlay::stored_trusted(name, Escapes::Kept, &mut buffer);
+        assert_eq!(stored, want, "{name:?}");
+    }
+}
+
+#[test]
 fn names_of_xattrs() {
     let shown = |index, name: &[u8]| {
-        overlay::visible(index, name)
+        overlay::visible(index, name, Escapes::Removed)
             .map(|name| [name.prefix.as_bytes(), name.name].concat())
             .map(|name| String::from_utf8(name).unwrap())
     };
@@ -711,21 +727,21 @@ fn names_of_xattrs() {
         // The stored name of the shown one is the same again.
         if let Some(shown) = want.and_then(|want| want.strip_prefix("trusted.")) {
             let mut buffer = [0; 255];
-            let stored = overlay::stored_trusted(shown.as_bytes(), &mut buffer);
+            let stored = overlay::stored_trusted(shown.as_bytes(), Escapes::Removed, &mut buffer);
             assert_eq!(stored, Some(name));
         }
     }
     // overlayfs allows 255 bytes with `trusted.`: 231 behind `trusted.overlay.overlay.`.
     let mut buffer = [0; 255];
     let fits = [&b"overlay."[..], &[b'x'; 231]].concat();
-    let stored = overlay::stored_trusted(&fits, &mut buffer).unwrap();
+    let stored = overlay::stored_trusted(&fits, Escapes::Removed, &mut buffer).unwrap();
     assert_eq!(stored, [&b"overlay."[..], &fits].concat());
     assert_eq!(
-        overlay::stored_trusted(&[&fits[..], b"x"].concat(), &mut buffer),
+        overlay::stored_trusted(&[&fits[..], b"x"].concat(), Escapes::Removed, &mut buffer),
         None
     );
     assert_eq!(
-        overlay::stored_trusted(&[b'x'; 255], &mut buffer),
+        overlay::stored_trusted(&[b'x'; 255], Escapes::Removed, &mut buffer),
         Some(&[b'x'; 255][..])
     );
     // The longest name that getxattr(2) accepts, and a name with one byte more.

@@ -43,7 +43,10 @@ pub(crate) fn mount(prepared: &Prepared<'_>) -> Result<Option<Mounted>> {
             }
         }
     }
-    if options.upper.is_none() {
+    if options.upper.is_some() {
+        // The overlayfs on top shows the names as they are without it.
+        context.set_flag("escaped")?;
+    } else {
         for (name, value) in &options.common {
             context.set(name, value.as_deref())?;
         }

@@ -14,6 +14,7 @@ use composefs_image::Image;
 use composefs_image::InodeLayout;
 use composefs_image::NAME_LEN;
 use composefs_image::overlay;
+use composefs_image::overlay::Escapes;
 use composefs_image_mutate::Touched;
 use rustix::fs::Statx;
 use rustix::io::Errno;
@@ -126,7 +127,8 @@ impl Expected<'_> {
                     xattr.index,
                     overlay::INDEX_POSIX_ACL_ACCESS | overlay::INDEX_POSIX_ACL_DEFAULT
                 );
-            if let Some(name) = overlay::visible(xattr.index, xattr.name).filter(|_| !hidden) {
+            let name = overlay::visible(xattr.index, xattr.name, Escapes::Removed);
+            if let Some(name) = name.filter(|_| !hidden) {
                 list.extend(name.prefix.as_bytes());
                 list.extend(name.name);
                 list.push(0);
@@ -162,7 +164,7 @@ impl Expected<'_> {
             }
             (overlay::INDEX_USER, name)
         } else if let Some(name) = name.strip_prefix(b"trusted.") {
-            match overlay::stored_trusted(name, &mut buffer) {
+            match overlay::stored_trusted(name, Escapes::Removed, &mut buffer) {
                 Some(name) => (overlay::INDEX_TRUSTED, name),
                 None => return Some(Err(Errno::NODATA)),
             }

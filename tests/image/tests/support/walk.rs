@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use composefs_image::overlay::Escapes;
 use composefs_image::{overlay, Content, Error, FileType, Image, InodeLayout};
 
 use super::consistent;
@@ -84,7 +85,8 @@ pub fn walk(source: Memory, limit: usize) -> Seen {
                 assert!(len <= 65535);
             }
             runs(xattr_runs + 18);
-            overlay::visible(*index, name);
+            overlay::visible(*index, name, Escapes::Removed);
+            overlay::visible(*index, name, Escapes::Kept);
         }
         if steady {
             consistent::xattrs(&image, &layout, &names);

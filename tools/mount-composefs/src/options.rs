@@ -3,6 +3,7 @@
 //! What the options mean.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ const IGNORED: [&[u8]; 18] = [
 /// Options of security modules.
 const LABELS: [&[u8]; 4] = [b"context", b"defcontext", b"fscontext", b"rootcontext"];
 
+/// What the mount table shows of a mount, but no option here. mount(8) passes it to a remount.
+const SHOWN: [&[u8]; 2] = [b"escaped", b"idmapped"];
+
 /// What the options of the command line ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -64,17 +68,45 @@ struct Words {
 }
 
 impl Options {
-    /// Adds the options of a list. `sloppy` ignores unknown ones.
+    /// The options of some lists. `sloppy` ignores unknown ones.
     ///
     /// # Errors
     ///
-    /// An option that is unknown, or whose value is wrong.
-    pub(crate) fn add(&mut self, list: &[u8], sloppy: bool) -> Result<(), Failure> {
-        for (key, value) in optstr::options(list) {
-            if !self.apply(key, value)? && !sloppy {
-                let key = text(key);
-                return Err(Failure::options(&[&"Unsupported option ", &key]));
+    /// An option that is unknown, or whose value is wrong, or that options contradict each other.
+    pub(crate) fn parse(lists: &[OsString], sloppy: bool) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        let mut unknown = Vec::new();
+        for list in lists {
+            for (key, value) in optstr::options(list.as_bytes()) {
+                if !options.apply(key, value)? {
+                    unknown.push(key);
+                }
             }
+        }
+        if options.remount {
+            unknown.retain(|key| !SHOWN.contains(key));
+        }
+        if let Some(key) = unknown.first()
+            && !sloppy
+        {
+            let key = text(key);
+            return Err(Failure::options(&[&"Unsupported option ", &key]));
+        }
+        options.check().map(|()| options)
+    }
+
+    /// Checks the options together.
+    fn check(&self) -> Result<(), Failure> {
+        if self.basedirs.is_empty() && !self.remount {
+            return Err(Failure::usage(&[&"No object dirs specified"]));
+        }
+        if self.upperdir.is_some() != self.workdir.is_some() {
+            return Err(Failure::options(&[
+                &"Both workdir and upperdir must be specified if used",
+            ]));
+        }
+        if self.digest.is_some() && self.words.noverity {
+            return Err(Failure::options(&[&"digest excludes noverity"]));
         }
         Ok(())
     }
@@ -127,8 +159,6 @@ impl Options {
                 }
             }
             b"remount" if value.is_none() => self.remount = true,
-            // In the mount table, but no option of a mount: that is idmap.
-            b"idmapped" if self.remount => {}
             _ if LABELS.contains(&key) => {
                 let value = unquoted(needed(key, value)?);
                 let strings = [text(key), text(value)].map(|text| text.into_string());
@@ -149,7 +179,6 @@ impl Options {
     /// project's program, which checks nothing.
     pub(crate) fn verity(&self) -> Verity {
         match (self.words, &self.digest) {
-            (Words { noverity: true, .. }, _) => Verity::Off,
             (Words { verity: true, .. }, _) | (_, Some(_)) => Verity::Required,
             (
                 Words {
@@ -204,15 +233,15 @@ fn text(bytes: &[u8]) -> OsString {
 mod tests {
     use super::*;
 
+    /// The options of a list. For a mount, they have a directory.
     fn options(list: &str) -> Result<Options, Failure> {
-        let mut options = Options::default();
-        options.add(list.as_bytes(), false).map(|()| options)
+        Options::parse(&[list.into(), "basedir=/a".into()], false)
     }
 
     #[test]
     fn directories_are_appended() {
         let options = options(r"basedir=/a:/b\:c,basedir=d\,e").unwrap();
-        let expected = ["/a", "/b:c", "d,e"].map(PathBuf::from);
+        let expected = ["/a", "/b:c", "d,e", "/a"].map(PathBuf::from);
         assert_eq!(options.basedirs, expected);
     }
 
@@ -230,9 +259,6 @@ mod tests {
             ("verity,noverity,tryverity", Verity::Try),
             ("digest=x", Verity::Required),
             ("digest=x,tryverity", Verity::Required),
-            // These two are refused later.
-            ("digest=x,noverity", Verity::Off),
-            ("noverity,digest=x", Verity::Off),
         ] {
             assert_eq!(options(list).unwrap().verity(), expected, "{list}");
         }
@@ -247,7 +273,7 @@ mod tests {
             ("verity", Verity::Required),
             ("noverity", Verity::Off),
         ] {
-            let options = options(list).unwrap();
+            let options = options(&format!("remount,{list}")).unwrap();
             assert_eq!(options.verity_of_remount(), expected, "{list}");
         }
     }
@@ -258,6 +284,17 @@ mod tests {
             ("nonsense", "Unsupported option nonsense"),
             ("ro,nonsense=1", "Unsupported option nonsense"),
             ("idmapped", "Unsupported option idmapped"),
+            ("remount,nonsense", "Unsupported option nonsense"),
+            ("digest=x,noverity", "digest excludes noverity"),
+            ("noverity,digest=x", "digest excludes noverity"),
+            (
+                "upperdir=/u",
+                "Both workdir and upperdir must be specified if used",
+            ),
+            (
+                "workdir=/w",
+                "Both workdir and upperdir must be specified if used",
+            ),
             ("basedir", "No value specified for basedir option"),
             ("digest=", "No value specified for digest option"),
             ("digest", "No value specified for digest option"),
@@ -280,20 +317,28 @@ mod tests {
     }
 
     #[test]
+    fn a_remount_needs_nothing_and_takes_what_is_shown() {
+        for list in ["remount", "idmapped,escaped,remount", "remount,idmapped"] {
+            assert!(Options::parse(&[list.into()], false).is_ok(), "{list}");
+        }
+        let missing = Options::parse(&["ro".into()], false).unwrap_err();
+        assert_eq!(missing.lines, ["No object dirs specified"]);
+    }
+
+    #[test]
     fn unknown_options_can_be_ignored() {
-        let mut options = Options::default();
-        options.add(b"nonsense,ro", true).unwrap();
+        let sloppy = |list: &str| Options::parse(&[list.into()], true);
         let mut expected = Flags::default();
         expected.apply(b"ro");
-        assert_eq!(options.flags, expected);
+        assert_eq!(sloppy("nonsense,ro,basedir=/a").unwrap().flags, expected);
         // Not what is wrong with known ones.
-        assert!(options.add(b"basedir", true).is_err());
+        assert!(sloppy("basedir").is_err());
     }
 
     #[test]
     fn what_concerns_others_is_ignored() {
         let list = "defaults,noauto,nofail,_netdev,comment=a,x-systemd.automount,X-mount.mkdir=1";
-        assert_eq!(options(list), Ok(Options::default()));
+        assert_eq!(options(list), options(""));
     }
 
     #[test]

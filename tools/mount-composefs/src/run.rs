@@ -11,7 +11,6 @@ use std::path::Path;
 use composefs_mount::Error;
 use composefs_mount::Kind;
 use composefs_mount::MountOptions;
-use composefs_mount::Verity;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -28,21 +27,7 @@ use crate::options::Options;
 ///
 /// What is wrong. Nothing is mounted then.
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    let mut options = Options::default();
-    for list in &command.options {
-        options.add(list.as_bytes(), command.sloppy)?;
-    }
-    if options.basedirs.is_empty() && !options.remount {
-        return Err(Failure::usage(&[&"No object dirs specified"]));
-    }
-    if options.upperdir.is_some() != options.workdir.is_some() {
-        return Err(Failure::options(&[
-            &"Both workdir and upperdir must be specified if used",
-        ]));
-    }
-    if options.digest.is_some() && options.verity() == Verity::Off {
-        return Err(Failure::options(&[&"digest excludes noverity"]));
-    }
+    let options = Options::parse(&command.options, command.sloppy)?;
     if let Some(namespace) = &command.namespace {
         namespace::enter(namespace)?;
     }

@@ -15,6 +15,7 @@ use clap::Subcommand;
 use crate::bench;
 use crate::bench::BenchArgs;
 use crate::context::Context;
+use crate::deb;
 use crate::demo;
 use crate::fixtures;
 use crate::guest;
@@ -90,6 +91,15 @@ enum Task {
         #[arg(long)]
         build_each: bool,
     },
+    /// Makes Debian packages
+    Deb {
+        /// Writes them to this directory instead of target/debian
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Gives them this version instead of that of packaging/debian/changelog
+        #[arg(long, value_name = "VERSION")]
+        release: Option<String>,
+    },
     /// Makes the guest's disk
     Guest {
         /// Which system is on it
@@ -159,6 +169,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             patches::run(&context, &ready.dir, &dir)?;
             if build_each {
                 kernel::build_each(&context, source.as_deref(), &dir)?;
+            }
+        }
+        Task::Deb { dir, release } => {
+            let dir = dir.unwrap_or_else(|| context.repo.join("target/debian"));
+            for package in deb::make(&context, &dir, release.as_deref())? {
+                println!("{}", package.display());
             }
         }
         Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),

@@ -29,6 +29,8 @@ pub const GUEST: &str = "guest";
 pub const VM: &str = "vm";
 /// To build and check the tests.
 pub const TEST: &str = "test";
+/// To make Debian packages.
+pub const DEB: &str = "deb";
 
 /// The versions of LLVM to install, the first one that the distribution has.
 const LLVM_VERSIONS: [u32; 6] = [19, 20, 21, 22, 18, 17];
@@ -180,7 +182,10 @@ mod tests {
         let count = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         assert_eq!(Need::all().count(), count.count());
         for need in Need::all() {
-            assert!([KERNEL, GUEST, VM, TEST].contains(&need.set), "{need:?}");
+            assert!(
+                [KERNEL, GUEST, VM, TEST, DEB].contains(&need.set),
+                "{need:?}"
+            );
             assert!(!need.package.contains('/'), "{need:?}");
         }
     }

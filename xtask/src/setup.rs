@@ -20,6 +20,7 @@ pub fn run(context: &Context) -> Result<()> {
         packages::GUEST,
         packages::VM,
         packages::TEST,
+        packages::DEB,
     ];
     packages::require(context, &all)?;
     let bindgen = tools::bindgen(context)?;

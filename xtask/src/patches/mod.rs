@@ -17,6 +17,7 @@ use anyhow::bail;
 use self::recipe::Recipe;
 use self::tree::Tree;
 use crate::context::Context;
+use crate::files;
 use crate::git::git;
 use crate::progress::output;
 
@@ -88,7 +89,7 @@ pub fn check(context: &Context, source: &Path, patches: &[PathBuf]) -> Result<()
     let git = Git::new(context, dir)?;
     for patch in patches {
         for file in changed(&fs::read_to_string(patch)?) {
-            tree::copy(&source.join(file), &dir.join(file)).or_else(|error| {
+            files::copy(&source.join(file), &dir.join(file)).or_else(|error| {
                 // It may be one that an earlier patch has added.
                 match source.join(file).exists() {
                     true => Err(error),

@@ -14,7 +14,8 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::recipe::Step;
-use crate::git::git;
+use crate::files;
+use crate::files::copy;
 use crate::progress::output;
 
 /// The header that the kernel's bindings are made of.
@@ -90,7 +91,7 @@ impl<'a> Tree<'a> {
             }
             Step::Edit { file, hunk } => self.change(file, |text| hunk.apply(text, author)),
             Step::Leave { path } => {
-                self.named.extend(files(self.repo, path)?);
+                self.named.extend(files::of_clone(self.repo, path)?);
                 Ok(())
             }
         }
@@ -102,7 +103,7 @@ impl<'a> Tree<'a> {
     ///
     /// As said.
     pub fn check_complete(&self) -> Result<()> {
-        let missing: Vec<String> = files(self.repo, COMPLETE)?
+        let missing: Vec<String> = files::of_clone(self.repo, COMPLETE)?
             .iter()
             .filter(|file| !self.named.contains(*file))
             .map(|file| file.display().to_string())
@@ -119,7 +120,7 @@ impl<'a> Tree<'a> {
     /// Copies a file or a directory of the clone. Returns the files that it made.
     fn add(&mut self, from: &str, to: &str) -> Result<Vec<PathBuf>> {
         let mut made = Vec::new();
-        for file in files(self.repo, from)? {
+        for file in files::of_clone(self.repo, from)? {
             let inside = file.strip_prefix(from)?;
             let target = match inside.as_os_str().is_empty() {
                 true => self.dir.join(to),
@@ -240,39 +241,6 @@ fn block_constants(parameters: &str, ours: &str) -> String {
         .filter_map(|line| line.split_once(PREFIX)?.1.split_whitespace().next());
     lines.splice(at..at, constants.map(|name| format!("{BLOCK}{name}")));
     lines.join("\n") + "\n"
-}
-
-/// The files of the clone at or below `path`, also new ones, but none that git ignores.
-fn files(repo: &Path, path: &str) -> Result<Vec<PathBuf>> {
-    let listed = output(
-        git()
-            .current_dir(repo)
-            .args(["ls-files", "-z", "--cached", "--others", "--deduplicate"])
-            .args(["--exclude-per-directory=.gitignore", "--", path]),
-    )?;
-    let files: Vec<PathBuf> = listed
-        .split_terminator('\0')
-        .map(PathBuf::from)
-        .filter(|file| repo.join(file).exists())
-        .collect();
-    if files.is_empty() {
-        bail!("the clone has no {path}");
-    }
-    Ok(files)
-}
-
-/// Copies a file with its permissions. For a symbolic link, copies its target.
-///
-/// # Errors
-///
-/// When the file cannot be read or written.
-pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(dir) = to.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    fs::copy(from, to)
-        .map(drop)
-        .with_context(|| format!("cannot copy {}", from.display()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `cargo xtask deb`: the Debian packages of packaging/debian.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::context::Context;
+use crate::files;
+use crate::packages;
+use crate::progress::Step;
+
+/// The name of the source package.
+const SOURCE: &str = "composefs-linux";
+
+/// Makes the packages, checks them with lintian, and writes them to `dir`, in which those
+/// of an earlier run are replaced. With `release`, they have that version.
+///
+/// # Errors
+///
+/// When tools are missing, something does not compile, or lintian finds a fault.
+pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<PathBuf>> {
+    if dir.exists() && !dir.is_dir() {
+        bail!(
+            "{} is not a directory: there are several packages",
+            dir.display()
+        );
+    }
+    packages::require(context, &[packages::DEB])?;
+    let _lock = context.cache.lock("deb")?;
+    let work = context.cache.of_clone("deb", &context.repo)?;
+    if work.exists() {
+        fs::remove_dir_all(&work).with_context(|| format!("cannot empty {}", work.display()))?;
+    }
+    let tree = work.join(SOURCE);
+    for file in files::of_clone(&context.repo, ".")? {
+        files::copy(&context.repo.join(&file), &tree.join(&file))?;
+    }
+    // Where Debian's tools look for it.
+    fs::rename(tree.join("packaging/debian"), tree.join("debian"))
+        .context("the clone has no packaging/debian")?;
+    if let Some(release) = release {
+        set_version(&tree.join("debian/changelog"), release)?;
+    }
+    let step = Step::begin("making Debian packages", &context.cache.log("deb"))?;
+    step.run(
+        Command::new("dpkg-buildpackage")
+            .current_dir(&tree)
+            .args(["--build=binary", "--no-sign"]),
+    )?;
+    let changes = found(&work, ".changes")?;
+    step.run(
+        Command::new("lintian")
+            .args(["--fail-on", "error,warning", "--allow-root"])
+            .args(&changes),
+    )?;
+    let made = found(&work, ".deb")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    for old in found(dir, ".deb")? {
+        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
+    let mut written = Vec::new();
+    for package in made {
+        let name = package.file_name().context("a package has no name")?;
+        files::copy(&package, &dir.join(name))?;
+        written.push(dir.join(name));
+    }
+    fs::remove_dir_all(&work)?;
+    step.done();
+    Ok(written)
+}
+
+/// Changes the version of the newest entry of a Debian changelog.
+fn set_version(changelog: &Path, version: &str) -> Result<()> {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b".+~".contains(&byte);
+    if !version.starts_with(|first: char| first.is_ascii_digit()) || !version.bytes().all(valid) {
+        bail!("\"{version}\" is no version: it begins with a digit and has digits, letters, . + ~");
+    }
+    let text = fs::read_to_string(changelog)?;
+    let (_, rest) = text
+        .split_once(')')
+        .with_context(|| format!("{} has no version", changelog.display()))?;
+    fs::write(changelog, format!("{SOURCE} ({version}){rest}"))?;
+    Ok(())
+}
+
+/// The files of a directory whose names end so.
+fn found(dir: &Path, end: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(end) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_newest_entry() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let log = dir.path().join("changelog");
+        fs::write(
+            &log,
+            "composefs-linux (0.2) unstable; urgency=low\n\nold (0.1) x\n",
+        )?;
+        set_version(&log, "0.3+test1")?;
+        assert_eq!(
+            fs::read_to_string(&log)?,
+            "composefs-linux (0.3+test1) unstable; urgency=low\n\nold (0.1) x\n"
+        );
+        for wrong in ["", "1-2", "one", "1 2"] {
+            assert!(set_version(&log, wrong).is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+}

@@ -31,6 +31,7 @@ use crate::vfs::{
         BackingFile,
         OnceBackingFile, //
     },
+    fiemap::Extent,
     file,
     folio::LockedFolio,
     inode::Inode,
@@ -150,6 +151,28 @@ impl stacking::Operations for Composefs {
         let object = object::find(inode, &inode::layout(inode), Report::Loud)?;
         object::verify(inode, &object)?;
         Ok(object.path)
+    }
+
+    fn own_extent(inode: &Inode<Self>, offset: u64) -> Result<Option<Extent>> {
+        let image = &inode.super_block().data().image;
+        let layout = inode::layout(inode);
+        let extent = image.content(&layout).and_then(|content| match content {
+            Content::Inline => Ok(Some(layout.extent(offset)?)),
+            Content::Sparse | Content::External(_) => Ok(None),
+        });
+        let extent = extent.map_err(|e| report::metadata_error(inode, e))?;
+        Ok(extent.map(|extent| {
+            let is_inline = layout.is_inline(&extent);
+            let end = offset.saturating_add(extent.len);
+            // All others are whole blocks.
+            let blocks = end.checked_next_multiple_of(image::BLOCK_SIZE);
+            let end = blocks.filter(|_| !is_inline).unwrap_or(end);
+            Extent {
+                physical: extent.pos,
+                len: end.saturating_sub(offset),
+                is_inline,
+            }
+        }))
     }
 
     /// The inode keeps the object, so that each call gives the same path.

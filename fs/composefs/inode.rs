@@ -27,6 +27,7 @@ use crate::{
         XattrFilter, //
     },
     object::Object,
+    options::Verity,
     report,
     sb::SbInfo,
     Composefs, //
@@ -249,7 +250,11 @@ fn read<'sb>(
     let target;
     let kind = match file_type {
         FileType::Directory => InodeType::Directory,
-        FileType::Regular => InodeType::Regular(RegularFile::stacked()),
+        FileType::Regular => {
+            // Then each read of an object fails that cannot be verified.
+            let verified = sbi.verity == Verity::Required && inode.layout.is_external();
+            InodeType::Regular(RegularFile::stacked(verified))
+        }
         FileType::Symlink => {
             target = read_inline(sbi, &inode.layout, image::SYMLINK_MAX)?;
             if target.contains(&0) {

@@ -10,16 +10,18 @@ its file system. attributes.py has permissions and xattrs.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from lib import (disk, fixtures, ktap, loop, mounts, notify, objects,
-                 overlayfs, reference, special_image)
-from lib.mounts import AT_FDCWD, libc
+from lib import (disk, fixtures, ktap, loop, matrix_image, mounts, notify,
+                 objects, overlayfs, reference, special_image)
+from lib.mounts import libc
 from lib.special_image import KINDS
+from lib.statx import raw
 
 suite = ktap.Suite()
 
@@ -27,8 +29,7 @@ MAGIC = 0xd078629a
 STATX_BASIC_STATS, STATX_ATIME, STATX_ALL = 0x7ff, 0x20, 0xfff
 STATX_DIOALIGN = 0x2000
 STATX_ATTR_IMMUTABLE, STATX_ATTR_VERITY = 0x10, 0x100000
-AT_SYMLINK_NOFOLLOW, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = (
-    0x100, 0x2000, 0x4000)
+AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = 0x2000, 0x4000
 
 
 class StatFs(NamedTuple):
@@ -95,14 +96,6 @@ def inodes_in_use(test: ktap.Test) -> None:
         test.equal(used(their_top), "-", "erofs + overlayfs")
 
 
-def statx(path: str, flags: int, mask: int = STATX_ALL) -> bytes:
-    room = ctypes.create_string_buffer(256)
-    if libc.statx(AT_FDCWD, os.fsencode(path), flags | AT_SYMLINK_NOFOLLOW,
-                  mask, room):
-        raise OSError(ctypes.get_errno(), f"statx({path})")
-    return room.raw
-
-
 @suite.test(
     "statx(2) returns what stat(2) returns, and what overlayfs returns"
 )
@@ -112,8 +105,8 @@ def extended(test: ktap.Test) -> None:
         for path in KINDS.values():
             expected = os.lstat(f"{top}/{path}")
             for flags in (0, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC):
-                ours = statx(f"{top}/{path}", flags)
-                theirs = statx(f"{their_top}/{path}", flags)
+                ours = raw(f"{top}/{path}", flags, STATX_ALL)
+                theirs = raw(f"{their_top}/{path}", flags, STATX_ALL)
                 mask, blksize, attributes, nlink, uid, gid, mode, ino, size, \
                     _blocks, known = struct.unpack_from("=IIQIIIHxxQQQQ", ours)
                 # An image has no atime. STATX_ATIME is not set, as on erofs.
@@ -141,7 +134,7 @@ class Statx(NamedTuple):
 
 
 def statx_extra(path: str, mask: int = STATX_DIOALIGN) -> Statx:
-    room = statx(path, 0, mask | STATX_ALL)
+    room = raw(path, 0, mask | STATX_ALL)
     found, = struct.unpack_from("=I", room, 0)
     attributes, = struct.unpack_from("=Q", room, 8)
     known, = struct.unpack_from("=Q", room, 56)
@@ -169,28 +162,39 @@ def immutable(test: ktap.Test) -> None:
             os.unlink(name)
 
 
+def has_verity(test: ktap.Test, path: str) -> bool:
+    found = statx_extra(path)
+    test.check(found.known & STATX_ATTR_VERITY,
+               f"{path}: STATX_ATTR_VERITY is not supported")
+    return bool(found.attributes & STATX_ATTR_VERITY)
+
+
 @suite.test("statx(2): STATX_ATTR_VERITY once an object is verified")
 def verified(test: ktap.Test) -> None:
-    def has_verity(path: str) -> bool:
-        found = statx_extra(path)
-        test.check(found.known & STATX_ATTR_VERITY,
-                   f"{path}: STATX_ATTR_VERITY is not supported")
-        return bool(found.attributes & STATX_ATTR_VERITY)
-
-    for mode, options, expected in (
-            ("default", (), True), ("verity", (("verity", None),), True),
-            ("tryverity", (("tryverity", None),), True),
-            ("noverity", (("noverity", None),), False)):
+    pin = ("digest", special_image.image().digest)
+    for mode, options, before, after in (
+            ("default", (), False, True),
+            # Here nothing is read that is not verified.
+            ("verity", (("verity", None),), True, True),
+            ("digest=", (pin,), True, True),
+            ("tryverity", (("tryverity", None),), False, True),
+            ("noverity", (("noverity", None),), False, False)):
         with special_image.mounted(*options) as top:
             path = f"{top}/sizes/4097"
-            test.equal(has_verity(path), False, f"{mode}: before a read")
+            test.equal(has_verity(test, path), before,
+                       f"{mode}: before a read")
             Path(path).read_bytes()
-            test.equal(has_verity(path), expected, f"{mode}: after a read")
+            test.equal(has_verity(test, path), after, f"{mode}: after a read")
             Path(f"{top}/sizes/64").read_bytes()
-            test.equal(has_verity(f"{top}/sizes/64"), False,
-                       f"{mode}: an inline file")
-    test.equal(has_verity(special_image.object_path("sizes/4097")), True,
-               "the object")
+            for name in (*special_image.INLINE_SIZES, ""):
+                test.equal(has_verity(test, f"{top}/sizes/{name}"), False,
+                           f"{mode}: {name!r}, in the image")
+    test.equal(has_verity(test, special_image.object_path("sizes/4097")),
+               True, "the object")
+
+
+@suite.test("statx(2): no STATX_ATTR_VERITY for what is not verified")
+def not_verified(test: ktap.Test) -> None:
     with mounts.mounted("tmpfs", [("source", "store")]) as store:
         data = special_image.data("sizes/4097")
         objects.Store(Path(store)).plain(
@@ -198,8 +202,18 @@ def verified(test: ktap.Test) -> None:
         with special_image.mounted(("tryverity", None),
                                    basedirs=[store]) as top:
             test.equal(Path(f"{top}/sizes/4097").read_bytes(), data, "content")
-            test.equal(has_verity(f"{top}/sizes/4097"), False,
+            test.equal(has_verity(test, f"{top}/sizes/4097"), False,
                        "an object on tmpfs")
+    with matrix_image.mounted(basedirs=[]) as top:
+        path = f"{top}/{matrix_image.FILE}"
+        test.fails(errno.EIO, "a missing object", Path(path).read_bytes)
+        test.equal(has_verity(test, path), False, "a missing object")
+    # An image without digests: with verity such a file cannot be read.
+    image = fixtures.named("matrix-no-digests")
+    with mounts.composefs(image.path, image.objects) as top:
+        path = f"{top}/{matrix_image.FILE}"
+        Path(path).read_bytes()
+        test.equal(has_verity(test, path), False, "no digest")
 
 
 @suite.test("statx(2): STATX_DIOALIGN is that of the object")

@@ -21,11 +21,11 @@ use super::{
 };
 
 /// Consecutive bytes of the image.
-pub(super) struct Extent {
+pub struct Extent {
     /// Position in bytes.
-    pub(super) pos: u64,
+    pub pos: u64,
     /// Length in bytes, never 0.
-    pub(super) len: u64,
+    pub len: u64,
 }
 
 impl InodeLayout {
@@ -38,7 +38,7 @@ impl InodeLayout {
     ///
     /// C header: `fs/erofs/data.c`: `erofs_map_blocks()`
     #[inline]
-    pub(super) fn extent(&self, offset: u64) -> Result<Extent, Corrupt> {
+    pub fn extent(&self, offset: u64) -> Result<Extent, Corrupt> {
         let Some(len @ 1..) = self.size().checked_sub(offset) else {
             return Err(Corrupt::new("read beyond the end of data", self.pos()?));
         };
@@ -64,6 +64,23 @@ impl InodeLayout {
             }
             DataLayout::Chunk => Err(Corrupt::new("data is not in the image", self.pos()?)),
         }
+    }
+}
+
+impl InodeLayout {
+    /// Whether the data up to the end of `extent`, which is one of this inode, are behind the inode
+    /// itself, in its block.
+    pub fn is_inline(&self, extent: &Extent) -> bool {
+        let Ok(pos) = self.inline_pos() else {
+            return false;
+        };
+        self.data_layout() == Ok(DataLayout::Inline) && block_start(extent.pos) == block_start(pos)
+    }
+
+    /// Whether there are data, but not in the image.
+    #[inline]
+    pub fn is_external(&self) -> bool {
+        self.size() != 0 && self.data_layout() == Ok(DataLayout::Chunk)
     }
 }
 

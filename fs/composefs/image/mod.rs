@@ -64,6 +64,7 @@ pub use self::content::{
     Content,
     INLINE_MAX, //
 };
+pub use self::data::Extent;
 pub use self::digest::{
     Algorithm,
     Digest, //

@@ -10,6 +10,7 @@
 #include <linux/backing-file.h>
 #include <linux/blkdev.h>
 #include <linux/exportfs.h>
+#include <linux/fiemap.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>

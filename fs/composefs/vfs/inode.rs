@@ -510,6 +510,10 @@ impl<T: xattr::Operations> Tables<T> {
     }
 }
 
+/// Attributes of statx(2) that are known of all inodes.
+const KNOWN_ATTRIBUTES: u32 =
+    bindings::STATX_ATTR_IMMUTABLE | bindings::STATX_ATTR_APPEND | bindings::STATX_ATTR_COMPRESSED;
+
 /// `->getattr` of all inodes. It sets `STATX_ATTR_IMMUTABLE`. `S_IMMUTABLE` is not set, because
 /// overlayfs would copy it to a file that it copies up.
 ///
@@ -528,7 +532,7 @@ pub(super) unsafe extern "C" fn getattr(
     // SAFETY: `path` and `stat` are the arguments of `->getattr`.
     unsafe {
         (*stat).attributes |= immutable;
-        (*stat).attributes_mask |= immutable;
+        (*stat).attributes_mask |= u64::from(KNOWN_ATTRIBUTES);
         bindings::generic_fillattr(idmap, request, (*(*path).dentry).d_inode, stat);
     }
     0

@@ -21,6 +21,7 @@ pub mod cred;
 mod dentry;
 pub mod dir;
 pub mod export;
+pub mod fiemap;
 pub mod file;
 pub mod folio;
 pub mod hash;

@@ -14,6 +14,10 @@ use super::{
     cred,
     dentry,
     errno_to_isize,
+    fiemap::{
+        self,
+        Extent, //
+    },
     file::{
         self,
         RegularFile, //
@@ -103,6 +107,14 @@ pub trait Operations: file::Operations {
     /// `EOPNOTSUPP` if the data are not in another file, `EIO` if there is no valid one.
     fn backing_path(inode: &Inode<Self>) -> Result<Path>;
 
+    /// Returns the extent at byte `offset` of data that are not in another file. `None` if there is
+    /// none from there on.
+    ///
+    /// # Errors
+    ///
+    /// The error of reading where the data are.
+    fn own_extent(inode: &Inode<Self>, offset: u64) -> Result<Option<Extent>>;
+
     /// Returns the path of the file with the data of `inode` for `->d_real`. Looks it up if it is
     /// not known yet. The result does not change while the inode exists. `None` if the data are not
     /// in another file, or there is no valid one.
@@ -177,7 +189,8 @@ impl<T: Operations> File<T> {
 }
 
 impl<T: Operations> Inode<T> {
-    /// Makes statx(2) report `STATX_ATTR_VERITY` for this regular file. It switches to another
+    /// Makes statx(2) report `STATX_ATTR_VERITY` for this regular file, whose data are verified
+    /// before they are read. It switches to another
     /// operation table, so that stat(2) need not check anything.
     pub fn set_verified(&self)
     where
@@ -196,10 +209,17 @@ impl<T: Operations> Inode<T> {
 impl<T: Operations + xattr::Operations> RegularFile<T> {
     /// A file whose data are where [`Operations::open`] says. It is asked at open(2), because most
     /// inodes are never opened.
+    ///
+    /// `verified` is set if all its data are verified before they are read. Otherwise
+    /// [`Inode::set_verified`] may tell so later.
     #[inline]
-    pub fn stacked() -> Self {
-        // SAFETY: Both tables are those of files of `T`.
-        unsafe { Self::new(&InodeTable::<T>::UNVERIFIED, &Table::<T>::BACKED) }
+    pub fn stacked(verified: bool) -> Self {
+        let table = match verified {
+            true => &InodeTable::<T>::VERIFIED,
+            false => &InodeTable::<T>::UNVERIFIED,
+        };
+        // SAFETY: All three tables are those of files of `T`.
+        unsafe { Self::new(table, &Table::<T>::BACKED) }
     }
 }
 
@@ -208,7 +228,7 @@ struct InodeTable<T>(PhantomData<T>);
 impl<T: Operations + xattr::Operations> InodeTable<T> {
     const UNVERIFIED: bindings::inode_operations = bindings::inode_operations {
         getattr: Some(getattr::<T, false>),
-        fiemap: Some(fiemap::<T>),
+        fiemap: Some(fiemap::fiemap::<T>),
         ..inode::Tables::<T>::OTHER_OPERATIONS
     };
 
@@ -238,32 +258,10 @@ impl<T: Operations> Stacking<T> {
     }
 }
 
-/// `->fiemap`.
-///
-/// # Safety
-///
-/// `inode` must be an inode of `T` to which a reference is held, `info` the argument of `->fiemap`.
-unsafe extern "C" fn fiemap<T: Operations>(
-    inode: *mut bindings::inode,
-    info: *mut bindings::fiemap_extent_info,
-    start: u64,
-    len: u64,
-) -> c_int {
-    // SAFETY: The VFS holds a reference to the inode for the call.
-    let inode = unsafe { Inode::<T>::from_raw(inode) };
-    match T::backing_path(inode) {
-        // SAFETY: The rest are the arguments of `->fiemap`.
-        Ok(path) => cred::with(T::credential(inode.super_block()), || unsafe {
-            path.fiemap(info, start, len)
-        }),
-        Err(e) => e.to_errno(),
-    }
-}
-
 /// The part of statx(2) about the alignment of direct I/O.
 const DIO: u32 = bindings::STATX_DIOALIGN | bindings::STATX_DIO_READ_ALIGN;
 
-/// `->getattr`. `VERIFIED` if [`Inode::set_verified`] was called.
+/// `->getattr`. `VERIFIED` for a file whose data are verified.
 ///
 /// # Safety
 ///

@@ -101,6 +101,7 @@ pub const DEBUG: Boot<'_> = Boot {
         "userns_basedir",
         "attributes",
         "statx",
+        "asked",
         "changing",
         "verity_repair",
         "verity_log",

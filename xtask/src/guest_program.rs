@@ -50,6 +50,8 @@ fn cargo_build(context: &Context, package: &str, place: &str, flags: &str) -> Re
             .args(["--target", TARGET])
             .env("CARGO_TARGET_DIR", &target)
             .env("RUSTFLAGS", flags)
+            // A static program cannot use the host's shared library, which is the default.
+            .env("OPENSSL_STATIC", "1")
             .env_remove("CARGO_ENCODED_RUSTFLAGS"),
     )?;
     drop(step);

@@ -108,10 +108,37 @@ impl Error {
     }
 }
 
+/// For callers whose errors are those of the standard library. The error is inside.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = Self::from(error.errno()).kind();
+        Self::new(kind, error)
+    }
+}
+
 /// The messages of a file system as the end of a sentence.
 fn reasons(messages: &[String]) -> String {
     match messages {
         [] => String::new(),
         _ => format!(" ({})", messages.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_standard_library_says_the_same() {
+        let error = Error::FileSystem {
+            doing: "composefs: mounting".to_owned(),
+            errno: Errno::ACCESS,
+            messages: vec!["not you".to_owned(), "not now".to_owned()],
+        };
+        let text = error.to_string();
+        assert!(text.ends_with(" (not you; not now)"), "{text}");
+        let error = std::io::Error::from(error);
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
     }
 }

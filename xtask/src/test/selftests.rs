@@ -42,6 +42,16 @@ pub enum Programs<'a> {
     Only(&'a [&'a str]),
 }
 
+impl Programs<'_> {
+    /// Whether a program may be one of these.
+    pub fn may_run(&self, name: &str) -> bool {
+        match self {
+            Self::AllBut(names) => !names.contains(&name),
+            Self::Only(names) => names.contains(&name),
+        }
+    }
+}
+
 /// Where the programs and the images come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -102,7 +112,9 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     let installed = install(context, &config.kernel, &ours, work.path())?;
     config.mounts = vec![("kselftest".to_owned(), installed)];
     if boot.origin == Origin::Clone {
-        environment.push_str(&tools::share(context, &mut config, work.path())?);
+        environment.push_str(&tools::share(context, &mut config, work.path(), |name| {
+            boot.programs.may_run(name)
+        })?);
     }
     if let (Origin::Clone, Some(images)) = (boot.origin, named::directory_of(IMAGES)?) {
         config.mounts.push(("images".to_owned(), images));

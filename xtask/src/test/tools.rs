@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is built from tools/ and tests/ for the selftests.
+//! What is built from tools/ and tests/ for some of the selftests.
 
 use std::fs;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -14,20 +15,49 @@ use crate::vm::VmConfig;
 /// The variable by which the selftests find the directory in the guest.
 const VARIABLE: &str = "COMPOSEFS_TOOLS";
 
-/// Shared libraries: package and file.
-const LIBRARIES: [(&str, &str); 1] = [("libcomposefs-mount", "liblcfs_mount.so")];
+/// Something that selftests need.
+struct Tool {
+    package: &'static str,
+    file: &'static str,
+    build: fn(&Context, &str) -> Result<PathBuf>,
+    /// The selftests, without `.py`. The tool takes time to build, and is not built for others.
+    users: &'static [&'static str],
+}
 
-/// Builds all, and gives it to the guest. Returns the line of the shell that sets [`VARIABLE`].
+const TOOLS: &[Tool] = &[
+    Tool {
+        package: "libcomposefs-mount",
+        file: "liblcfs_mount.so",
+        build: guest_program::build_library,
+        users: &["libcomposefs", "clients_ostree"],
+    },
+    Tool {
+        package: "composefs-clients",
+        file: "composefs-clients",
+        build: guest_program::build,
+        users: &["composefs_rs"],
+    },
+];
+
+/// Builds what the programs need that `may_run` tells, and gives it to the guest. Returns the line of the
+/// shell that sets [`VARIABLE`].
 ///
 /// # Errors
 ///
 /// When something does not compile or cannot be copied.
-pub fn share(context: &Context, config: &mut VmConfig, work: &Path) -> Result<String> {
+pub fn share(
+    context: &Context,
+    config: &mut VmConfig,
+    work: &Path,
+    may_run: impl Fn(&str) -> bool,
+) -> Result<String> {
     let directory = work.join("tools");
     fs::create_dir(&directory)?;
-    for (package, file) in LIBRARIES {
-        let built = guest_program::build_library(context, package)?;
-        fs::copy(built.join(file), directory.join(file))?;
+    for tool in TOOLS {
+        if tool.users.iter().any(|user| may_run(user)) {
+            let built = (tool.build)(context, tool.package)?;
+            fs::copy(built.join(tool.file), directory.join(tool.file))?;
+        }
     }
     config.mounts.push(("tools".to_owned(), directory));
     Ok(format!("export {VARIABLE}=/mnt/tools\n"))

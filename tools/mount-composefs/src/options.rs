@@ -231,6 +231,11 @@ fn text(bytes: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The options of a list. For a mount, they have a directory.
@@ -313,6 +318,25 @@ mod tests {
             ),
         ] {
             assert_eq!(options(list).unwrap_err().lines, [message], "{list}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_options_or_refused(list in vec(any::<u8>(), 0..100)) {
+            let list = OsString::from_vec(list);
+            for sloppy in [false, true] {
+                let _ = Options::parse(from_ref(&list), sloppy);
+            }
+        }
+
+        #[test]
+        fn any_values_are_taken_or_refused(
+            key in "basedir|digest|verity|upperdir|idmap|image|prefer|context|remount|ro",
+            value in vec(any::<u8>(), 0..50),
+        ) {
+            let list = [key.as_bytes(), b"=", &value].concat();
+            let _ = Options::parse(&[OsString::from_vec(list)], false);
         }
     }
 

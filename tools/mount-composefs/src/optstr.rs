@@ -89,6 +89,9 @@ fn closed(text: Option<&[u8]>, separator: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn strings(list: &str) -> Vec<String> {
@@ -138,6 +141,32 @@ mod tests {
         assert_eq!(names(r"/a\:b:/c\,d\\").unwrap(), ["/a:b", r"/c,d\"]);
         for wrong in ["", ":", "/a:", ":/a", "/a::/b"] {
             assert_eq!(names(wrong), None, "{wrong}");
+        }
+    }
+
+    /// A name as a value of an option. `escaped` in the module is the same.
+    fn escaped(name: &[u8]) -> Vec<u8> {
+        let special = |byte: &u8| matches!(byte, b',' | b':' | b'\\');
+        let bytes = name.iter();
+        bytes
+            .flat_map(|byte| special(byte).then_some(b'\\').into_iter().chain([*byte]))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_names_can_be_given(
+            paths in vec(vec(any::<u8>().prop_map(|byte| byte.max(1)), 0..20), 1..4),
+        ) {
+            // A quote is one only around a whole value.
+            let paths: Vec<_> = paths.into_iter().map(|path| [b"/".to_vec(), path].concat()).collect();
+            let value: Vec<_> = paths.iter().map(|path| escaped(path)).collect();
+            let list = [b"ro,basedir=".to_vec(), value.join(&b':'), b",rw".to_vec()].concat();
+            let found = options(&list);
+            prop_assert_eq!(found.len(), 3);
+            let found = names(found[1].1.unwrap()).unwrap();
+            let found: Vec<_> = found.into_iter().map(OsString::into_vec).collect();
+            prop_assert_eq!(found, paths);
         }
     }
 

@@ -13,6 +13,7 @@ use super::selftests::Boot;
 use super::selftests::Origin;
 use super::selftests::Programs;
 use crate::context::Context;
+use crate::guest::System;
 use crate::kernel::Flavor;
 
 /// Programs that need a boot of their own, or the debug kernel.
@@ -28,6 +29,7 @@ const SPECIAL: [&str; 5] = [
 pub const PLAIN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Plain,
+    system: System::Usual,
     append: &[],
     origin: Origin::Clone,
     programs: Programs::AllBut(&SPECIAL),
@@ -35,10 +37,23 @@ pub const PLAIN: Boot<'_> = Boot {
     program_timeout: None,
 };
 
+/// Programs of others that use mounts, on a system that has them.
+pub const CLIENTS: Boot<'_> = Boot {
+    name: "clients",
+    flavor: Flavor::Plain,
+    system: System::Clients,
+    append: &[],
+    origin: Origin::Clone,
+    programs: Programs::Clients,
+    timeout: Duration::from_secs(20 * 60),
+    program_timeout: None,
+};
+
 /// The plain kernel with SELinux.
 pub const SELINUX: Boot<'_> = Boot {
     name: "selinux",
     flavor: Flavor::Plain,
+    system: System::Usual,
     append: &["lsm=selinux"],
     origin: Origin::Clone,
     programs: Programs::Only(&["selinux"]),
@@ -50,6 +65,7 @@ pub const SELINUX: Boot<'_> = Boot {
 const PATCHED: Boot<'_> = Boot {
     name: "patched",
     flavor: Flavor::Patched,
+    system: System::Usual,
     append: &[],
     origin: Origin::Clone,
     programs: Programs::Only(&[
@@ -71,6 +87,7 @@ const PATCHED: Boot<'_> = Boot {
 const TREE: Boot<'_> = Boot {
     name: "tree",
     flavor: Flavor::Patched,
+    system: System::Usual,
     append: &[],
     origin: Origin::Patches,
     programs: Programs::Only(&[
@@ -89,6 +106,7 @@ const TREE: Boot<'_> = Boot {
 pub const DEBUG: Boot<'_> = Boot {
     name: "debug",
     flavor: Flavor::Debug,
+    system: System::Usual,
     append: &[],
     origin: Origin::Clone,
     programs: Programs::Only(&[
@@ -143,6 +161,7 @@ pub const DEBUG: Boot<'_> = Boot {
 pub const KMEMLEAK: Boot<'_> = Boot {
     name: "kmemleak",
     flavor: Flavor::Debug,
+    system: System::Usual,
     append: &["kmemleak=on"],
     origin: Origin::Clone,
     programs: Programs::Only(&["kmemleak"]),

@@ -78,6 +78,11 @@ const SUITES: &[Suite] = &[
         run: Run::Selftests(&boots::PLAIN),
     },
     Suite {
+        name: "clients",
+        about: "container tools and ostree of Debian, unmodified, on composefs: 2 minutes",
+        run: Run::Selftests(&boots::CLIENTS),
+    },
+    Suite {
         name: "selinux",
         about: "the selftests that need SELinux",
         run: Run::Selftests(&boots::SELINUX),

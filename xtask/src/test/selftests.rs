@@ -21,6 +21,8 @@ use super::watch::watch;
 use crate::context::Context;
 use crate::fixtures;
 use crate::git::git;
+use crate::guest;
+use crate::guest::System;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::named;
@@ -36,18 +38,21 @@ use crate::vm::VmConfig;
 /// Some of the programs of tests/selftests, named without `.py`.
 #[derive(Clone, Copy, Debug)]
 pub enum Programs<'a> {
-    /// All but these.
+    /// All but these, and those of the suite "clients".
     AllBut(&'a [&'a str]),
     /// These.
     Only(&'a [&'a str]),
+    /// Those of the suite "clients": their names begin with `clients_`.
+    Clients,
 }
 
 impl Programs<'_> {
     /// Whether a program may be one of these.
     pub fn may_run(&self, name: &str) -> bool {
         match self {
-            Self::AllBut(names) => !names.contains(&name),
+            Self::AllBut(names) => !names.contains(&name) && !name.starts_with(CLIENTS),
             Self::Only(names) => names.contains(&name),
+            Self::Clients => name.starts_with(CLIENTS),
         }
     }
 }
@@ -69,6 +74,8 @@ pub struct Boot<'a> {
     pub name: &'static str,
     /// The kernel.
     pub flavor: Flavor,
+    /// The system on the root disk.
+    pub system: System,
     /// Further words of the kernel's command line.
     pub append: &'static [&'static str],
     /// Where the programs and the images come from.
@@ -84,6 +91,9 @@ pub struct Boot<'a> {
 /// The variable that names a directory with further images, `*.cfs.gz`.
 pub const IMAGES: &str = "COMPOSEFS_IMAGES";
 
+/// What the names of the programs of the suite "clients" begin with.
+const CLIENTS: &str = "clients_";
+
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
 
@@ -95,6 +105,9 @@ const COLLECTION: &str = "filesystems/composefs";
 pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
+    if boot.system != System::Usual {
+        config.root = guest::make(context, boot.system)?.root;
+    }
     // Each run has a directory of its own: another one may be using another build.
     let work = context.cache.run_dir()?;
     let mut environment = String::new();
@@ -129,7 +142,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         "set -e\n{environment}\
          cp -r /mnt/kselftest /run/kselftest\n\
          exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
-        arguments(boot),
+        arguments(boot, &ours)?,
     )]);
     let program = Program {
         name: "selftests",
@@ -165,12 +178,7 @@ pub fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str
 ///
 /// The first name without a program, and the names of all programs.
 pub fn check_names(context: &Context, names: &str) -> Result<()> {
-    let dir = context.repo.join("tests/selftests");
-    let mut known: Vec<String> = fs::read_dir(&dir)?
-        .flatten()
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".py")?.to_owned()))
-        .collect();
-    known.sort();
+    let known = programs(&context.repo.join("tests/selftests"))?;
     for name in names.split(',') {
         if !known.iter().any(|known| known == name) {
             bail!(
@@ -182,11 +190,31 @@ pub fn check_names(context: &Context, names: &str) -> Result<()> {
     Ok(())
 }
 
-/// The arguments of run_kselftest.sh.
-fn arguments(boot: &Boot<'_>) -> String {
-    let (option, names) = match boot.programs {
-        Programs::AllBut(names) => ("--skip", names),
-        Programs::Only(names) => ("--test", names),
+/// The names of all programs, sorted.
+fn programs(dir: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".py")?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The arguments of run_kselftest.sh, for the programs in a directory.
+fn arguments(boot: &Boot<'_>, dir: &Path) -> Result<String> {
+    let all = programs(dir)?;
+    let all = all.iter().map(String::as_str);
+    let (option, names): (_, Vec<&str>) = match boot.programs {
+        Programs::AllBut(_) => (
+            "--skip",
+            all.filter(|name| !boot.programs.may_run(name)).collect(),
+        ),
+        // run_kselftest.sh refuses a name that it does not know.
+        Programs::Only(names) => ("--test", names.to_vec()),
+        Programs::Clients => (
+            "--test",
+            all.filter(|name| boot.programs.may_run(name)).collect(),
+        ),
     };
     let mut arguments = String::new();
     for name in names {
@@ -195,7 +223,7 @@ fn arguments(boot: &Boot<'_>) -> String {
     if let Some(limit) = boot.program_timeout {
         arguments.push_str(&format!(" -o {}", limit.as_secs()));
     }
-    arguments
+    Ok(arguments)
 }
 
 /// Takes the programs out of the patches. Returns the directory.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import stat
 import subprocess
@@ -21,8 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import (fixtures, ktap, matrix_image, mounts, objects, overlayfs,
-                 reference, tree)
+from lib import (containers, fixtures, ktap, matrix_image, mounts, objects,
+                 overlayfs, reference, tree)
 from lib.mounts import Options
 from lib.refused import refused
 
@@ -95,34 +94,6 @@ def bubblewrap(top: str) -> list[str]:
             "/bin/sh", "-c", SCRIPT]
 
 
-def bundle(top: str, where: str) -> None:
-    """Writes the OCI configuration of a container."""
-    rights = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_MKNOD",
-              "CAP_FSETID"]
-    Path(where, "config.json").write_text(json.dumps({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0}, "cwd": "/",
-            "args": ["/bin/sh", "-c", SCRIPT],
-            "env": ["PATH=/usr/bin:/bin", "LANG=C"],
-            "capabilities": {kind: rights for kind in (
-                "bounding", "effective", "permitted")}},
-        "root": {"path": top, "readonly": False},
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
-        "linux": {"namespaces": [{"type": kind} for kind in (
-            "pid", "mount", "ipc", "uts")]}}), encoding="ascii")
-
-
-@contextmanager
-def crun(top: str) -> Iterator[list[str]]:
-    with tempfile.TemporaryDirectory() as where:
-        bundle(top, where)
-        yield ["crun", "--cgroup-manager=disabled", f"--root={where}/state",
-               "run", f"--bundle={where}", "composefs-test"]
-
-
 def run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True,
                           env={"PATH": "/usr/bin:/bin", "LANG": "C"},
@@ -138,7 +109,7 @@ def in_bubblewrap(top: str) -> str:
 
 
 def in_crun(top: str) -> str:
-    with crun(top) as command:
+    with containers.crun(containers.configuration(top, SCRIPT)) as command:
         return run(command)
 
 

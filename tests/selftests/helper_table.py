@@ -15,16 +15,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 
 from lib import (core, helper_rows, helper_rows_mount, helper_scene, ktap,
                  mount_helper)
 from lib.helper_row import Row
 from lib.helper_scene import Scene
-from lib.mount_helper import Outcome
+from lib.mount_helper import C_PROGRAM, OURS, Outcome
 
-C_PROGRAM = "/usr/libexec/composefs-c/mount.composefs"
-OURS = "/usr/sbin/mount.composefs"
 TABLE = {
     "words": helper_rows.USAGE,
     "options": helper_rows.OPTIONS,
@@ -89,7 +86,5 @@ def main() -> None:
 
 
 core.require_composefs()
-for path in (C_PROGRAM, OURS):
-    if not os.access(path, os.X_OK):
-        ktap.skip_all(f"no {path}")
+mount_helper.require(C_PROGRAM, OURS)
 main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Rows of the table of command lines of mount.composefs, and their outcomes."""
+"""Rows of the table of command lines of mount.composefs."""
 
 from __future__ import annotations
 

@@ -5,11 +5,12 @@ layer, owners."""
 
 from __future__ import annotations
 
-from .helper_row import (VERIFIES, Row, cannot, differs, fails, mounts, options,
-                         refuses, same)
+from .helper_row import (VERIFIES, Row, cannot, differs, fails, mounts,
+                         options, refuses, same)
 from .helper_rows import INVALID, NO_FILE, unsupported
 
 MAPPED = 100001
+IDMAPPED = "rw,relatime,idmapped"
 LAYERS = "upperdir={upper},workdir={work}"
 HAS_WRONG = "Image has wrong fs-verity"
 HAS_NONE = "Image has no fs-verity"
@@ -18,7 +19,7 @@ FLAG = "a flag of mount(8), which the C program does not know"
 PREFIX = "as the kernel and the composefs tools write digests"
 LENGTH = "the C program compares the first 32 bytes only"
 SHA512 = "the C program only knows SHA-256"
-ROOT_ONLY = "verity cannot be switched off after it"
+SHOWN = "of two mounts the C program maps the one that is not seen"
 
 VERITY: list[Row] = [
     same(options("verity"), mounts(VERIFIES)),
@@ -130,8 +131,12 @@ UPPER: list[Row] = [
 ]
 
 OWNERS: list[Row] = [
-    same(options("idmap={userns}"), mounts(owner=MAPPED)),
-    same(options("idmap={userns},verity"), mounts(VERIFIES, owner=MAPPED)),
+    differs(options("idmap={userns}"), mounts(owner=MAPPED),
+            mounts(flags=IDMAPPED, owner=MAPPED), SHOWN,
+            stack=mounts(owner=MAPPED)),
+    differs(options("idmap={userns},verity"), mounts(VERIFIES, owner=MAPPED),
+            mounts(VERIFIES, IDMAPPED, MAPPED), SHOWN,
+            stack=mounts(VERIFIES, owner=MAPPED)),
     same(options(f"idmap={{userns}},{LAYERS}"),
          mounts(owner=MAPPED, writes="success")),
     same(options("idmap={missing}"),

@@ -16,8 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ktap, loop, mounts
+from . import ktap, mounts
 from .helper_scene import FILES, FORGED, INLINE, Scene, content
+
+C_PROGRAM = "/usr/libexec/composefs-c/mount.composefs"
+OURS = "/usr/sbin/mount.composefs"
 
 # A program that hangs has failed.
 SECONDS = 120
@@ -53,6 +56,13 @@ class Outcome:
         pattern = ".*".join(map(re.escape, expected.says.split("...")))
         return bool(re.fullmatch(pattern, self.says, re.DOTALL)) and \
             dataclasses.replace(self, says=expected.says) == expected
+
+
+def require(*programs: str) -> None:
+    """Ends the program where one of these is not installed."""
+    for path in programs:
+        if not os.access(path, os.X_OK):
+            ktap.skip_all(f"no {path}")
 
 
 def run(program: str, words: Sequence[str], scene: Scene,
@@ -126,6 +136,13 @@ def in_use(path: str) -> bool:
         os.close(fd)
 
 
+def loop_files() -> list[str]:
+    """The files of all loop devices."""
+    return [Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+            for path in sorted(glob.glob(
+                "/sys/block/loop*/loop/backing_file"))]
+
+
 class Leftovers:
     """What must be the same before and after a command line."""
 
@@ -135,7 +152,7 @@ class Leftovers:
         self.before = self.state()
 
     def state(self) -> tuple[object, ...]:
-        return (mounts.mountinfo(), loop.attached(),
+        return (mounts.mountinfo(), loop_files(),
                 glob.glob("/tmp/.composefs.*"), [
                     path for path in self.files if in_use(path)])
 

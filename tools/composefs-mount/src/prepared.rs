@@ -4,6 +4,10 @@
 
 use std::os::fd::AsFd;
 
+use rustix::fs::FileType;
+use rustix::fs::fstat;
+use rustix::io::Errno;
+
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
@@ -47,6 +51,12 @@ impl<'a> Prepared<'a> {
             image: options.image.name(),
             errno,
         })?;
+        if is_directory(&image) {
+            return Err(Error::Image {
+                image: options.image.name(),
+                errno: Errno::ISDIR,
+            });
+        }
         if let Some(expected) = options.digest {
             compare_digest(options, &image, expected)?;
         }
@@ -86,6 +96,11 @@ impl<'a> Directory<'a> {
             location: location.clone(),
         })
     }
+}
+
+/// Whether a file is a directory, which every file system refuses in its own words.
+fn is_directory(file: &Opened<'_>) -> bool {
+    fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 fn effective_verity(options: &MountOptions<'_>) -> Result<Verity> {

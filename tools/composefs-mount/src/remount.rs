@@ -7,14 +7,19 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::StatVfsMountFlags;
 use rustix::fs::fstatfs;
 use rustix::fs::openat;
+use rustix::fs::statvfs;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::mount::mount_remount;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::fs_context::FsContext;
+use crate::location::Location;
+use crate::location::escaped;
 use crate::native;
 use crate::options::MountOptions;
 use crate::options::Verity;
@@ -36,8 +41,7 @@ impl MountOptions<'_> {
         if is_native(target)? {
             let context = FsContext::pick(native::NAME, target)?;
             for basedir in &self.basedirs {
-                let basedir = Directory::open("basedir", basedir)?;
-                context.set_fd("basedir", &basedir.file)?;
+                set_basedir(&context, basedir)?;
             }
             if let Some(digest) = self.digest {
                 context.set_string("digest", digest.to_string())?;
@@ -51,7 +55,13 @@ impl MountOptions<'_> {
             }
             context.reconfigure()?;
         }
-        mount_remount(target, flags, c"").map_err(|errno| Error::FileSystem {
+        let flags = flags | kept_atime(target, flags)?;
+        let done = match mount_remount(target, flags, c"") {
+            // overlayfs without an upper directory. As on composefs, only the mount is writable.
+            Err(Errno::ROFS) => mount_remount(target, flags | MountFlags::BIND, c""),
+            done => done,
+        };
+        done.map_err(|errno| Error::FileSystem {
             doing: "remounting".to_owned(),
             errno,
             messages: Vec::new(),
@@ -59,13 +69,46 @@ impl MountOptions<'_> {
     }
 }
 
+/// Names a base directory that the mount should have. The directory itself is compared, or its
+/// name if it is no longer there.
+fn set_basedir(context: &FsContext, location: &Location<'_>) -> Result<()> {
+    match (Directory::open("basedir", location), location.path()) {
+        (Ok(directory), _) => context.set_fd("basedir", &directory.file),
+        (Err(error), Some(path)) if error.errno() == Errno::NOENT => context
+            .set_string("basedir", escaped(path, b":\\"))
+            .map_err(|_| error),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What a mount has of flags about access times, if none of `flags` is about them. mount(2) keeps
+/// it only if there is no `nodiratime` either.
+fn kept_atime(target: &Path, flags: MountFlags) -> Result<MountFlags> {
+    let atime = MountFlags::NOATIME | MountFlags::RELATIME | MountFlags::STRICTATIME;
+    if flags.intersects(atime) {
+        return Ok(MountFlags::empty());
+    }
+    let stat = statvfs(target).map_err(|errno| of_target(target, errno))?;
+    Ok(if stat.f_flag.contains(StatVfsMountFlags::NOATIME) {
+        MountFlags::NOATIME
+    } else if stat.f_flag.contains(StatVfsMountFlags::RELATIME) {
+        MountFlags::RELATIME
+    } else {
+        MountFlags::STRICTATIME
+    })
+}
+
 /// Whether composefs is mounted at `target`.
 fn is_native(target: &Path) -> Result<bool> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let stat = openat(CWD, target, flags, Mode::empty()).and_then(fstatfs);
-    let stat = stat.map_err(|errno| Error::Target {
+    let stat = stat.map_err(|errno| of_target(target, errno))?;
+    Ok(u64::try_from(stat.f_type) == Ok(MAGIC))
+}
+
+fn of_target(target: &Path, errno: Errno) -> Error {
+    Error::Target {
         target: target.display().to_string(),
         errno,
-    })?;
-    Ok(u64::try_from(stat.f_type) == Ok(MAGIC))
+    }
 }

@@ -96,6 +96,11 @@ impl Failure {
     /// An image cannot be mounted.
     pub(crate) fn mount(image: &Path, error: &Error) -> Self {
         let what = match error {
+            // It was opened.
+            Error::Image {
+                errno: errno @ Errno::ISDIR,
+                ..
+            } => reason_of(*errno),
             Error::Image { errno, .. } => return Self::open("", &image, *errno),
             Error::NoVerity { .. } => "Image has no fs-verity".to_owned(),
             Error::WrongVerity { .. } => "Image has wrong fs-verity".to_owned(),
@@ -154,7 +159,7 @@ fn details(error: &Error) -> Vec<String> {
         Error::WrongVerity {
             expected, found, ..
         } => vec![format!("expected {expected}, found {found}")],
-        Error::NoVerity { .. } => Vec::new(),
+        Error::NoVerity { .. } | Error::Image { .. } => Vec::new(),
         // The first line has the reason.
         Error::Directory { what, name, .. } => vec![format!("{what} {name}: cannot be opened")],
         Error::Target { target, .. } => vec![format!("mount point {target}")],

@@ -59,7 +59,8 @@ const WORDS: [Word; 29] = [
     sets("nosymfollow", MountFlags::NOSYMFOLLOW),
     clears("symfollow", MountFlags::NOSYMFOLLOW),
     atime("noatime", MountFlags::NOATIME),
-    clears("atime", MountFlags::NOATIME),
+    // The kernel's default.
+    atime("atime", MountFlags::RELATIME),
     atime("relatime", MountFlags::RELATIME),
     clears("norelatime", MountFlags::RELATIME),
     atime("strictatime", MountFlags::STRICTATIME),

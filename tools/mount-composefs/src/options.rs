@@ -15,7 +15,7 @@ use crate::flags::Flags;
 use crate::optstr;
 
 /// Options that concern mount(8), or that have no meaning for a file system that is read-only.
-const IGNORED: [&[u8]; 18] = [
+const IGNORED: [&[u8]; 17] = [
     b"_netdev",
     b"_rnetdev",
     b"auto",
@@ -25,7 +25,6 @@ const IGNORED: [&[u8]; 18] = [
     b"iversion",
     b"mand",
     b"noauto",
-    b"nofail",
     b"nogroup",
     b"noiversion",
     b"nomand",
@@ -53,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) image: Option<PathBuf>,
     pub(crate) prefer: Prefer,
     pub(crate) remount: bool,
+    /// An image that does not exist is no failure.
+    pub(crate) nofail: bool,
     pub(crate) flags: Flags,
     /// Options of security modules, with their values.
     pub(crate) labels: Vec<(String, String)>,
@@ -158,6 +159,7 @@ impl Options {
                     ..Words::default()
                 }
             }
+            b"nofail" => self.nofail = true,
             b"remount" if value.is_none() => self.remount = true,
             _ if LABELS.contains(&key) => {
                 let value = unquoted(needed(key, value)?);
@@ -361,7 +363,7 @@ mod tests {
 
     #[test]
     fn what_concerns_others_is_ignored() {
-        let list = "defaults,noauto,nofail,_netdev,comment=a,x-systemd.automount,X-mount.mkdir=1";
+        let list = "defaults,noauto,_netdev,comment=a,x-systemd.automount,X-mount.mkdir=1";
         assert_eq!(options(list), options(""));
     }
 

@@ -15,6 +15,7 @@ use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::openat;
+use rustix::io::Errno;
 
 use crate::command::Command;
 use crate::failure::Failure;
@@ -60,7 +61,14 @@ fn mount(command: &Command, options: &Options) -> Result<(), Failure> {
         mount.check().map_err(failed)?;
         return check_target(&command.target).map_err(failed);
     }
-    let mounted = mount.mount().map_err(failed)?;
+    let mounted = match mount.mount() {
+        // As mount(8) does for a device.
+        Err(Error::Image {
+            errno: Errno::NOENT,
+            ..
+        }) if options.nofail => return Ok(()),
+        done => done.map_err(failed)?,
+    };
     let kind = mounted.kind();
     mounted.attach(&command.target).map_err(failed)?;
     if command.verbose {

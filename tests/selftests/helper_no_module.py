@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""mount.composefs on a kernel without composefs: it mounts erofs and
+overlayfs, and refuses what it refuses otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lib import (core, helper_scene, ktap, module, mount_helper, mounts,
+                 util_linux)
+from lib.helper_row import TRUSTS, VERIFIES
+from lib.util_linux import mounts_below, run
+
+suite = ktap.Suite()
+core.require_composefs()
+mount_helper.require(mount_helper.OURS)
+stack = contextlib.ExitStack()
+scene = stack.enter_context(helper_scene.scene())
+names = scene.names
+
+
+@contextmanager
+def no_module() -> Iterator[None]:
+    """Unloads the module, and makes modprobe(8) find none."""
+    module.require_loaded()
+    module.unload()
+    hidden = [path for path in ("/run/modprobe.d", "/lib/modules")]
+    try:
+        with contextlib.ExitStack() as hiding:
+            for path in hidden:
+                mounts.mount("none", path, "tmpfs")
+                hiding.callback(mounts.umount, path)
+            yield
+    finally:
+        module.load()
+
+
+@contextmanager
+def nothing_left(test: ktap.Test) -> Iterator[None]:
+    scene.fresh()
+    before = mount_helper.Leftovers(scene)
+    try:
+        yield
+    finally:
+        util_linux.unmount_below(scene.top)
+    before.check(test, "the test")
+
+
+def mount(more: str = "", *words: str, image: str = "image"
+          ) -> util_linux.Done:
+    return run("mount", *words, "-t", "composefs", "-o",
+               scene.expand(f"basedir={{store}}{more}"), names[image],
+               names["target"])
+
+
+def mount_both(test: ktap.Test, more: str, image: str = "image"
+               ) -> util_linux.Done:
+    """Mounts with and without the module, which has to print the same."""
+    with nothing_left(test):
+        first = mount(more, image=image)
+    with nothing_left(test), no_module():
+        second = mount(more, image=image)
+        test.equal(mounts_below(scene.top), [], f"{more}: mounts")
+    lines = [done.says.partition("\n")[0] for done in (first, second)]
+    test.equal((second.status, lines[1]), (first.status, lines[0]), more)
+    return second
+
+
+@suite.test("it mounts erofs and overlayfs, and -v says why")
+def falls_back(test: ktap.Test) -> None:
+    with nothing_left(test), no_module():
+        done = mount("", "-v")
+        test.equal(done.status, 0, done.says)
+        for word in ("erofs", "overlayfs", "no file system composefs"):
+            test.check(word in done.says, f"no {word} in {done.says!r}")
+        test.equal([mount.type for mount in mounts_below(scene.top)],
+                   ["overlay"], "mounts")
+        test.equal(mount_helper.readable(names["target"]), TRUSTS, "files")
+
+
+@suite.test("verity and digest= are as strict as with the module")
+def strict(test: ktap.Test) -> None:
+    for more in (",verity", ",digest={digest}", ",digest=sha256:{digest}",
+                 ",tryverity"):
+        with nothing_left(test), no_module():
+            done = mount(more)
+            test.equal(done.status, 0, f"{more}: {done.says}")
+            test.equal(mount_helper.readable(names["target"]), VERIFIES,
+                       f"{more}: files")
+
+
+@suite.test("a wrong digest gives the same message, and mounts nothing")
+def wrong_digest(test: ktap.Test) -> None:
+    done = mount_both(test, ",digest={wrong}")
+    test.check("Image has wrong fs-verity" in done.says, done.says)
+
+
+@suite.test("an image without fs-verity gives the same message")
+def no_verity(test: ktap.Test) -> None:
+    done = mount_both(test, ",digest={digest}", "unsealed")
+    test.check("Image has no fs-verity" in done.says, done.says)
+
+
+@suite.test("other mistakes give the same message")
+def mistakes(test: ktap.Test) -> None:
+    for more, image in ((",nonsense", "image"), ("", "missing"),
+                        ("", "store"), (":{missing}", "image")):
+        mount_both(test, more, image)
+
+
+@suite.test("a refused image or option is not tried on the stack")
+def no_downgrade(test: ktap.Test) -> None:
+    for more, image in ((",digest={wrong}", "image"), ("", "not_erofs"),
+                        (",digest={digest}", "unsealed")):
+        with nothing_left(test):
+            done = mount(more, "-v", image=image)
+            test.check(done.status, f"{more}, {image}: success")
+            test.check("overlayfs" not in done.says, done.says)
+            test.equal(mounts_below(scene.top), [], "mounts")
+
+
+with stack:
+    suite.run()

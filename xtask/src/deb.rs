@@ -52,6 +52,10 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
     step.run(
         Command::new("dpkg-buildpackage")
             .current_dir(&tree)
+            .env(
+                "CARGO_TARGET_DIR",
+                context.cache.of_clone("deb-cargo", &context.repo)?,
+            )
             .args(["--build=binary", "--no-sign"]),
     )?;
     let changes = found(&work, ".changes")?;

@@ -192,7 +192,7 @@ fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
     let args = args.checked()?;
     let mut config = VmConfig::prepare(context, args.flavor, !args.no_module, args.job())?;
     if args.fixtures {
-        config.fixtures = Some(fixtures::make(context)?);
+        config.fixtures = Some(fixtures::make(context, args.flavor)?);
         eprintln!(
             "xtask: images are in {0}/images, their objects in {0}/objects",
             vm::FIXTURES

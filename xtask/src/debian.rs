@@ -61,7 +61,9 @@ pub fn mmdebstrap(variant: &str, format: &str) -> Command {
         .arg(format!("--variant={variant}"))
         .arg(format!("--format={format}"))
         .arg(format!("--keyring={KEYRING}"))
-        .arg("--aptopt=Acquire::Languages \"none\"");
+        .arg("--aptopt=Acquire::Languages \"none\"")
+        // What a crash leaves incomplete is made again.
+        .arg("--dpkgopt=force-unsafe-io");
     // A machine without apt has nothing to say about proxies.
     let all = output(Command::new("apt-config").args(["dump", "Acquire"])).unwrap_or_default();
     for line in all.lines().filter(|line| is_about_reaching(line)) {

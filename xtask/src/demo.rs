@@ -20,7 +20,7 @@ use crate::vm::VmConfig;
 ///
 /// When a part of it cannot be made.
 pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
-    let disk = fixtures::make(context)?;
+    let disk = fixtures::make(context, Flavor::Plain)?;
     let show = format!("/mnt/scripts/demo {}", vm::FIXTURES);
     let job = if shell {
         Job::Shell(Some(show))

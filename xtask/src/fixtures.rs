@@ -12,14 +12,15 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest_disk;
 use crate::guest_disk::Recipe;
+use crate::kernel::Flavor;
 use crate::vm::Disk;
 
-/// Makes the disk unless the cache has it.
+/// Makes the disk unless the cache has it, for the kernel of `flavor`.
 ///
 /// # Errors
 ///
 /// When a tool cannot be built or the guest fails.
-pub fn make(context: &Context) -> Result<Disk> {
+pub fn make(context: &Context, flavor: Flavor) -> Result<Disk> {
     let scripts = context.repo.join("scripts");
     let selftests = context.repo.join("tests/selftests");
     let mut key = Key::default();
@@ -32,6 +33,7 @@ pub fn make(context: &Context) -> Result<Disk> {
     }
     guest_disk::make(
         context,
+        flavor,
         Recipe {
             kind: "fixtures",
             about: "making images for the tests, in the guest",
@@ -39,6 +41,7 @@ pub fn make(context: &Context) -> Result<Disk> {
             command: "PYTHONPATH=/mnt/selftests python3 -B /mnt/scripts/make-fixtures \
                       \"$CFSCTL\" \"$DISK\""
                 .to_owned(),
+            cfsctl: true,
             mounts: vec![
                 ("scripts".to_owned(), scripts),
                 ("selftests".to_owned(), selftests),

@@ -31,9 +31,10 @@ pub struct Recipe {
     pub about: &'static str,
     /// Size in bytes. The disk is sparse: only what is written counts.
     pub size: u64,
-    /// The command in the guest. `$DISK` is where the disk is mounted, `$CFSCTL` the
-    /// program that makes images.
+    /// The command in the guest. `$DISK` is where the disk is mounted.
     pub command: String,
+    /// Whether `$CFSCTL` is a program that makes images. It is built from crates.io.
+    pub cfsctl: bool,
     /// Directories of the host, at /mnt/NAME in the guest.
     pub mounts: Vec<(String, PathBuf)>,
     /// How long the command may take.
@@ -42,17 +43,20 @@ pub struct Recipe {
     pub key: Key,
 }
 
-/// Makes the disk unless the cache has it.
+/// Makes the disk unless the cache has it. Its content does not depend on the kernel, so the one
+/// of `flavor`, which is going to read it, is used.
 ///
 /// # Errors
 ///
 /// When a tool cannot be built, or the command or the guest fails.
-pub fn make(context: &Context, recipe: Recipe) -> Result<Disk> {
-    let cfsctl = tools::cfsctl(context)?;
+pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
+    let cfsctl = recipe.cfsctl.then(|| tools::cfsctl(context)).transpose()?;
     let guest = guest::make(context, System::Usual)?;
-    let key = recipe
-        .key
-        .with("cfsctl", cfsctl.as_os_str().as_encoded_bytes())
+    let mut key = recipe.key;
+    if let Some(cfsctl) = &cfsctl {
+        key = key.with("cfsctl", cfsctl.as_os_str().as_encoded_bytes());
+    }
+    let key = key
         .with("guest", guest.root.as_os_str().as_encoded_bytes())
         .with("size", recipe.size.to_string())
         .with("command", &recipe.command);
@@ -67,17 +71,19 @@ pub fn make(context: &Context, recipe: Recipe) -> Result<Disk> {
             recipe.command
         );
         let job = Job::Command(vec![script]);
-        let mut config = VmConfig::prepare(context, Flavor::Plain, false, job)?;
+        let mut config = VmConfig::prepare(context, flavor.for_disks(), false, job)?;
         let log = context.cache.log(recipe.kind);
         let step = Step::begin(recipe.about, &log)?;
         let file = dir.join(NAME);
         guest::verity_disk(&step, &file, recipe.size)?;
         config.disks = vec![Disk { file, keep: true }];
-        let tools = cfsctl.parent().context("cfsctl is in no directory")?;
         config.mounts = recipe.mounts;
-        config
-            .mounts
-            .push(("tools".to_owned(), tools.to_path_buf()));
+        if let Some(cfsctl) = &cfsctl {
+            let tools = cfsctl.parent().context("cfsctl is in no directory")?;
+            config
+                .mounts
+                .push(("tools".to_owned(), tools.to_path_buf()));
+        }
         config.timeout = Some(recipe.timeout);
         config.log_name = format!("{}-console", recipe.kind);
         let outcome = vm::run(context, &config, &mut |_, bytes| step.note(bytes))?;

@@ -11,7 +11,6 @@ use anyhow::bail;
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::progress::Step;
-use crate::toolchain::Toolchain;
 
 /// The make variable that adds the KUnit tests.
 const KUNIT: &str = "CONFIG_RUST_VFS_KUNIT_TEST=y";
@@ -84,7 +83,10 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
         );
     }
     let objects = output_dir(context, kernel, lint)?;
-    let tools = Toolchain::ready(context)?;
+    let mut make: Command = kernel.make(context)?;
+    if kernel.root.is_some() && matches!(lint, Lint::Clippy) {
+        bail!("there is no clippy beside the compiler of Debian's kernel: use --flavor plain");
+    }
     let _lock = context.cache.lock(&format!("module-{}", kernel.key))?;
     std::fs::create_dir_all(&objects)?;
     let log = context
@@ -94,7 +96,6 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
         format!("building composefs.ko ({})", kernel.flavor.name()),
         &log,
     )?;
-    let mut make: Command = tools.make();
     make.arg("-C")
         .arg(&kernel.build)
         .arg(format!("M={}", source.display()))

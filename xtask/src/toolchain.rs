@@ -94,7 +94,11 @@ impl Toolchain {
 }
 
 /// How many programs make runs at once.
-fn jobs() -> Result<u64> {
+///
+/// # Errors
+///
+/// When `COMPOSEFS_JOBS` is no number, or 0.
+pub fn jobs() -> Result<u64> {
     let processors = || thread::available_parallelism().map_or(1, usize::from);
     match named::number("COMPOSEFS_JOBS")? {
         Some(0) => bail!("COMPOSEFS_JOBS=0: make needs at least one job"),

@@ -126,7 +126,9 @@ impl Boot {
             self.script +=
                 &format!("gzip -dc /mnt/images/{PREFERRED_TREE}.cfs.gz >{TOP}/tree.cfs\n");
         } else {
-            self.config.disks.push(fixtures::make(context)?);
+            self.config
+                .disks
+                .push(fixtures::make(context, self.config.kernel.flavor)?);
             self.tree = USUAL_TREE.to_owned();
             self.script += &format!(
                 "mkdir /run/fixtures\n\

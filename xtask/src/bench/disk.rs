@@ -12,6 +12,7 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest_disk;
 use crate::guest_disk::Recipe;
+use crate::kernel::Flavor;
 use crate::vm::Disk;
 
 /// The package in tests/bench, and its program, which runs in the guest.
@@ -27,11 +28,13 @@ pub fn make(context: &Context, program: &Path) -> Result<Disk> {
     let prepare = sources.join("bin/composefs-bench/prepare.rs");
     guest_disk::make(
         context,
+        Flavor::Plain,
         Recipe {
             kind: "bench",
             about: "making the image to measure, in the guest",
             size: 1 << 30,
             command: format!("/mnt/program/{PROGRAM} prepare \"$CFSCTL\" \"$DISK\""),
+            cfsctl: true,
             mounts: vec![("program".to_owned(), program.to_path_buf())],
             timeout: Duration::from_secs(1800),
             key: Key::default()

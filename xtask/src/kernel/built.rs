@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A kernel that was built, and its modules.
+//! A kernel for the guest, and its modules.
 
 use std::fs;
 use std::path::Path;
@@ -11,26 +11,64 @@ use anyhow::Context as _;
 use anyhow::Result;
 
 use super::flavor::Flavor;
+use crate::build_root::BuildRoot;
 use crate::cache::Lock;
 use crate::context::Context;
 use crate::path;
 use crate::progress::Step;
+use crate::source::Source;
+use crate::toolchain;
+use crate::toolchain::Toolchain;
 
-/// A built kernel.
+/// A kernel that the guest can boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Which of the guest's kernels it is.
     pub flavor: Flavor,
     /// The bzImage that QEMU boots.
     pub image: PathBuf,
+    /// The initramfs, if drivers of the guest's disks are modules.
+    pub initramfs: Option<PathBuf>,
     /// The directory that becomes the guest's /lib/modules.
     pub modules: PathBuf,
     /// The build directory, for modules out of tree.
     pub build: PathBuf,
-    /// The source tree.
-    pub source: PathBuf,
+    /// The source tree, if the kernel was built here.
+    pub source: Option<PathBuf>,
     /// The key of this build in the cache.
     pub key: String,
+    /// The Debian whose compilers built the kernel, if this machine's did not.
+    pub root: Option<BuildRoot>,
+}
+
+impl Kernel {
+    /// The source tree, or one of another Linux 7.3 if the kernel was not built here.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be fetched.
+    pub fn tree(&self, context: &Context) -> Result<PathBuf> {
+        match &self.source {
+            Some(source) => Ok(source.clone()),
+            None => Ok(Source::ready(context, None)?.dir),
+        }
+    }
+
+    /// `make` with the compilers that build a module for this kernel.
+    ///
+    /// # Errors
+    ///
+    /// When they are missing and cannot be installed.
+    pub fn make(&self, context: &Context) -> Result<Command> {
+        match &self.root {
+            Some(root) => {
+                let mut make = root.command(context, "make");
+                make.arg(format!("-j{}", toolchain::jobs()?));
+                Ok(make)
+            }
+            None => Ok(Toolchain::ready(context)?.make()),
+        }
+    }
 }
 
 /// Takes the lock without which the kernel of this key is not built.

@@ -43,10 +43,12 @@ pub fn take(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
     let kernel = Kernel {
         flavor,
         image,
+        initramfs: None,
         modules: entry.path().join("root/lib/modules"),
         build: build.to_path_buf(),
-        source,
+        source: Some(source),
         key,
+        root: None,
     };
     if !entry.is_complete() {
         let _lock = lock(context, &kernel.key)?;

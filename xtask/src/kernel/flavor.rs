@@ -12,6 +12,8 @@ pub enum Flavor {
     Debug,
     /// The plain one, with composefs built in
     Patched,
+    /// Debian's own, from its package
+    Debian,
 }
 
 impl Flavor {
@@ -21,6 +23,7 @@ impl Flavor {
             Self::Plain => "plain",
             Self::Debug => "debug",
             Self::Patched => "patched",
+            Self::Debian => "debian",
         }
     }
 
@@ -34,11 +37,21 @@ impl Flavor {
         self == Self::Debug
     }
 
-    /// Its files in scripts/config. A later file overrides an earlier one.
+    /// The kernel that makes disks for this one: all make the same, but some are slow, or take
+    /// longer to build.
+    pub fn for_disks(self) -> Self {
+        match self {
+            Self::Plain | Self::Debug | Self::Patched => Self::Plain,
+            Self::Debian => Self::Debian,
+        }
+    }
+
+    /// Its files in scripts/config, if it is built here. A later file overrides an earlier one.
     pub fn fragments(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::Patched => &["base.config"],
             Self::Debug => &["base.config", "debug.config"],
+            Self::Debian => &[],
         }
     }
 }

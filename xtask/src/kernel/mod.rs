@@ -8,6 +8,7 @@ mod finished;
 mod flavor;
 mod patched;
 mod source_build;
+mod stock;
 
 use std::env;
 use std::path;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::context::Context;
 use crate::named;
@@ -22,12 +24,27 @@ use crate::named;
 pub use built::Kernel;
 pub use flavor::Flavor;
 pub use patched::can_cover;
-pub use source_build::configure_only;
+
+/// What cannot be done with Debian's kernel.
+const NOT_BUILT: &str = "Debian has configured and built the kernel of --flavor debian: \
+                         --source and --configure-only are for the other flavors";
+
+/// Configures the kernel in a directory of its own, and checks that each option was taken.
+///
+/// # Errors
+///
+/// When one was not.
+pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<()> {
+    match flavor {
+        Flavor::Debian => bail!("{}", NOT_BUILT),
+        _ => source_build::configure_only(context, flavor, own),
+    }
+}
 
 /// Builds the kernel unless the cache has it. `own` is the user's own source tree.
 ///
 /// `COMPOSEFS_KERNEL_BUILD` names a finished build, which is used whatever flavor
-/// is asked for; the patched kernel is made from it.
+/// is asked for, except Debian's; the patched kernel is made from it.
 ///
 /// # Errors
 ///
@@ -36,6 +53,8 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
     match flavor {
         Flavor::Plain | Flavor::Debug => unpatched(context, flavor, own),
         Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain, own)?),
+        Flavor::Debian if own.is_some() => bail!("{}", NOT_BUILT),
+        Flavor::Debian => stock::make(context),
     }
 }
 

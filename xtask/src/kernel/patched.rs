@@ -121,7 +121,7 @@ pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
         // The old series may have other patches.
         fs::remove_dir_all(&series)?;
     }
-    let patches = patches::make(context, &kernel.source, &series)?;
+    let patches = patches::make(context, &kernel.tree(context)?, &series)?;
     let identity = identity(&plain_image, &patches)?;
     let stamp = dir.join(STAMP);
     if kernel.image.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == identity) {
@@ -203,7 +203,7 @@ fn run(context: &Context, kernel: &Kernel, series: &Path, script: &str, step: St
     let mut command = in_namespace(&format!("{COVER}{script}"), &make);
     forget_repository(&mut command);
     command
-        .env("SOURCE", &kernel.source)
+        .env("SOURCE", kernel.tree(context)?)
         .env("BUILD", &kernel.build)
         .env("PATCHES", series)
         .env("WORK", work.path())

@@ -120,10 +120,12 @@ impl Job {
         Kernel {
             flavor: self.flavor,
             image: self.build().join("arch/x86/boot/bzImage"),
+            initramfs: None,
             modules: self.entry.path().join("root/lib/modules"),
             build: self.build(),
-            source: self.source.dir.clone(),
+            source: Some(self.source.dir.clone()),
             key: self.key.clone(),
+            root: None,
         }
     }
 

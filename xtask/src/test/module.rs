@@ -65,7 +65,7 @@ fn rustfmt(context: &Context, kernel: &Kernel) -> Result<()> {
         Command::new("rustfmt")
             .args(["--check", "--edition=2021"])
             .arg("--config-path")
-            .arg(kernel.source.join(".rustfmt.toml"))
+            .arg(kernel.tree(context)?.join(".rustfmt.toml"))
             .args(sources),
     )
     .map(drop)
@@ -113,7 +113,7 @@ fn no_panic(objects: &Path) -> Result<()> {
 
 /// Runs checkpatch.pl on the C and Kbuild files.
 fn checkpatch(context: &Context, kernel: &Kernel) -> Result<()> {
-    let script = kernel.source.join("scripts/checkpatch.pl");
+    let script = kernel.tree(context)?.join("scripts/checkpatch.pl");
     let mut sources = files(&context.module_dir(), &["c", "h"])?;
     sources.extend(
         ["Kbuild", "Kconfig", "Makefile"]

@@ -52,14 +52,18 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
 
 fn apply(context: &Context, kernel: &Kernel) -> Result<()> {
     let dir = context.cache.run_dir()?;
-    let series = patches::make(context, &kernel.source, dir.path())?;
-    patches::check(context, &kernel.source, series.get(1..).unwrap_or_default())
+    let series = patches::make(context, &kernel.tree(context)?, dir.path())?;
+    patches::check(
+        context,
+        &kernel.tree(context)?,
+        series.get(1..).unwrap_or_default(),
+    )
 }
 
 fn checkpatch(context: &Context, kernel: &Kernel) -> Result<()> {
     let dir = context.cache.run_dir()?;
-    let series = patches::make(context, &kernel.source, dir.path())?;
-    let mut checkpatch = Command::new(kernel.source.join("scripts/checkpatch.pl"));
+    let series = patches::make(context, &kernel.tree(context)?, dir.path())?;
+    let mut checkpatch = Command::new(kernel.tree(context)?.join("scripts/checkpatch.pl"));
     checkpatch
         .args(["--no-tree", "--terse", "--no-summary", "--ignore", IGNORED])
         // Without the cover letter.

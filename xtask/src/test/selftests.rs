@@ -113,7 +113,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     let mut environment = String::new();
     let ours = match boot.origin {
         Origin::Clone => {
-            config.fixtures = Some(fixtures::make(context)?);
+            config.fixtures = Some(fixtures::make(context, boot.flavor)?);
             environment.push_str(&format!("export COMPOSEFS_FIXTURES={}\n", vm::FIXTURES));
             context.repo.join("tests/selftests")
         }
@@ -228,7 +228,7 @@ fn arguments(boot: &Boot<'_>, dir: &Path) -> Result<String> {
 
 /// Takes the programs out of the patches. Returns the directory.
 fn of_patches(context: &Context, kernel: &Kernel, work: &Path) -> Result<PathBuf> {
-    let series = patches::make(context, &kernel.source, &work.join("patches"))?;
+    let series = patches::make(context, &kernel.tree(context)?, &work.join("patches"))?;
     let tree = work.join("patched");
     fs::create_dir(&tree)?;
     let inside = Path::new("tools/testing/selftests").join(COLLECTION);
@@ -254,14 +254,27 @@ fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Resu
     let objects = work.join("objects");
     let installed = work.join("installed");
     let inside = Path::new("tools/testing/selftests").join(COLLECTION);
-    graft(&kernel.source, &tree, &inside, ours)?;
+    let source = kernel.tree(context)?;
+    graft(&source, &tree, &inside, ours)?;
 
     let log = context.cache.numbered_log("selftests-build")?;
     let step = Step::begin("building the selftests", &log)?;
     let _lock = context.cache.lock("headers")?;
-    let headers = kernel.build.join("usr");
+    // Debian's headers for modules have none for programs.
+    let build = match kernel.root {
+        Some(_) => context.cache.root().join("headers"),
+        None => kernel.build.clone(),
+    };
+    let headers = build.join("usr");
     if !headers.join("include/linux/limits.h").exists() {
-        step.run(tools.make().arg("-C").arg(&kernel.build).arg("headers"))?;
+        step.run(
+            tools
+                .make()
+                .arg("-C")
+                .arg(&source)
+                .arg(format!("O={}", build.display()))
+                .arg("headers"),
+        )?;
     }
     fs::create_dir_all(&objects)?;
     symlink(headers, objects.join("usr"))?;

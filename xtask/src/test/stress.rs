@@ -63,7 +63,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     let seconds = named::number(SECONDS)?.unwrap_or(limits.seconds);
     let seed = named::number(SEED)?.unwrap_or(1);
     let programs = guest_program::build(context, PROGRAM)?;
-    let disk = fixtures::make(context)?;
+    let disk = fixtures::make(context, flavor)?;
     let mut config = VmConfig::prepare(context, flavor, true, Job::Shell(None))?;
     config.job = Job::Command(vec![format!(
         "set -e\n\

@@ -53,6 +53,9 @@ pub fn arguments(
     line.device("virtio-rng-pci");
 
     line.option("-kernel", &config.kernel.image.to_string_lossy());
+    if let Some(initramfs) = &config.kernel.initramfs {
+        line.option("-initrd", &initramfs.to_string_lossy());
+    }
     line.option("-append", &command_line(config));
     line.option(
         "-chardev",

@@ -73,7 +73,7 @@ const DEBUG: Limits = Limits {
 pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
     let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
     let programs = guest_program::build(context, PROGRAM)?;
-    let disk = fixtures::make(context)?;
+    let disk = fixtures::make(context, flavor)?;
     let run = context.cache.run_dir()?;
     let share = run.path().join("share");
     corpus(context, &share.join("images"))?;

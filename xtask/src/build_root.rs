@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A Debian in a directory, with Debian's kernel and the compilers that built it. Commands run in
+//! it as if it were the machine.
+//!
+//! A module can be built for Debian's kernel only with the same rustc, and that needs the C
+//! library of the same release.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+use crate::cache::Key;
+use crate::context::Context;
+use crate::debian;
+use crate::packages;
+use crate::path;
+use crate::progress::Step;
+
+/// The packages, besides those of the kernel. The kernel's source has to be of the same version.
+const PACKAGES: [&str; 15] = [
+    // What Kbuild runs.
+    "make",
+    "bc",
+    "bison",
+    "flex",
+    "libc6-dev",
+    "perl",
+    "xz-utils",
+    // The compilers. Their versions are those of the release, with which its kernel is built.
+    "bindgen",
+    "gcc-14",
+    "rust-src",
+    "rustc",
+    // For the initramfs.
+    "busybox-static",
+    "cpio",
+    "kmod",
+    SOURCE,
+];
+
+/// Debian's package of the kernel's source. There is one version of it, while there may be
+/// several of the kernel.
+const SOURCE: &str = "linux-source-7.3";
+
+/// The mirror on a machine that runs another distribution.
+const MIRROR: &str = "http://mirror.test/debian";
+
+/// Options of dpkg that leave out files which nothing reads. The last one that matches counts.
+const EXCLUDED: [&str; 7] = [
+    "path-exclude=/usr/share/doc/*",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/lib/llvm-*/lib/*.a",
+    // 45 MB of 410 are the source of Rust's own crates.
+    "path-exclude=/usr/src/rustc-*/*",
+    "path-include=/usr/src/rustc-*/library/*",
+];
+
+/// Installs the kernel of the source's version: its image, its modules and its headers. The
+/// package linux-image would also make an initramfs.
+const INSTALL_KERNEL: &str = r#"
+set -e
+version=$(chroot "$1" dpkg-query --showformat '${source:Upstream-Version}' --show SOURCE)
+release=$version+deb13-amd64
+chroot "$1" apt-get install --yes --no-install-recommends \
+    "linux-binary-$release" "linux-modules-$release" "linux-headers-$release"
+chroot "$1" depmod "$release"
+echo "$release" >"$1/etc/kernel-release"
+"#;
+
+/// Mounts what a command needs, and runs it in the root `$1`. The words up to `--` are directories
+/// that it sees at their own paths.
+const ENTER: &str = r#"
+set -e
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+root=$1
+shift
+for dir in /proc /dev; do
+	mount --rbind "$dir" "$root$dir"
+done
+while [ "$1" != -- ]; do
+	mkdir -p "$root$1"
+	mount --bind "$1" "$root$1"
+	shift
+done
+shift
+exec chroot "$root" "$@"
+"#;
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct BuildRoot {
+    dir: PathBuf,
+    /// The release of Debian's kernel, like "7.3.4+deb13-amd64".
+    pub release: String,
+    /// A key that changes with what is in the directory.
+    pub key: String,
+}
+
+/// Debian's kernel or its compilers cannot be downloaded.
+#[derive(Debug)]
+pub struct Unavailable {
+    mirror: String,
+    /// What apt says.
+    why: String,
+    log: PathBuf,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Debian's kernel and its compilers cannot be had from {}: {} (the log: {})",
+            self.mirror,
+            self.why,
+            self.log.display()
+        )
+    }
+}
+
+impl Error for Unavailable {}
+
+impl BuildRoot {
+    /// Makes it unless the cache has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when a package cannot be had. Others when tools are missing or the disk is
+    /// full.
+    pub fn ready(context: &Context) -> Result<Self> {
+        let install = INSTALL_KERNEL.replace("SOURCE", SOURCE);
+        let key = Key::default()
+            .with("suite", debian::SUITE)
+            .with("packages", PACKAGES.join(","))
+            .with("excluded", EXCLUDED.join(","))
+            .with("hook", &install)
+            .finish();
+        let entry = context.cache.made("debian", &key, |entry| {
+            packages::require(context, &[packages::GUEST])?;
+            let log = context.cache.log("debian");
+            let step = Step::begin("fetching Debian's kernel and its compilers", &log)?;
+            let mirror = debian::mirror().unwrap_or_else(|| MIRROR.to_owned());
+            let root = entry.join(ROOT);
+            fs::create_dir(&root)?;
+            let mmdebstrap = mmdebstrap(&install, &mirror);
+            let mut unpack = Command::new("bash");
+            unpack
+                .args(["-c", UNPACK, "bash"])
+                .arg(&root)
+                .arg(mmdebstrap.get_program())
+                .args(mmdebstrap.get_args());
+            if !step.status(&mut unpack)?.success() {
+                let why = why(&fs::read_to_string(&log)?);
+                return Err(Unavailable { mirror, why, log }.into());
+            }
+            step.done();
+            Ok(())
+        })?;
+        let dir = entry.join(ROOT);
+        let release = dir.join("etc/kernel-release");
+        let release = fs::read_to_string(&release)
+            .with_context(|| format!("cannot read {}", release.display()))?
+            .trim()
+            .to_owned();
+        let key = Key::default()
+            .with("root", key)
+            .with("release", &release)
+            .finish();
+        Ok(Self { dir, release, key })
+    }
+
+    /// The kernel's modules: /lib/modules.
+    pub fn modules(&self) -> PathBuf {
+        self.dir.join("usr/lib/modules")
+    }
+
+    /// A command that runs in it. It sees the cache and the clone at their own paths, and no
+    /// environment of this machine.
+    pub fn command(&self, context: &Context, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command
+            .env_clear()
+            .env("PATH", path::with_sbin())
+            .env("LC_ALL", "C")
+            .env("HOME", "/root")
+            .arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command
+            .args(["sh", "-c", ENTER, "sh"])
+            .arg(&self.dir)
+            .arg(context.cache.root())
+            .arg(&context.repo)
+            .args(["--", program]);
+        command
+    }
+}
+
+/// The directory in its cache entry.
+const ROOT: &str = "root";
+
+/// Unpacks the archive that a command writes into the directory `$1`. All files belong to the
+/// user, so that the user can remove them.
+const UNPACK: &str = "set -o pipefail; root=$1; shift; \
+    \"$@\" | tar --extract --no-same-owner --exclude='./dev/*' --directory=\"$root\"";
+
+fn mmdebstrap(install: &str, mirror: &str) -> Command {
+    // With apt in it, which installs what the source's version decides.
+    let mut command = debian::mmdebstrap("apt", "tar");
+    command.arg(format!("--include={}", PACKAGES.join(",")));
+    for option in EXCLUDED {
+        command.arg(format!("--dpkgopt={option}"));
+    }
+    command
+        .arg(format!("--customize-hook={install}"))
+        .arg(debian::SUITE)
+        .arg("-")
+        .arg(format!("deb {mirror} {} main", debian::SUITE))
+        .arg(format!("deb {mirror} {}-backports main", debian::SUITE));
+    command
+}
+
+/// The first error of apt in a log of mmdebstrap.
+fn why(log: &str) -> String {
+    let mut errors = log.lines().filter_map(|line| line.strip_prefix("E: "));
+    let why = errors.next().unwrap_or("mmdebstrap failed");
+    why.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why;
+
+    #[test]
+    fn the_reason_is_apt_s_first_error() {
+        let log = "+ \"mmdebstrap\"\nI: running apt-get update...\nIgn:1 http://mirror.test\n\
+                   E: Unable to locate package linux-source-7.3\nE: apt-get failed: E: x\n";
+        assert_eq!(why(log), "Unable to locate package linux-source-7.3");
+        assert_eq!(why("nothing\n"), "mmdebstrap failed");
+    }
+}

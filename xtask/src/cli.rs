@@ -110,6 +110,9 @@ enum Task {
     Vm(VmArgs),
     /// Mounts a real image in the guest, step by step
     Demo {
+        /// The kernel to boot [default: debian, or plain where that cannot be had]
+        #[arg(long, value_enum)]
+        flavor: Option<Flavor>,
         /// Ends in a shell in the guest
         #[arg(long)]
         shell: bool,
@@ -179,7 +182,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),
-        Task::Demo { shell } => return demo::run(&context, shell),
+        Task::Demo { flavor, shell } => return demo::run(&context, flavor, shell),
         Task::Test { list: true, .. } => test::list(),
         Task::Test { names, .. } => return test::run(&context, &names),
         Task::Bench(args) => return bench::run(&context, &args),

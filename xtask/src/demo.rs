@@ -2,15 +2,22 @@
 
 //! `cargo xtask demo`: scripts/demo in the guest, which mounts a real image.
 
+use std::env;
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::build_root::Unavailable;
+use crate::cache::Key;
 use crate::context::Context;
-use crate::fixtures;
+use crate::guest_disk;
+use crate::guest_disk::Recipe;
+use crate::kernel;
 use crate::kernel::Flavor;
 use crate::vm;
+use crate::vm::Disk;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -19,15 +26,19 @@ use crate::vm::VmConfig;
 /// # Errors
 ///
 /// When a part of it cannot be made.
-pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
-    let disk = fixtures::make(context, Flavor::Plain)?;
+pub fn run(context: &Context, flavor: Option<Flavor>, shell: bool) -> Result<ExitCode> {
+    let flavor = match flavor {
+        Some(flavor) => flavor,
+        None => choose(context)?,
+    };
+    let disk = image(context, flavor)?;
     let show = format!("/mnt/scripts/demo {}", vm::FIXTURES);
     let job = if shell {
         Job::Shell(Some(show))
     } else {
         Job::Command(vec![show])
     };
-    let mut config = VmConfig::prepare(context, Flavor::Plain, true, job)?;
+    let mut config = VmConfig::prepare(context, flavor, true, job)?;
     config.fixtures = Some(disk);
     config.mounts = vec![("scripts".to_owned(), context.repo.join("scripts"))];
     config.timeout = (!shell).then_some(Duration::from_secs(600));
@@ -37,4 +48,42 @@ pub fn run(context: &Context, shell: bool) -> Result<ExitCode> {
     }
     let outcome = vm::run(context, &config, &mut vm::pass_on)?;
     Ok(ExitCode::from(outcome.report()))
+}
+
+/// Debian's kernel, which need not be built, unless the user has named another one.
+fn choose(context: &Context) -> Result<Flavor> {
+    let named = ["COMPOSEFS_KERNEL_BUILD", "COMPOSEFS_KERNEL_SOURCE"];
+    if named
+        .into_iter()
+        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    {
+        return Ok(Flavor::Plain);
+    }
+    match kernel::make(context, Flavor::Debian, None) {
+        Ok(_) => Ok(Flavor::Debian),
+        Err(error) if error.is::<Unavailable>() => {
+            eprintln!("xtask: {error}, so Linux is built here, as with --flavor plain");
+            Ok(Flavor::Plain)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The disk with an image of the guest and its objects.
+fn image(context: &Context, flavor: Flavor) -> Result<Disk> {
+    let scripts = context.repo.join("scripts");
+    guest_disk::make(
+        context,
+        flavor,
+        Recipe {
+            kind: "demo",
+            about: "making an image of the guest, in the guest",
+            size: 2 << 30,
+            command: "/mnt/scripts/make-demo-image \"$DISK\"".to_owned(),
+            cfsctl: false,
+            key: Key::default().with("script", fs::read(scripts.join("make-demo-image"))?),
+            mounts: vec![("scripts".to_owned(), scripts)],
+            timeout: Duration::from_secs(1800),
+        },
+    )
 }

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from lib import fail_nth, fixtures, ktap, leaks, matrix_image, module, mounts
+from lib import (fail_nth, fixtures, ktap, leaks, matrix_image, module, mounts,
+                 objects)
 from lib.fail_nth import Injector, Tally, injector
 from lib.files import opened
 from lib.mounts import Context, Options, libc
@@ -89,6 +92,57 @@ def check_step(test: ktap.Test, name: str) -> None:
 for a_name in steps():
     suite.add(f"mounting: {a_name}",
               lambda test, name=a_name: check_step(test, name))
+
+
+def check_passed_step(test: ktap.Test, name: str, image: str) -> None:
+    """Injects faults into one step of a mount with a label, whose image and
+    directory are passed as open files. The lock on the image is gone when the
+    mount has failed, and when it is unmounted."""
+    tally = Tally(name)
+    held: list[tuple[Context, int]] = []
+
+    def prepare() -> Callable[[], Any]:
+        context, fd = Context.open("composefs"), os.open(image, os.O_RDONLY)
+        held.append((context, fd))
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        all_steps: dict[str, Callable[[], Any]] = {
+            "source": lambda: context.set("source", "a label"),
+            "image": lambda: context.set("image", fd),
+            "basedir": lambda: context.set("basedir", basedir),
+            CREATE: context.create,
+            "fsmount": context.mount,
+        }
+        for step in list(all_steps)[:list(all_steps).index(name)]:
+            all_steps[step]()
+        return all_steps[name]
+
+    with opened(matrix_image.image().objects[0], os.O_PATH) as basedir, \
+            injector() as inject:
+        for outcome in inject.each(prepare):
+            tally.add(outcome)
+            test.check(outcome.error in (
+                OF_MOUNT if name == CREATE else (None, ENOMEM)),
+                       f"{name}: {outcome}")
+            context, fd = held.pop()
+            os.close(fd)
+            with context:
+                if outcome.error is None and name == "fsmount":
+                    check_detached(test, outcome.result, name)
+            with opened(image) as other:
+                test.fails(None, f"{name}: {outcome}: a lock", fcntl.flock,
+                           other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    tally.report(test)
+
+
+def check_passed(test: ktap.Test, name: str) -> None:
+    data = Path(matrix_image.image().path).read_bytes()
+    with objects.store() as work:
+        check_passed_step(test, name, str(work.verified("image", data)))
+
+
+for a_name in ("source", "image", "basedir", CREATE, "fsmount"):
+    suite.add(f"mounting by open files: {a_name}",
+              lambda test, name=a_name: check_passed(test, name))
 
 
 @suite.test("mounting: fsopen, and closing the context")

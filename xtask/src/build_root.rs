@@ -48,9 +48,6 @@ const PACKAGES: [&str; 15] = [
 /// several of the kernel.
 const SOURCE: &str = "linux-source-7.3";
 
-/// The mirror on a machine that runs another distribution.
-const MIRROR: &str = "http://mirror.test/debian";
-
 /// Options of dpkg that leave out files which nothing reads. The last one that matches counts.
 const EXCLUDED: [&str; 7] = [
     "path-exclude=/usr/share/doc/*",
@@ -147,10 +144,9 @@ impl BuildRoot {
             packages::require(context, &[packages::GUEST])?;
             let log = context.cache.log("debian");
             let step = Step::begin("fetching Debian's kernel and its compilers", &log)?;
-            let mirror = debian::mirror().unwrap_or_else(|| MIRROR.to_owned());
             let root = entry.join(ROOT);
             fs::create_dir(&root)?;
-            let mmdebstrap = mmdebstrap(&install, &mirror);
+            let mmdebstrap = mmdebstrap(&install);
             let mut unpack = Command::new("bash");
             unpack
                 .args(["-c", UNPACK, "bash"])
@@ -159,6 +155,7 @@ impl BuildRoot {
                 .args(mmdebstrap.get_args());
             if !step.status(&mut unpack)?.success() {
                 let why = why(&fs::read_to_string(&log)?);
+                let mirror = debian::mirror().unwrap_or_else(|| "Debian's mirror".to_owned());
                 return Err(Unavailable { mirror, why, log }.into());
             }
             step.done();
@@ -213,19 +210,20 @@ const ROOT: &str = "root";
 const UNPACK: &str = "set -o pipefail; root=$1; shift; \
     \"$@\" | tar --extract --no-same-owner --exclude='./dev/*' --directory=\"$root\"";
 
-fn mmdebstrap(install: &str, mirror: &str) -> Command {
+fn mmdebstrap(install: &str) -> Command {
     // With apt in it, which installs what the source's version decides.
     let mut command = debian::mmdebstrap("apt", "tar");
     command.arg(format!("--include={}", PACKAGES.join(",")));
     for option in EXCLUDED {
         command.arg(format!("--dpkgopt={option}"));
     }
+    let backports = format!("{}-backports", debian::SUITE);
+    debian::add_release(&mut command, debian::SUITE, &backports);
     command
         .arg(format!("--customize-hook={install}"))
-        .arg(debian::SUITE)
-        .arg("-")
-        .arg(format!("deb {mirror} {} main", debian::SUITE))
-        .arg(format!("deb {mirror} {}-backports main", debian::SUITE));
+        .args([debian::SUITE, "-"])
+        // If no mirror is known, mmdebstrap takes its own default.
+        .args(debian::mirror());
     command
 }
 

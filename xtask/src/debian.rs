@@ -72,6 +72,13 @@ pub fn mmdebstrap(variant: &str, format: &str) -> Command {
     command
 }
 
+/// Adds a release from the mirror of the release `first`, whichever mirror that is.
+pub fn add_release(command: &mut Command, first: &str, other: &str) {
+    command.arg(format!(
+        "--setup-hook=sed -i '/ {first} /{{p;s/ {first} / {other} /}}' \"$1/etc/apt/sources.list\""
+    ));
+}
+
 /// Whether an option of apt says how to reach a mirror: proxies and the like.
 fn is_about_reaching(option: &str) -> bool {
     let names = ["http", "https", "Proxy", "Retries", "Force", "Check-"];

@@ -159,11 +159,7 @@ fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> 
         .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
         .arg(format!("--aptopt=APT::Default-Release \"{first}\""));
     for other in others {
-        // From the same mirror, whichever that is.
-        command.arg(format!(
-            "--setup-hook=sed -i '/ {first} /{{p;s/ {first} / {other} /}}' \
-             \"$1/etc/apt/sources.list\""
-        ));
+        debian::add_release(&mut command, first, other);
     }
     command.arg(first).arg(tar);
     // If no mirror is known, mmdebstrap takes its own default.

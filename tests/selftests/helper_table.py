@@ -6,8 +6,8 @@ side.
 
 A test is a command line. The C program mounts erofs and overlayfs. Ours runs
 twice, the second time with prefer=stack. It has to do what the C program does,
-or something else for a reason that the table names. Nothing may be left
-afterwards.
+or something else for a reason that the table names. mount.composefs(8) lists
+the differences. Nothing may be left afterwards.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import subprocess
+import tempfile
+from pathlib import Path
 
-from lib import (core, helper_rows, helper_rows_mount, helper_scene, ktap,
-                 mount_helper)
+from lib import (core, helper_row, helper_rows, helper_rows_mount,
+                 helper_scene, ktap, loop, mount_helper, mounts)
 from lib.helper_row import Row
-from lib.helper_scene import Scene
+from lib.helper_scene import SECOND, Scene
 from lib.mount_helper import C_PROGRAM, OURS, Outcome
 
 TABLE = {
@@ -68,6 +71,48 @@ def compare(test: ktap.Test, scene: Scene, row: Row) -> None:
                   f"why: {row.why}")
 
 
+def sources(test: ktap.Test, scene: Scene) -> None:
+    """The source in the mount table, and the error for a missing object."""
+    plain = helper_row.same(helper_rows.PLAIN_LINE, helper_row.mounts())
+    image = scene.names["image"]
+    for program, more, source, error in (
+            (C_PROGRAM, (), "composefs", "ENOENT"),
+            (OURS, (), image, "EIO"),
+            (OURS, ("-o", "prefer=stack"), image, "ENOENT")):
+        what = " ".join((program, *more))
+        scene.fresh()
+        target = scene.names["target"]
+        subprocess.run([program, *more, *plain.words(scene)], check=True)
+        try:
+            test.equal(mounts.info(target).source, source, f"{what}: source")
+            test.equal(ktap.outcome(Path(target, SECOND).read_bytes), error,
+                       f"{what}: error")
+        finally:
+            mounts.umount_soon(target)
+
+
+def leftovers(test: ktap.Test, scene: Scene) -> None:
+    """The checks after each command line notice what they shall notice."""
+    scene.fresh()
+    before = mount_helper.Leftovers(scene)
+
+    def differs(what: str) -> None:
+        test.check(before.state() != before.before, what)
+
+    with open(scene.names["image"], "rb"):
+        differs("an open file is not noticed")
+    with mounts.bound(scene.names["store"], scene.names["target"]):
+        differs("a mount is not noticed")
+    with loop.device(scene.names["text"]):
+        differs("a loop device is not noticed")
+    with tempfile.TemporaryDirectory(prefix=".composefs.", dir="/tmp"):
+        differs("a directory is not noticed")
+    with mounts.composefs(scene.names["image"], [scene.names["store"]]):
+        test.check(mount_helper.in_use(scene.names["image"]),
+                   "a mounted image is not noticed")
+    before.check(test, "afterwards")
+
+
 def main() -> None:
     stack = contextlib.ExitStack()
     scene = stack.enter_context(helper_scene.scene())
@@ -75,6 +120,11 @@ def main() -> None:
         for row in rows:
             suite.add(f"{group}: {row.title or row.line or 'none'}",
                       functools.partial(compare, scene=scene, row=row))
+
+    suite.add("the source in the mount table, and a missing object",
+              functools.partial(sources, scene=scene))
+    suite.add("what is left is noticed",
+              functools.partial(leftovers, scene=scene))
 
     @suite.test("the file system of all these files can be unmounted")
     def unmount(test: ktap.Test) -> None:

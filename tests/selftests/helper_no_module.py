@@ -7,11 +7,9 @@ overlayfs, and refuses what it refuses otherwise."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
 
-from lib import (core, helper_scene, ktap, module, mount_helper, mounts,
-                 util_linux)
+from lib import core, helper_scene, ktap, module, mount_helper, util_linux
 from lib.helper_row import TRUSTS, VERIFIES
 from lib.util_linux import mounts_below, run
 
@@ -21,33 +19,7 @@ mount_helper.require(mount_helper.OURS)
 stack = contextlib.ExitStack()
 scene = stack.enter_context(helper_scene.scene())
 names = scene.names
-
-
-@contextmanager
-def no_module() -> Iterator[None]:
-    """Unloads the module, and makes modprobe(8) find none."""
-    module.require_loaded()
-    module.unload()
-    hidden = [path for path in ("/run/modprobe.d", "/lib/modules")]
-    try:
-        with contextlib.ExitStack() as hiding:
-            for path in hidden:
-                mounts.mount("none", path, "tmpfs")
-                hiding.callback(mounts.umount, path)
-            yield
-    finally:
-        module.load()
-
-
-@contextmanager
-def nothing_left(test: ktap.Test) -> Iterator[None]:
-    scene.fresh()
-    before = mount_helper.Leftovers(scene)
-    try:
-        yield
-    finally:
-        util_linux.unmount_below(scene.top)
-    before.check(test, "the test")
+nothing_left = functools.partial(util_linux.nothing_left, scene)
 
 
 def mount(more: str = "", *words: str, image: str = "image"
@@ -62,7 +34,7 @@ def mount_both(test: ktap.Test, more: str, image: str = "image"
     """Mounts with and without the module, which has to print the same."""
     with nothing_left(test):
         first = mount(more, image=image)
-    with nothing_left(test), no_module():
+    with nothing_left(test), module.absent():
         second = mount(more, image=image)
         test.equal(mounts_below(scene.top), [], f"{more}: mounts")
     lines = [done.says.partition("\n")[0] for done in (first, second)]
@@ -72,7 +44,7 @@ def mount_both(test: ktap.Test, more: str, image: str = "image"
 
 @suite.test("it mounts erofs and overlayfs, and -v says why")
 def falls_back(test: ktap.Test) -> None:
-    with nothing_left(test), no_module():
+    with nothing_left(test), module.absent():
         done = mount("", "-v")
         test.equal(done.status, 0, done.says)
         for word in ("erofs", "overlayfs", "no file system composefs"):
@@ -86,7 +58,7 @@ def falls_back(test: ktap.Test) -> None:
 def strict(test: ktap.Test) -> None:
     for more in (",verity", ",digest={digest}", ",digest=sha256:{digest}",
                  ",tryverity"):
-        with nothing_left(test), no_module():
+        with nothing_left(test), module.absent():
             done = mount(more)
             test.equal(done.status, 0, f"{more}: {done.says}")
             test.equal(mount_helper.readable(names["target"]), VERIFIES,

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lib import (core, helper_scene, ktap, loop, mount_helper, mounts,
                  process, util_linux)
@@ -24,6 +26,7 @@ core.require_composefs()
 mount_helper.require(mount_helper.OURS)
 scene = stack.enter_context(helper_scene.scene())
 names = scene.names
+nothing_left = functools.partial(util_linux.nothing_left, scene)
 
 # The options of the kinds of mount, and the type that the kernel shows.
 KINDS = {"native": ("", "composefs"), "stack": (",prefer=stack", "overlay"),
@@ -32,18 +35,6 @@ KINDS = {"native": ("", "composefs"), "stack": (",prefer=stack", "overlay"),
 
 def options(more: str = "") -> str:
     return scene.expand(f"basedir={{store}}{more}")
-
-
-@contextmanager
-def nothing_left(test: ktap.Test) -> Iterator[None]:
-    """Unmounts all at the end, and checks that nothing else is left."""
-    scene.fresh()
-    before = mount_helper.Leftovers(scene)
-    try:
-        yield
-    finally:
-        util_linux.unmount_below(scene.top)
-    before.check(test, "the test")
 
 
 def works(test: ktap.Test, what: str, done: util_linux.Done) -> bool:
@@ -217,26 +208,76 @@ def on_loop(test: ktap.Test) -> None:
         test.check("image" in loop.attached(), "no loop device has the image")
 
 
-@suite.test("-N mounts in another mount namespace")
-def namespace(test: ktap.Test) -> None:
+@contextmanager
+def other_namespace(prepare: Callable[[], None] = lambda: None
+                    ) -> Iterator[int]:
+    """A process with a mount namespace of its own, in which `prepare` was
+    called. Gives the process."""
     def wait() -> None:
         os.unshare(os.CLONE_NEWNS)
         mounts.mount(None, "/", None, MS_REC | MS_PRIVATE)
+        prepare()
         os.write(ready[1], b"x")
         while True:
             os.read(end[0], 1)
 
     ready, end = os.pipe(), os.pipe()
-    with nothing_left(test), process.running(wait) as child:
-        os.read(ready[0], 1)
+    try:
+        with process.running(wait) as child:
+            os.close(ready[1])
+            if os.read(ready[0], 1) != b"x":
+                raise AssertionError("the process has failed")
+            yield child
+    finally:
+        for fd in (ready[0], *end):
+            os.close(fd)
+
+
+def in_namespace(child: int, more: str) -> util_linux.Done:
+    return run(mount_helper.OURS, "-N", f"/proc/{child}/ns/mnt", "-o",
+               options(scene.expand(more)), names["image"], names["target"])
+
+
+def seen_by(child: int) -> str:
+    """The mount point as a process has it."""
+    return f"/proc/{child}/root{names['target']}"
+
+
+@suite.test("-N mounts in another mount namespace")
+def namespace(test: ktap.Test) -> None:
+    with nothing_left(test), other_namespace() as child:
         works(test, "mount -N", run(
             "mount", "-N", f"/proc/{child}/ns/mnt", "-t", "composefs", "-o",
             options(), names["image"], names["target"]))
         test.equal(mounts_below(scene.top), [], "mounts here")
-        seen = f"/proc/{child}/root{names['target']}"
-        test.equal(mount_helper.readable(seen), TRUSTS, "files there")
-    for fd in (*ready, *end):
-        os.close(fd)
+        test.equal(mount_helper.readable(seen_by(child)), TRUSTS,
+                   "files there")
+    with nothing_left(test), other_namespace() as child:
+        works(test, "a stack", in_namespace(child, ",prefer=stack"))
+        test.equal(mount_helper.readable(seen_by(child)), TRUSTS,
+                   "a stack: files there")
+
+
+@suite.test("-N where /proc is something else: no stack of another image")
+def wrong_proc(test: ktap.Test) -> None:
+    def prepare() -> None:
+        mounts.mount("tmpfs", "/proc", "tmpfs")
+        os.makedirs("/proc/self/fd")
+        for fd in range(3, 30):
+            os.symlink(names["unsealed"], f"/proc/self/fd/{fd}")
+
+    given = ",digest={digest}"
+    with nothing_left(test), other_namespace(prepare) as child:
+        done = in_namespace(child, f"{given},prefer=stack")
+        test.equal(done.status, 32, f"the stack: {done.says}")
+        test.check("/proc does not have the open files" in done.says,
+                   done.says)
+        shown = Path(f"/proc/{child}/mountinfo").read_text(encoding="utf-8")
+        test.check(names["target"] not in shown, "the stack is mounted")
+        # composefs is given the open file.
+        works(test, "native", in_namespace(child, given))
+        test.equal(mount_helper.readable(seen_by(child)), VERIFIES,
+                   "native: files")
 
 
 @suite.test("-f checks everything and mounts nothing")

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from . import mounts, scratch
-from .mount_helper import SECONDS, unescape
+from . import ktap, mounts, scratch
+from .helper_scene import Scene
+from .mount_helper import SECONDS, Leftovers, unescape
 
 # The image and the object directory of the scene.
 PLAIN = "basedir={store}"
@@ -87,3 +88,16 @@ def ext4(top: Path) -> Iterator[str]:
         yield str(path)
     finally:
         path.unlink()
+
+
+@contextmanager
+def nothing_left(scene: Scene, test: ktap.Test) -> Iterator[None]:
+    """Unmounts all of a scene at the end, and checks that nothing else is
+    left."""
+    scene.fresh()
+    before = Leftovers(scene)
+    try:
+        yield
+    finally:
+        unmount_below(scene.top)
+    before.check(test, "the test")

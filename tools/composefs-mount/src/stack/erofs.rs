@@ -4,12 +4,16 @@
 
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use composefs_ioctls::loop_device::loopify;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::Stat;
+use rustix::fs::fstat;
 use rustix::fs::openat;
+use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -38,13 +42,30 @@ pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
 
 fn mount_source(source: impl AsFd, acl: bool) -> Result<OwnedFd> {
     let context = FsContext::require("erofs")?;
-    context.set_string("source", proc_path(source))?;
+    context.set_string("source", path_of(source)?)?;
     context.set_flag("ro")?;
     if !acl {
         context.set_flag("noacl")?;
     }
     context.create()?;
     context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// The path of an open file, for erofs, which takes no file descriptor. In the mount namespace of
+/// somebody else, /proc may have the processes of another PID namespace, or be no procfs at all.
+fn path_of(file: impl AsFd) -> Result<PathBuf> {
+    let path = proc_path(&file);
+    let id = |stat: Stat| (stat.st_dev, stat.st_ino);
+    let found = stat(&path).map(id);
+    let own = fstat(&file).map(id);
+    match (found, own) {
+        (Ok(found), Ok(own)) if found == own => Ok(path),
+        (found, own) => Err(Error::FileSystem {
+            doing: "erofs: mounting: /proc does not have the open files of this process".to_owned(),
+            errno: found.and(own).err().unwrap_or(Errno::STALE),
+            messages: Vec::new(),
+        }),
+    }
 }
 
 /// A loop device of the image, open for reading. It goes away when nobody uses it.

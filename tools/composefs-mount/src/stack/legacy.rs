@@ -29,7 +29,7 @@ use crate::stack::temporary::TemporaryMount;
 const SEPARATORS: [&str; 2] = ["::", ":"];
 
 /// Mount flags by attribute.
-const FLAGS: [(MountAttrFlags, MountFlags); 7] = [
+const FLAGS: [(MountAttrFlags, MountFlags); 8] = [
     (MountAttrFlags::MOUNT_ATTR_RDONLY, MountFlags::RDONLY),
     (MountAttrFlags::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
     (MountAttrFlags::MOUNT_ATTR_NODEV, MountFlags::NODEV),
@@ -42,6 +42,10 @@ const FLAGS: [(MountAttrFlags, MountFlags); 7] = [
     (
         MountAttrFlags::MOUNT_ATTR_NODIRATIME,
         MountFlags::NODIRATIME,
+    ),
+    (
+        MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
+        MountFlags::NOSYMFOLLOW,
     ),
 ];
 
@@ -59,20 +63,20 @@ pub(super) fn mount(
             flags |= flag;
         }
     }
-    let mut last = Errno::INVAL;
     for separator in SEPARATORS {
         let data = data(prepared, lower, separator, verity)?;
+        let mut refused = None;
         let mounted = TemporaryMount::with(None, |path| {
             let done = rustix::mount::mount(source(prepared), path, "overlay", flags, &*data);
-            done.inspect_err(|errno| last = *errno)
+            done.inspect_err(|errno| refused = Some(*errno))
         });
         match mounted {
             Ok(mounted) => return detached(mounted.path()),
-            Err(_) if last == Errno::INVAL => {}
+            Err(_) if refused == Some(Errno::INVAL) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(failed(last))
+    Err(failed(Errno::INVAL))
 }
 
 /// The options of mount(2).

@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
@@ -13,6 +12,7 @@ use rustix::mount::open_tree;
 
 use crate::error::Result;
 use crate::fs_context::FsContext;
+use crate::location::escaped;
 use crate::location::proc_path;
 use crate::options::Verity;
 use crate::prepared::Directory;
@@ -93,15 +93,16 @@ fn by_path(
         done => done?,
     }
     for directory in &prepared.basedirs {
-        match context.set_string("datadir+", string(directory)) {
+        match context.set_string("datadir+", string(directory, b"")) {
             Err(error) if error.errno() == Errno::INVAL => return Ok(None),
             done => done?,
         }
     }
     configure(prepared, &context, verity)?;
     if let Some((upper, work)) = &prepared.upper {
-        context.set_string("upperdir", string(upper))?;
-        context.set_string("workdir", string(work))?;
+        // Of these strings, and no others, overlayfs removes backslashes.
+        context.set_string("upperdir", string(upper, b"\\"))?;
+        context.set_string("workdir", string(work, b"\\"))?;
     }
     finish(prepared, &context).map(Some)
 }
@@ -147,10 +148,36 @@ pub(super) fn source(prepared: &Prepared<'_>) -> OsString {
     }
 }
 
-/// The path of a directory, as fsconfig(2) takes it.
-fn string(directory: &Directory<'_>) -> PathBuf {
-    match directory.location.path() {
-        Some(path) if path.as_os_str().len() <= STRING_MAX => path.to_owned(),
-        _ => proc_path(&directory.file),
+/// The path of a directory, as fsconfig(2) takes it, with a backslash before each byte of `special`.
+fn string(directory: &Directory<'_>, special: &[u8]) -> OsString {
+    let path = directory.location.path();
+    match path.map(|path| escaped(path, special)) {
+        Some(path) if path.len() <= STRING_MAX => path,
+        _ => proc_path(&directory.file).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::location::Location;
+
+    #[test]
+    fn a_directory_is_a_string_that_fsconfig_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let (odd, long) = (made(r"a\b"), made(&"\\".repeat(STRING_MAX / 2)));
+        let open = |path| Directory::open("upperdir", &Location::Path(path)).unwrap();
+        let directory = open(&odd);
+        assert_eq!(string(&directory, b""), odd);
+        let name = string(&directory, b"\\");
+        assert_eq!(name, dir.path().join(r"a\\b"));
+        let directory = open(&long);
+        assert_eq!(string(&directory, b""), long);
+        assert_eq!(string(&directory, b"\\"), proc_path(&directory.file));
     }
 }

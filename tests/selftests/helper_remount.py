@@ -12,8 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from lib import core, helper_scene, ktap, mount_helper, util_linux
 from lib.helper_row import TRUSTS, VERIFIES
@@ -25,6 +24,7 @@ mount_helper.require(mount_helper.OURS)
 stack = contextlib.ExitStack()
 scene = stack.enter_context(helper_scene.scene())
 names = scene.names
+nothing_left = functools.partial(util_linux.nothing_left, scene)
 
 # Words of mount(8), one command after the other. {source} and {target} are
 # what was mounted. {tab} is a fstab with a line for it, with nosuid.
@@ -79,17 +79,6 @@ SEQUENCES: dict[str, Sequence[Sequence[str]]] = {
 
 def options(more: str = "") -> str:
     return scene.expand(f"basedir={{store}}{more}")
-
-
-@contextmanager
-def nothing_left(test: ktap.Test) -> Iterator[None]:
-    scene.fresh()
-    before = mount_helper.Leftovers(scene)
-    try:
-        yield
-    finally:
-        util_linux.unmount_below(scene.top)
-    before.check(test, "the test")
 
 
 def flags() -> list[str]:
@@ -195,6 +184,9 @@ def other_options(test: ktap.Test) -> None:
             (",verity", options(",noverity")),
             ("", options(",verity")), ("", options(",digest={digest}")),
             ("", "basedir={store2}"), ("", "basedir={store2}:{store}"),
+            ("", options(",image={unsealed}")),
+            (",image={image},verity", options(",image={unsealed}")),
+            (",image={image},verity", options(",image={missing}")),
             ("", options(",nonsense"))):
         with nothing_left(test):
             mount(test, scene.expand(more))
@@ -228,6 +220,60 @@ def gone(test: ktap.Test) -> None:
             os.rename(names["missing"], renamed)
         image.unlink()
         store.rmdir()
+
+
+@suite.test("after another directory has taken the name of an object directory")
+def replaced(test: ktap.Test) -> None:
+    store, link = scene.path("replaced"), scene.path("link_to_store")
+    link.symlink_to(names["store"])
+    store.mkdir()
+    with nothing_left(test):
+        given = f"basedir={store}:{link}"
+        done = run("mount", "-t", "composefs", "-o", given, names["image"],
+                   names["target"])
+        test.equal(done.status, 0, done.says)
+        for what, expected in (("as it was", 0), ("gone", 0),
+                               ("replaced, spelled in another way", 32)):
+            # As /proc/mounts shows them, and as they were given.
+            for table in (names["empty_file"], ""):
+                if table:
+                    done = run("mount", "-T", table, "-o", "remount,nodev",
+                               names["target"])
+                    test.equal(done.status, 0, f"{what}: {done.says}")
+                else:
+                    done = remount(given)
+                    test.equal(done.status, expected, f"{what}: {done.says}")
+            if what == "as it was":
+                store.rmdir()
+            elif what == "gone":
+                store.mkdir()
+        test.equal(mount_helper.readable(names["target"]), TRUSTS, "files")
+
+
+@suite.test("a label: the image may be given again")
+def label(test: ktap.Test) -> None:
+    with nothing_left(test):
+        given = options(scene.expand(",image={image}"))
+        done = run("mount", "-t", "composefs", "-o", given, "label",
+                   names["target"])
+        test.equal(done.status, 0, done.says)
+        tab = scene.path("fstab")
+        tab.write_text(line("label", names["target"], given))
+        for table in (names["empty_file"], str(tab)):
+            done = run("mount", "-T", table, "-o", "remount,nodev",
+                       names["target"])
+            test.equal(done.status, 0, f"{table}: {done.says}")
+            test.check("nodev" in flags()[0], f"{table}: {flags()}")
+
+
+@suite.test("where nothing is mounted, the message says so")
+def not_mounted(test: ktap.Test) -> None:
+    with nothing_left(test):
+        done = run(mount_helper.OURS, names["image"], names["target"], "-o",
+                   "remount,nodev")
+        test.equal(done.status, 32, "exit code")
+        test.check(f"nothing is mounted on {names['target']}" in done.says,
+                   done.says)
 
 
 @suite.test("names with special characters")

@@ -29,8 +29,8 @@ pub enum Verity {
     /// Every object, and the image must name a digest for each. `verity` of composefs and
     /// `verity=require` of overlayfs. [`MountOptions::digest`] implies it.
     Required,
-    /// As [`Required`](Self::Required), unless the kernel's overlayfs is too old to have the
-    /// option. composefs always has it.
+    /// As [`Required`](Self::Required), but [`Off`](Self::Off) for a stack on a kernel before Linux
+    /// 6.8.
     Try,
 }
 

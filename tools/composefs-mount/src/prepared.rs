@@ -47,10 +47,7 @@ impl<'a> Prepared<'a> {
     /// What cannot be opened, that the digest is another one, or that it is no image.
     pub(crate) fn new(options: &'a MountOptions<'a>) -> Result<Self> {
         let verity = effective_verity(options)?;
-        let image = options.image.open_file().map_err(|errno| Error::Image {
-            image: options.image.name(),
-            errno,
-        })?;
+        let image = options.open_image()?;
         if is_directory(&image) {
             return Err(Error::Image {
                 image: options.image.name(),
@@ -78,6 +75,16 @@ impl<'a> Prepared<'a> {
             header,
             basedirs,
             upper,
+        })
+    }
+}
+
+impl<'a> MountOptions<'a> {
+    /// Opens the image.
+    pub(crate) fn open_image(&self) -> Result<Opened<'a>> {
+        self.image.open_file().map_err(|errno| Error::Image {
+            image: self.image.name(),
+            errno,
         })
     }
 }

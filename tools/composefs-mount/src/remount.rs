@@ -2,15 +2,20 @@
 
 //! Changing the flags of a mounted image.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::AtFlags;
 use rustix::fs::CWD;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::StatVfsMountFlags;
+use rustix::fs::StatxAttributes;
+use rustix::fs::StatxFlags;
 use rustix::fs::fstatfs;
 use rustix::fs::openat;
 use rustix::fs::statvfs;
+use rustix::fs::statx;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::mount::mount_remount;
@@ -32,28 +37,24 @@ impl MountOptions<'_> {
     /// Changes the flags of the image that is mounted at `target`, as `mount -o remount` does.
     ///
     /// The options that the mount has may be given again, but not changed. On composefs the kernel
-    /// compares them; those of a stack are not compared. The image itself is not looked at.
+    /// compares them; those of a stack are not compared. A directory is the same if it has the name
+    /// that the mount table shows, whatever it leads to by now, or if it is the same directory. So
+    /// is the image if [`source`](Self::source) was called; otherwise it is not looked at.
     ///
     /// # Errors
     ///
-    /// That an option differs, or what the file system refuses.
+    /// That an option differs, that nothing is mounted at `target`, or what the file system
+    /// refuses.
     pub fn remount(&self, target: &Path, flags: MountFlags) -> Result<()> {
+        check_mounted(target)?;
         if is_native(target)? {
-            let context = FsContext::pick(native::NAME, target)?;
-            for basedir in &self.basedirs {
-                set_basedir(&context, basedir)?;
+            match self.reconfigure(target, By::Name) {
+                // A name may be spelled in another way, or be too long for fsconfig(2).
+                Err(error) if error.errno() == Errno::INVAL => {
+                    self.reconfigure(target, By::Descriptor)?;
+                }
+                done => done?,
             }
-            if let Some(digest) = self.digest {
-                context.set_string("digest", digest.to_string())?;
-            } else if let verity @ (Verity::Off | Verity::Required) = self.verity
-                && let Some(option) = native::option(verity)
-            {
-                context.set_flag(option)?;
-            }
-            for (name, value) in &self.common {
-                context.set(name, value.as_deref())?;
-            }
-            context.reconfigure()?;
         }
         let flags = flags | kept_atime(target, flags)?;
         let done = match mount_remount(target, flags, c"") {
@@ -67,17 +68,77 @@ impl MountOptions<'_> {
             messages: Vec::new(),
         })
     }
+
+    /// Has composefs compare the options.
+    fn reconfigure(&self, target: &Path, by: By) -> Result<()> {
+        let context = FsContext::pick(native::NAME, target)?;
+        if self.source.is_some() {
+            by.set(&context, "image", &self.image, || self.open_image())?;
+        }
+        for basedir in &self.basedirs {
+            by.set(&context, "basedir", basedir, || {
+                Directory::open("basedir", basedir).map(|directory| directory.file)
+            })?;
+        }
+        if let Some(digest) = self.digest {
+            context.set_string("digest", digest.to_string())?;
+        } else if let verity @ (Verity::Off | Verity::Required) = self.verity
+            && let Some(option) = native::option(verity)
+        {
+            context.set_flag(option)?;
+        }
+        for (name, value) in &self.common {
+            context.set(name, value.as_deref())?;
+        }
+        context.reconfigure()
+    }
 }
 
-/// Names a base directory that the mount should have. The directory itself is compared, or its
-/// name if it is no longer there.
-fn set_basedir(context: &FsContext, location: &Location<'_>) -> Result<()> {
-    match (Directory::open("basedir", location), location.path()) {
-        (Ok(directory), _) => context.set_fd("basedir", &directory.file),
-        (Err(error), Some(path)) if error.errno() == Errno::NOENT => context
-            .set_string("basedir", escaped(path, b":\\"))
-            .map_err(|_| error),
-        (Err(error), _) => Err(error),
+/// How files and directories are told to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// By the name, if there is one.
+    Name,
+    /// As an open file, or by the name if it does not exist.
+    Descriptor,
+}
+
+impl By {
+    /// Sets an option that names a file or a directory, which `open` opens.
+    fn set<F: AsFd>(
+        self,
+        context: &FsContext,
+        key: &str,
+        location: &Location<'_>,
+        open: impl FnOnce() -> Result<F>,
+    ) -> Result<()> {
+        let name = location.path().map(|path| escaped(path, b":\\"));
+        match (self, name) {
+            (Self::Name, Some(name)) => context.set_string(key, name),
+            (_, name) => match (open(), name) {
+                (Ok(file), _) => context.set_fd(key, file),
+                (Err(error), Some(name)) if error.errno() == Errno::NOENT => {
+                    context.set_string(key, name).map_err(|_| error)
+                }
+                (Err(error), _) => Err(error),
+            },
+        }
+    }
+}
+
+/// Checks that something is mounted at `target`. The kernel says no more than `EINVAL`.
+fn check_mounted(target: &Path) -> Result<()> {
+    let stat = statx(CWD, target, AtFlags::empty(), StatxFlags::empty());
+    let stat = stat.map_err(|errno| of_target(target, errno))?;
+    let root = StatxAttributes::MOUNT_ROOT;
+    // Linux before 5.8 does not tell.
+    match stat.stx_attributes_mask.contains(root) && !stat.stx_attributes.contains(root) {
+        true => Err(Error::FileSystem {
+            doing: format!("nothing is mounted on {}", target.display()),
+            errno: Errno::INVAL,
+            messages: Vec::new(),
+        }),
+        false => Ok(()),
     }
 }
 

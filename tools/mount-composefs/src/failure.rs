@@ -114,7 +114,13 @@ impl Failure {
     pub(crate) fn remount(target: &Path, error: &Error) -> Self {
         let what = reason_of(error.errno());
         let first: &[&dyn AsRef<OsStr>] = &[&"Failed to remount composefs ", &target, &": ", &what];
-        Self::with_details(first, error)
+        let mut failure = Self::with_details(first, error);
+        // Here the first line does not name it.
+        if let Error::Image { image, .. } = error {
+            let line = format!("image {image}: cannot be opened");
+            failure.lines.push(line.into());
+        }
+        failure
     }
 
     fn with_details(first: &[&dyn AsRef<OsStr>], error: &Error) -> Self {
@@ -223,6 +229,17 @@ mod tests {
         let failure = Failure::mount(Path::new("a"), &error);
         let first = "Failed to mount composefs a: Invalid argument";
         assert_eq!(failure.lines, [first, "composefs: one", "composefs: two"]);
+    }
+
+    #[test]
+    fn a_remount_names_the_image_that_is_missing() {
+        let error = Error::Image {
+            image: "/a".to_owned(),
+            errno: Errno::NOENT,
+        };
+        let failure = Failure::remount(Path::new("/m"), &error);
+        let first = "Failed to remount composefs /m: No such file or directory";
+        assert_eq!(failure.lines, [first, "image /a: cannot be opened"]);
     }
 
     #[test]

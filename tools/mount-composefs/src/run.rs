@@ -79,7 +79,11 @@ fn mount(command: &Command, options: &Options) -> Result<(), Failure> {
 
 fn remount(command: &Command, options: &Options) -> Result<(), Failure> {
     let failed = |error| Failure::remount(&command.target, &error);
-    let mount = MountOptions::new(command.source.as_path()).verity(options.verity_of_remount());
+    let image = options.image.as_deref().unwrap_or(&command.source);
+    let mut mount = MountOptions::new(image).verity(options.verity_of_remount());
+    if options.image.is_some() {
+        mount = mount.source(command.source.as_os_str());
+    }
     let mount = with_common(mount, options).map_err(failed)?;
     if command.fake {
         return check_target(&command.target).map_err(failed);

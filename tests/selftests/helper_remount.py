@@ -201,6 +201,20 @@ def other_options(test: ktap.Test) -> None:
                        f"{more}, then {given}: files")
 
 
+@suite.test("another file system is refused, and not changed")
+def another(test: ktap.Test) -> None:
+    target = names["target"]
+    with nothing_left(test):
+        run("mount", "-t", "tmpfs", "tmpfs", target)
+        before = flags()
+        done = run(mount_helper.OURS, names["image"], target, "-o",
+                   "remount,ro,nodev")
+        test.equal((done.status, done.says.splitlines()[-1]), (
+            32, "mount.composefs: neither composefs nor overlayfs is mounted "
+            f"on {target}"), "code and message")
+        test.equal(flags(), before, "flags")
+
+
 @suite.test("after the image or an object directory was renamed or removed")
 def gone(test: ktap.Test) -> None:
     image = scene.path("gone")

@@ -30,8 +30,9 @@ use crate::options::MountOptions;
 use crate::options::Verity;
 use crate::prepared::Directory;
 
-/// `f_type` of composefs.
+/// `f_type` of composefs, and of overlayfs: `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
 const MAGIC: u64 = 0xd078_629a;
+const OVERLAY_MAGIC: u64 = 0x794c_7630;
 
 impl MountOptions<'_> {
     /// Changes the flags of the image that is mounted at `target`, as `mount -o remount` does.
@@ -43,8 +44,8 @@ impl MountOptions<'_> {
     ///
     /// # Errors
     ///
-    /// That an option differs, that nothing is mounted at `target`, or what the file system
-    /// refuses.
+    /// That an option differs, that nothing or another file system is mounted at `target`, or
+    /// what the file system refuses.
     pub fn remount(&self, target: &Path, flags: MountFlags) -> Result<()> {
         check_mounted(target)?;
         if is_native(target)? {
@@ -159,12 +160,23 @@ fn kept_atime(target: &Path, flags: MountFlags) -> Result<MountFlags> {
     })
 }
 
-/// Whether composefs is mounted at `target`.
+/// Whether composefs is mounted at `target`, or else overlayfs.
 fn is_native(target: &Path) -> Result<bool> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let stat = openat(CWD, target, flags, Mode::empty()).and_then(fstatfs);
     let stat = stat.map_err(|errno| of_target(target, errno))?;
-    Ok(u64::try_from(stat.f_type) == Ok(MAGIC))
+    match u64::try_from(stat.f_type) {
+        Ok(MAGIC) => Ok(true),
+        Ok(OVERLAY_MAGIC) => Ok(false),
+        _ => Err(Error::FileSystem {
+            doing: format!(
+                "neither composefs nor overlayfs is mounted on {}",
+                target.display()
+            ),
+            errno: Errno::INVAL,
+            messages: Vec::new(),
+        }),
+    }
 }
 
 fn of_target(target: &Path, errno: Errno) -> Error {

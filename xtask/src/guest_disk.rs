@@ -84,6 +84,8 @@ pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
                 .mounts
                 .push(("tools".to_owned(), tools.to_path_buf()));
         }
+        // Nothing mounts composefs here, and an image of the guest's tree is not to depend on it.
+        config.mount_helper = None;
         config.timeout = Some(recipe.timeout);
         config.log_name = format!("{}-console", recipe.kind);
         let outcome = vm::run(context, &config, &mut |_, bytes| step.note(bytes))?;

@@ -28,7 +28,14 @@ shell:
 	$(XTASK) vm
 
 ifdef KDIR
-modules modules_install:
+NO_METADATA = $(KDIR) has no rust/libkernel.rmeta. The kernel is built without CONFIG_RUST=y, or \
+	its headers lack the Rust metadata: packaging/composefs-rust-metadata makes that of Debian's
+
+modules:
+	$(if $(wildcard $(KDIR)/rust/libkernel.rmeta),,@echo "error: $(NO_METADATA)" >&2; exit 1)
+	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
+
+modules_install:
 	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
 
 clean:

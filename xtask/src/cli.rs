@@ -123,6 +123,9 @@ enum Task {
         /// are programs of a suite, stress:plain is one of its kernels
         #[arg(value_name = "SUITE")]
         names: Vec<String>,
+        /// Also runs the suites that take long
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
         /// Lists the suites
         #[arg(long)]
         list: bool,
@@ -184,7 +187,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Task::Vm(args) => return run_vm(&context, args),
         Task::Demo { flavor, shell } => return demo::run(&context, flavor, shell),
         Task::Test { list: true, .. } => test::list(),
-        Task::Test { names, .. } => return test::run(&context, &names),
+        Task::Test { names, all, .. } => return test::run(&context, &names, all),
         Task::Bench(args) => return bench::run(&context, &args),
         Task::CleanCache => context.cache.clean()?,
     }

@@ -34,10 +34,8 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
     }
     packages::require(context, &[packages::DEB])?;
     let _lock = context.cache.lock("deb")?;
-    let work = context.cache.of_clone("deb", &context.repo)?;
-    if work.exists() {
-        fs::remove_dir_all(&work).with_context(|| format!("cannot empty {}", work.display()))?;
-    }
+    let work = context.cache.run_dir()?;
+    let work = work.path();
     let tree = work.join(SOURCE);
     for file in files::of_clone(&context.repo, ".")? {
         files::copy(&context.repo.join(&file), &tree.join(&file))?;
@@ -58,13 +56,13 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
             )
             .args(["--build=binary", "--no-sign"]),
     )?;
-    let changes = found(&work, ".changes")?;
+    let changes = found(work, ".changes")?;
     step.run(
         Command::new("lintian")
             .args(["--fail-on", "error,warning", "--allow-root"])
             .args(&changes),
     )?;
-    let made = found(&work, ".deb")?;
+    let made = found(work, ".deb")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     for old in found(dir, ".deb")? {
         fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
@@ -75,9 +73,23 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
         files::copy(&package, &dir.join(name))?;
         written.push(dir.join(name));
     }
-    fs::remove_dir_all(&work)?;
     step.done();
     Ok(written)
+}
+
+/// The version of the packages.
+///
+/// # Errors
+///
+/// When the changelog has none.
+pub fn version(context: &Context) -> Result<String> {
+    let changelog = context.repo.join("packaging/debian/changelog");
+    let text = fs::read_to_string(&changelog)
+        .with_context(|| format!("cannot read {}", changelog.display()))?;
+    let version = text.split(['(', ')']).nth(1);
+    Ok(version
+        .with_context(|| format!("{} has no version", changelog.display()))?
+        .to_owned())
 }
 
 /// Changes the version of the newest entry of a Debian changelog.

@@ -167,8 +167,13 @@ fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> 
     command
 }
 
-/// Puts an archive into an ext4 image, owners and capabilities included.
-fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<()> {
+/// Puts an archive into an ext4 image with fs-verity, owners and capabilities included. `work`
+/// is a directory for the files.
+///
+/// # Errors
+///
+/// When the disk is full or e2fsprogs too old.
+pub fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<()> {
     let script = r#"
         set -eu
         rm -rf "$2"

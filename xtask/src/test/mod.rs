@@ -5,6 +5,7 @@
 mod boots;
 mod citations;
 mod compile_fail;
+mod deb;
 mod harness;
 mod host;
 mod hostile;
@@ -112,7 +113,15 @@ const SUITES: &[Suite] = &[
         about: "images made to do harm, on both kernels",
         run: Run::OnKernels(hostile::run),
     },
+    Suite {
+        name: "packages",
+        about: "the Debian packages, from installation to purge, on Debian's own kernel",
+        run: Run::Whole(deb::run),
+    },
 ];
+
+/// The suites that run only if they are named or all are asked for: they take long.
+const ONLY_OF_ALL: [&str; 1] = ["packages"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.
@@ -121,17 +130,23 @@ const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 /// Prints the suites' names.
 pub fn list() {
     for suite in SUITES {
-        println!("{:<10} {}", suite.name, suite.about);
+        let only = if suite.is_only_of_all() {
+            " (with --all)"
+        } else {
+            ""
+        };
+        println!("{:<10} {}{only}", suite.name, suite.about);
     }
 }
 
-/// Runs the suites of these names, or all. `SUITE:PART` is a part of one.
+/// Runs the suites of these names. `SUITE:PART` is a part of one. Without a name, runs those
+/// that do not take long, or with `all`, all of them.
 ///
 /// # Errors
 ///
 /// When a name or a variable of the environment is wrong. A suite that cannot run counts
 /// as a failed test.
-pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
+pub fn run(context: &Context, names: &[String], all: bool) -> Result<ExitCode> {
     // Before anything is built.
     for variable in [hostile::SEED, stress::SECONDS, stress::SEED] {
         named::number(variable)?;
@@ -152,7 +167,7 @@ pub fn run(context: &Context, names: &[String]) -> Result<ExitCode> {
     }
     let mut report = Report::new(env::var_os(NO_SKIP).is_some());
     for suite in SUITES {
-        if names.is_empty() {
+        if names.is_empty() && (all || !suite.is_only_of_all()) {
             suite.run(context, &mut report, None)?;
         }
         for (_, part) in wanted.iter().filter(|(name, _)| *name == suite.name) {
@@ -171,6 +186,10 @@ fn split(name: &str) -> (&str, Option<&str>) {
 }
 
 impl Suite {
+    fn is_only_of_all(&self) -> bool {
+        ONLY_OF_ALL.contains(&self.name)
+    }
+
     fn check_part(&self, context: &Context, part: &str) -> Result<()> {
         match self.run {
             Run::Whole(_) => bail!("the suite \"{}\" has no parts", self.name),

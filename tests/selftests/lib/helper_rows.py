@@ -176,6 +176,10 @@ IMAGES: list[Row] = [
               stack=cannot(image, error))
       for image, error in (("not_erofs", INVALID),
                            ("cut", "Input/output error"))),
+    differs("-o basedir={store} {newer} {target}", mounts(),
+            cannot("newer", "Structure needs cleaning"),
+            "the C program does not look at the version of an image",
+            stack=mounts()),
     same("-o basedir={store} {null} {target}", cannot("null", INVALID)),
     differs("-o basedir={store} {ram} {target}",
             cannot("ram", "Device or resource busy"), mounts(),

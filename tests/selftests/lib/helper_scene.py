@@ -122,6 +122,9 @@ class Scene:
             struct.pack("<I", 0xd078629b) + data[4:])
         self.path("not_erofs").write_bytes(
             data[:1024] + bytes(4) + data[1028:])
+        # A composefs_version that the kernel's composefs does not know.
+        self.path("newer").write_bytes(
+            data[:12] + struct.pack("<I", 3) + data[16:])
         self.path("link").symlink_to("image")
         self.path("secret").write_bytes(data)
         self.path("secret").chmod(0o600)

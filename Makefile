@@ -28,14 +28,11 @@ shell:
 	$(XTASK) vm
 
 ifdef KDIR
-NO_METADATA = $(KDIR) has no rust/libkernel.rmeta. The kernel is built without CONFIG_RUST=y, or \
-	its headers lack the Rust metadata: packaging/composefs-rust-metadata makes that of Debian's
+ifeq ($(wildcard $(KDIR)/Makefile),)
+$(error there is no kernel to build for in $(KDIR): install its headers, or name its build directory)
+endif
 
-modules:
-	$(if $(wildcard $(KDIR)/rust/libkernel.rmeta),,@echo "error: $(NO_METADATA)" >&2; exit 1)
-	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
-
-modules_install:
+modules modules_install:
 	$(MAKE) -C $(KDIR) M=$(CURDIR)/fs/composefs $@
 
 clean:

@@ -10,6 +10,7 @@ mod harness;
 mod host;
 mod hostile;
 mod imports;
+mod kdir;
 mod kunit;
 mod module;
 mod patches;

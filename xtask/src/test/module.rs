@@ -11,6 +11,7 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::compile_fail;
+use super::kdir;
 use super::report::Report;
 use crate::context::Context;
 use crate::kernel;
@@ -53,6 +54,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("misuse does not compile", || {
         module::make(context, &kernel, Lint::Usual)?;
         compile_fail::check(context, &module::output_dir(context, &kernel, Lint::Usual)?)
+    });
+    report.check("a kernel or a tool that does not fit is named", || {
+        kdir::check(context, &kernel)
     });
     report.check("checkpatch", || checkpatch(context, &kernel));
     Ok(())

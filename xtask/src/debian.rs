@@ -19,9 +19,6 @@ pub const SUITE: &str = "trixie";
 /// The release with the composefs project's tools, and with newer container tools.
 pub const NEWER: &str = "forky";
 
-/// The mirror on a machine that runs another distribution.
-const DEFAULT_MIRROR: &str = "http://mirror.test/debian";
-
 /// Debian's keys, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -43,11 +40,6 @@ pub fn mirror() -> Option<String> {
     ]))
     .ok()?;
     main_repository(&targets)
-}
-
-/// As [`mirror`], or one that serves everybody.
-pub fn mirror_or_default() -> String {
-    mirror().unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
 }
 
 /// The first of apt's targets that is Debian's own main repository.

@@ -83,14 +83,12 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
 /// kernel and its initramfs, and `tar` the system.
 fn life(context: &Context, work: &Path, old: &Path, new: &Path, tar: &Path) -> Result<Command> {
     let quoted = |path: PathBuf| shell_words::quote(&path.to_string_lossy()).into_owned();
-    let mirror = debian::mirror_or_default();
     let test = context.repo.join("tests/packages/in-chroot");
     let service = context.repo.join("scripts/guest-init.service");
     let test_line = format!(
-        "chroot \"$1\" env COMPOSEFS_JOBS={} bash /root/in-chroot /root/old /root/new {} \
+        "chroot \"$1\" env COMPOSEFS_JOBS={} bash /root/in-chroot /root/old /root/new \
          >\"$1/root/results\"",
         toolchain::jobs()?,
-        shell_words::quote(&mirror),
     );
     let mut command = debian::mmdebstrap("apt", "tar");
     command.arg(format!("--include={SYSTEM}"));
@@ -112,11 +110,10 @@ fn life(context: &Context, work: &Path, old: &Path, new: &Path, tar: &Path) -> R
     for hook in hooks {
         command.arg(format!("--customize-hook={hook}"));
     }
-    command
-        .args([debian::SUITE])
-        .arg(tar)
-        .arg(format!("deb {mirror} {} main", debian::SUITE))
-        .arg(format!("deb {mirror} {}-backports main", debian::SUITE));
+    let backports = format!("{}-backports", debian::SUITE);
+    debian::add_release(&mut command, debian::SUITE, &backports);
+    // If no mirror is known, mmdebstrap takes its own default.
+    command.arg(debian::SUITE).arg(tar).args(debian::mirror());
     Ok(command)
 }
 

@@ -6,6 +6,7 @@ mod built;
 mod config;
 mod finished;
 mod flavor;
+pub mod old;
 mod patched;
 mod source_build;
 mod stock;

@@ -23,7 +23,7 @@ const METADATA: &str = "packaging/composefs-rust-metadata";
 
 /// Makes an initramfs. The arguments are the program that becomes /init, the file to write, the
 /// kernel's release and the drivers.
-const INITRAMFS: &str = r#"
+pub const INITRAMFS: &str = r#"
 set -e
 init=$1 image=$2 release=$3
 shift 3
@@ -40,7 +40,10 @@ number=100
 for module in $(modprobe --set-version "$release" --show-depends --all "$@" |
 		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
 	name=$(basename "$module" .xz)
-	xz --decompress --stdout "$module" >"modules/$number-$name"
+	case $module in
+	*.xz) xz --decompress --stdout "$module" >"modules/$number-$name" ;;
+	*) cp "$module" "modules/$number-$name" ;;
+	esac
 	number=$((number + 1))
 done
 find . | cpio --quiet --create --format=newc --owner=0:0 >"$image"

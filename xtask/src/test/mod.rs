@@ -13,6 +13,7 @@ mod imports;
 mod kdir;
 mod kunit;
 mod module;
+mod old;
 mod patches;
 mod report;
 mod selftests;
@@ -119,10 +120,15 @@ const SUITES: &[Suite] = &[
         about: "the Debian packages, from installation to purge, on Debian's own kernel",
         run: Run::Whole(deb::run),
     },
+    Suite {
+        name: "old",
+        about: "mount.composefs on Debian's kernels 6.1 and 6.12",
+        run: Run::Whole(old::run),
+    },
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 1] = ["packages"];
+const ONLY_OF_ALL: [&str; 2] = ["packages", "old"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.

@@ -49,6 +49,21 @@ const FLAGS: [(MountAttrFlags, MountFlags); 8] = [
     ),
 ];
 
+/// Mount flags by option. fsconfig(2) takes these options, but mount(2) only as flags: `None` is
+/// what mount(2) does without a flag.
+const OPTIONS: [(&str, Option<MountFlags>); 10] = [
+    ("async", None),
+    ("dirsync", Some(MountFlags::DIRSYNC)),
+    ("lazytime", Some(MountFlags::LAZYTIME)),
+    ("mand", Some(MountFlags::PERMIT_MANDATORY_FILE_LOCKING)),
+    ("nolazytime", None),
+    ("nomand", None),
+    ("ro", Some(MountFlags::RDONLY)),
+    ("rw", None),
+    ("silent", Some(MountFlags::SILENT)),
+    ("sync", Some(MountFlags::SYNCHRONOUS)),
+];
+
 /// Mounts overlayfs over erofs, which is mounted at `lower`.
 pub(super) fn mount(
     prepared: &Prepared<'_>,
@@ -57,12 +72,7 @@ pub(super) fn mount(
 ) -> Result<OwnedFd> {
     // A kernel of this age may not know the option, and there is no way to ask.
     let verity = verity.filter(|_| prepared.verity != Verity::Try);
-    let mut flags = MountFlags::empty();
-    for (attribute, flag) in FLAGS {
-        if prepared.options.attributes.contains(attribute) {
-            flags |= flag;
-        }
-    }
+    let flags = flags(&prepared.options.attributes, &prepared.options.common);
     for separator in SEPARATORS {
         let data = data(prepared, lower, separator, verity)?;
         let mut refused = None;
@@ -77,6 +87,22 @@ pub(super) fn mount(
         }
     }
     Err(failed(Errno::INVAL))
+}
+
+/// The flags of mount(2).
+fn flags(attributes: &MountAttrFlags, common: &[(String, Option<String>)]) -> MountFlags {
+    let by_attribute = FLAGS
+        .iter()
+        .filter(|(attribute, _)| attributes.contains(*attribute))
+        .map(|(_, flag)| *flag);
+    let by_option = common.iter().filter_map(|(name, _)| flag(name).flatten());
+    by_attribute.chain(by_option).collect()
+}
+
+/// The flag for an option. `Some(None)` is an option that is no flag.
+fn flag(name: &str) -> Option<Option<MountFlags>> {
+    let found = OPTIONS.iter().find(|(option, _)| *option == name)?;
+    Some(found.1)
 }
 
 /// The options of mount(2).
@@ -103,6 +129,9 @@ fn data(
         data.extend_from_slice(verity.as_bytes());
     }
     for (name, value) in &prepared.options.common {
+        if flag(name).is_some() {
+            continue;
+        }
         data.push(b',');
         data.extend_from_slice(name.as_bytes());
         if let Some(value) = value {
@@ -133,5 +162,19 @@ fn failed(errno: Errno) -> Error {
         doing: "overlay: mounting".to_owned(),
         errno,
         messages: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_and_options_become_flags() {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_RDONLY;
+        let common = ["sync", "async", "context"].map(|name| (name.to_owned(), None));
+        let expected = MountFlags::NODEV | MountFlags::RDONLY | MountFlags::SYNCHRONOUS;
+        assert_eq!(flags(&attributes, &common), expected);
+        assert!(flag("context").is_none() && flag("async") == Some(None));
     }
 }

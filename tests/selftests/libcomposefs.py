@@ -144,7 +144,8 @@ ROWS = [
     Row("an image on tmpfs", image="{ram}", mends=True),
     Row("a closed descriptor", image=-1),
     Row("a target that is missing", target="{missing}"),
-    Row("a target that is a file", target="{file}"),
+    # It says what is wrong.
+    Row("a target that is a file", target="{file}", ours="ENOTDIR"),
     Row("no image", image=None, ours="EINVAL"),
     Row("no target", target=None, ours="EINVAL"),
     Row("no options", None, fatal=True, ours="EINVAL"),

@@ -83,6 +83,35 @@ const PATCHED: Boot<'_> = Boot {
     program_timeout: None,
 };
 
+/// Debian's own kernel, as a user has it.
+pub const DEBIAN: Boot<'_> = Boot {
+    name: "debian",
+    flavor: Flavor::Debian,
+    system: System::Usual,
+    append: &[],
+    origin: Origin::Clone,
+    programs: CORE,
+    timeout: Duration::from_secs(10 * 60),
+    program_timeout: None,
+};
+
+/// The same with all programs.
+pub const DEBIAN_ALL: Boot<'_> = Boot {
+    name: "debian-all",
+    programs: PLAIN.programs,
+    timeout: PLAIN.timeout,
+    ..DEBIAN
+};
+
+/// What a file system has to do. These programs need no images of others.
+const CORE: Programs<'_> = Programs::Only(&[
+    "core_mount",
+    "core_lookup",
+    "core_readdir",
+    "core_read",
+    "core_verity",
+]);
+
 /// A kernel tree with the patches, as its developers have it.
 const TREE: Boot<'_> = Boot {
     name: "tree",
@@ -90,13 +119,7 @@ const TREE: Boot<'_> = Boot {
     system: System::Usual,
     append: &[],
     origin: Origin::Patches,
-    programs: Programs::Only(&[
-        "core_mount",
-        "core_lookup",
-        "core_readdir",
-        "core_read",
-        "core_verity",
-    ]),
+    programs: CORE,
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
 };

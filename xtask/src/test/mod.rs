@@ -81,6 +81,16 @@ const SUITES: &[Suite] = &[
         run: Run::Selftests(&boots::PLAIN),
     },
     Suite {
+        name: "debian",
+        about: "the module and the core selftests on Debian's own kernel: 1 minute",
+        run: Run::Selftests(&boots::DEBIAN),
+    },
+    Suite {
+        name: "debian-all",
+        about: "all selftests on Debian's own kernel",
+        run: Run::Selftests(&boots::DEBIAN_ALL),
+    },
+    Suite {
         name: "clients",
         about: "container tools and ostree of Debian, unmodified, on composefs: 2 minutes",
         run: Run::Selftests(&boots::CLIENTS),
@@ -128,7 +138,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 2] = ["packages", "old"];
+const ONLY_OF_ALL: [&str; 4] = ["debian", "debian-all", "old", "packages"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.

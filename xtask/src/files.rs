@@ -17,7 +17,7 @@ use crate::progress::output;
 ///
 /// # Errors
 ///
-/// When there are none.
+/// When no file is found, or git fails.
 pub fn of_clone(repo: &Path, path: &str) -> Result<Vec<PathBuf>> {
     let listed = output(
         git()

@@ -83,7 +83,7 @@ unsafe impl Sync for PassedFile {}
 /// Locks and leases of one open file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Locks {
-    /// There are none.
+    /// The file has no locks and no leases.
     None,
     /// `LOCK_SH` of flock(2), and nothing else. It is as good as that of another open file of this
     /// inode.

@@ -65,7 +65,7 @@ enum Action {
     },
 }
 
-/// Who mounts.
+/// The crate that mounts.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum How {
     /// The composefs crate

@@ -48,7 +48,7 @@ pub struct Options {
     pub reserved2: [*mut c_void; 4],
 }
 
-/// Reads a path. Returns `None` if there is none.
+/// Reads a path. Returns `None` for a null pointer.
 ///
 /// # Safety
 ///

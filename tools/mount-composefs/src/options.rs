@@ -357,7 +357,7 @@ mod tests {
         let mut expected = Flags::default();
         expected.apply(b"ro");
         assert_eq!(sloppy("nonsense,ro,basedir=/a").unwrap().flags, expected);
-        // Not what is wrong with known ones.
+        // A known option without its value is still an error.
         assert!(sloppy("basedir").is_err());
     }
 

@@ -51,8 +51,8 @@ fn mount_source(source: impl AsFd, acl: bool) -> Result<OwnedFd> {
     context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-/// The path of an open file, for erofs, which takes no file descriptor. In the mount namespace of
-/// somebody else, /proc may have the processes of another PID namespace, or be no procfs at all.
+/// The path of an open file, for erofs, which takes no file descriptor. In another mount
+/// namespace, /proc may show another PID namespace, or may not be procfs at all.
 fn path_of(file: impl AsFd) -> Result<PathBuf> {
     let path = proc_path(&file);
     let id = |stat: Stat| (stat.st_dev, stat.st_ino);
@@ -74,7 +74,7 @@ fn loop_device(prepared: &Prepared<'_>) -> Result<OwnedFd> {
     let mut tries = 0;
     loop {
         let errno = match loopify(&prepared.image) {
-            // A kernel may refuse to mount a device that somebody has open for writing.
+            // A kernel may refuse to mount a device that is open for writing.
             Ok(device) => match openat(CWD, proc_path(&device), flags, Mode::empty()) {
                 Ok(device) => return Ok(device),
                 Err(errno) => errno,

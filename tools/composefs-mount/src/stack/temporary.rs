@@ -65,7 +65,7 @@ impl TemporaryMount {
 
 impl Drop for TemporaryMount {
     fn drop(&mut self) {
-        // It may have been unmounted by somebody else: nobody is told.
+        // If this fails, another process has unmounted it already.
         let _ = unmount(&self.path, UnmountFlags::DETACH);
     }
 }

@@ -171,6 +171,7 @@ def mounted(*files: tuple[Path, str, bool]) -> Iterator[FaultyDisk]:
 def require() -> None:
     """Ends the program where there is no device-mapper."""
     ktap.require_programs("dmsetup", "dmsetup")
+    subprocess.run(["modprobe", "--quiet", "dm-flakey"], check=False)
     done = subprocess.run(["dmsetup", "targets"], capture_output=True,
                           text=True, check=False)
     missing = [name for name in ("linear", "error", "flakey")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import ktap, loop, mounts, overlayfs
+from . import file_systems, ktap, loop, mounts, overlayfs
 from .fixtures import Image
 from .mounts import Options, mounted
 
@@ -69,9 +69,8 @@ def assert_overlay(path: str, metadata: str, image: Image) -> None:
 
 def require_support() -> None:
     """Ends the program where the kernel lacks erofs or overlayfs."""
-    with open("/proc/filesystems", encoding="utf-8") as file:
-        known = file.read().split()
-    missing = [name for name in ("erofs", "overlay") if name not in known]
+    missing = [name for name in ("erofs", "overlay")
+               if not file_systems.is_available(name)]
     if missing:
         ktap.skip_all(f"the kernel lacks {' and '.join(missing)} for the "
                       "reference")

@@ -16,6 +16,7 @@ use crate::bench;
 use crate::bench::BenchArgs;
 use crate::context::Context;
 use crate::deb;
+use crate::deb::DebArgs;
 use crate::demo;
 use crate::fixtures;
 use crate::guest;
@@ -96,9 +97,8 @@ enum Task {
         /// Writes them to this directory instead of target/debian
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Gives them this version instead of that of packaging/debian/changelog
-        #[arg(long, value_name = "VERSION")]
-        release: Option<String>,
+        #[command(flatten)]
+        args: DebArgs,
     },
     /// Makes the guest's disk
     Guest {
@@ -177,9 +177,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 kernel::build_each(&context, source.as_deref(), &dir)?;
             }
         }
-        Task::Deb { dir, release } => {
+        Task::Deb { dir, args } => {
             let dir = dir.unwrap_or_else(|| context.repo.join("target/debian"));
-            for package in deb::make(&context, &dir, release.as_deref())? {
+            for package in deb::make(&context, &dir, &args)? {
                 println!("{}", package.display());
             }
         }

@@ -13,19 +13,34 @@ use anyhow::bail;
 
 use crate::context::Context;
 use crate::files;
+use crate::kernel;
+use crate::kernel::Flavor;
+use crate::module;
+use crate::module::Lint;
 use crate::packages;
 use crate::progress::Step;
 
 /// The name of the source package.
 const SOURCE: &str = "composefs-linux";
 
+/// Which packages are made.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DebArgs {
+    /// Gives them this version instead of that of packaging/debian/changelog
+    #[arg(long, value_name = "VERSION")]
+    pub package_version: Option<String>,
+    /// Also makes one of the module, built for Debian's kernel
+    #[arg(long)]
+    pub modules: bool,
+}
+
 /// Makes the packages, checks them with lintian, and writes them to `dir`, in which those
-/// of an earlier run are replaced. With `release`, they have that version.
+/// of an earlier run are replaced.
 ///
 /// # Errors
 ///
 /// When tools are missing, something does not compile, or lintian finds a fault.
-pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<PathBuf>> {
+pub fn make(context: &Context, dir: &Path, args: &DebArgs) -> Result<Vec<PathBuf>> {
     if dir.exists() && !dir.is_dir() {
         bail!(
             "{} is not a directory: there are several packages",
@@ -41,10 +56,14 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
         files::copy(&context.repo.join(&file), &tree.join(&file))?;
     }
     // Where Debian's tools look for it.
-    fs::rename(tree.join("packaging/debian"), tree.join("debian"))
+    let debian = tree.join("debian");
+    fs::rename(tree.join("packaging/debian"), &debian)
         .context("the clone has no packaging/debian")?;
-    if let Some(release) = release {
-        set_version(&tree.join("debian/changelog"), release)?;
+    if let Some(version) = &args.package_version {
+        set_version(&debian.join("changelog"), version)?;
+    }
+    if args.modules {
+        add_modules(context, &debian)?;
     }
     let step = Step::begin("making Debian packages", &context.cache.log("deb"))?;
     step.run(
@@ -64,8 +83,8 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
     )?;
     let made = found(work, ".deb")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    for old in found(dir, ".deb")? {
-        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    for old in found(dir, ".deb")?.iter().filter(|old| is_ours(old)) {
+        fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
     let mut written = Vec::new();
     for package in made {
@@ -75,6 +94,38 @@ pub fn make(context: &Context, dir: &Path, release: Option<&str>) -> Result<Vec<
     }
     step.done();
     Ok(written)
+}
+
+/// Adds a package of the module for Debian's kernel, whose name has the kernel's release.
+fn add_modules(context: &Context, debian: &Path) -> Result<()> {
+    let kernel = kernel::make(context, Flavor::Debian, None)?;
+    let release = &kernel
+        .root
+        .as_ref()
+        .context("Debian's kernel was not built by Debian's compilers")?
+        .release;
+    let module = module::make(context, &kernel, Lint::Usual)?;
+    let modules = debian.join("modules");
+    files::copy(&module, &modules.join("composefs.ko"))?;
+    fs::write(modules.join("release"), release)?;
+    let template = |name: &str| -> Result<String> {
+        Ok(fs::read_to_string(debian.join(name))?.replace("@RELEASE@", release))
+    };
+    let control = debian.join("control");
+    let all = fs::read_to_string(&control)? + &template("control.modules")?;
+    fs::write(control, all)?;
+    for script in ["postinst", "postrm"] {
+        let text = template(&format!("composefs-linux-modules.{script}"))?;
+        let name = format!("composefs-linux-modules-{release}.{script}");
+        fs::write(debian.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Whether a file has the name of one of the packages.
+fn is_ours(package: &Path) -> bool {
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("composefs-dkms_") || name.starts_with("composefs-linux-")
 }
 
 /// The version of the packages.

@@ -19,6 +19,7 @@ use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
 use crate::deb;
+use crate::deb::DebArgs;
 use crate::debian;
 use crate::guest;
 use crate::guest::Guest;
@@ -38,13 +39,14 @@ const SYSTEM: &str = "systemd-sysv,udev,initramfs-tools,kmod,zstd,fsverity";
 const INSTALL_KERNEL: &str = r#"chroot "$1" apt-get install --yes --no-install-recommends \
     -t trixie-backports linux-image-amd64 linux-headers-amd64"#;
 
-/// Leaves the kernel and its initramfs in /root, and makes room.
+/// Leaves the kernel and its initramfs in /root, and makes room: nothing is built any more.
 const FINISH: &str = r#"chroot "$1" sh -c '
     set -e
     cp /boot/vmlinuz-7.3.* /root/vmlinuz
     cp /boot/initrd.img-7.3.* /root/initrd
     systemctl enable guest-init.service
-    rm -rf /root/old /root/new /var/cache/apt/*
+    rm -rf /root/old /root/new /var/cache/apt/* /usr/src/linux-source-* /usr/src/rustc-* \
+        /usr/lib/llvm-*
 '"#;
 
 /// Runs the suite.
@@ -57,10 +59,13 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     let work = context.cache.run_dir()?;
     let work = work.path();
     let old = work.join("old");
-    deb::make(context, &old, None)?;
-    let newer = format!("{}+test1", deb::version(context)?);
+    deb::make(context, &old, &DebArgs::default())?;
     let new = work.join("new");
-    deb::make(context, &new, Some(&newer))?;
+    let newer = DebArgs {
+        package_version: Some(format!("{}+test1", deb::version(context)?)),
+        modules: true,
+    };
+    deb::make(context, &new, &newer)?;
 
     let tar = work.join("root.tar");
     let results = work.join("results");

@@ -138,7 +138,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 4] = ["debian", "debian-all", "old", "packages"];
+const ONLY_OF_ALL: [&str; 5] = ["clients", "debian", "debian-all", "old", "packages"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.

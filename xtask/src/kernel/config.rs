@@ -28,6 +28,20 @@ pub fn fragment(context: &Context, flavor: Flavor) -> Result<String> {
     Ok(text)
 }
 
+/// The name of the policy of IPE: in scripts/config, and in the kernel's build directory, where
+/// CONFIG_IPE_BOOT_POLICY looks for it.
+pub const IPE_POLICY: &str = "ipe-policy";
+
+/// The policy of IPE that is built into the kernel.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn ipe_policy(context: &Context) -> Result<String> {
+    let path = context.repo.join("scripts/config").join(IPE_POLICY);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 /// The options of a fragment that `config`, the text of a .config, lacks or has with
 /// another value.
 pub fn refused(fragment: &str, config: &str) -> Vec<String> {

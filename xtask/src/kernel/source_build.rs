@@ -78,6 +78,7 @@ struct Job {
     tools: Toolchain,
     /// The configuration's fragments in one text.
     fragment: String,
+    ipe_policy: String,
     key: String,
     entry: Entry,
 }
@@ -87,9 +88,11 @@ impl Job {
         let tools = Toolchain::ready(context)?;
         let source = Source::ready(context, own)?;
         let fragment = config::fragment(context, flavor)?;
+        let ipe_policy = config::ipe_policy(context)?;
         let mut key = Key::default()
             .with("version", &source.version)
             .with("config", &fragment)
+            .with("ipe-policy", &ipe_policy)
             .with("tools", tools.identity());
         if source.own {
             key = key.with("source", source.dir.as_os_str().as_encoded_bytes());
@@ -101,6 +104,7 @@ impl Job {
             source,
             tools,
             fragment,
+            ipe_policy,
             key,
             entry,
         })
@@ -146,6 +150,7 @@ impl Job {
         }
         fs::create_dir_all(self.build())?;
         fs::write(&fragment, &self.fragment)?;
+        fs::write(self.build().join(config::IPE_POLICY), &self.ipe_policy)?;
         step.run(self.make().arg("rustavailable"))
             .context("the kernel's build refuses the Rust tools")?;
         step.run(

@@ -37,6 +37,12 @@ const TOOLS: &[Tool] = &[
         build: guest_program::build,
         users: &["composefs_rs"],
     },
+    Tool {
+        package: "composefs-store",
+        file: "composefs-store",
+        build: guest_program::build,
+        users: &["composefs_store"],
+    },
 ];
 
 /// Builds what the programs need that `may_run` tells, and gives it to the guest. Returns the line of the

@@ -205,7 +205,7 @@ fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
         );
     }
     if args.system != System::Usual {
-        config.root = guest::make(context, args.system)?.root;
+        config.root.file = guest::make(context, args.system)?.root;
     }
     args.apply(&mut config);
     // A pipe or a file is meant for the command, a terminal is not.

@@ -106,7 +106,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     packages::require(context, &[packages::TEST])?;
     let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
     if boot.system != System::Usual {
-        config.root = guest::make(context, boot.system)?.root;
+        config.root.file = guest::make(context, boot.system)?.root;
     }
     // Each run has a directory of its own: another one may be using another build.
     let work = context.cache.run_dir()?;

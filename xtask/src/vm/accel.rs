@@ -15,13 +15,13 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::config::Accel;
+use super::config::Disk;
 use super::config::Job;
 use super::config::VmConfig;
 use super::qemu::Engine;
 use super::run::run;
 use crate::cache::Key;
 use crate::context::Context;
-use crate::guest::Guest;
 use crate::progress::output;
 
 /// Decides what executes the guest's instructions.
@@ -61,17 +61,22 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
     }
     eprintln!("xtask: testing once whether guests run with KVM here");
     let probe = VmConfig {
+        job: Job::Command(vec!["true".to_owned()]),
+        root: Disk {
+            keep: false,
+            ..config.root.clone()
+        },
+        stdin: false,
+        share: None,
+        mounts: Vec::new(),
+        disks: Vec::new(),
+        fixtures: None,
         boot_timeout: Duration::from_secs(20),
         timeout: Some(Duration::from_secs(20)),
+        append: Vec::new(),
+        qemu: Vec::new(),
         log_name: "kvm-probe".to_owned(),
-        ..VmConfig::new(
-            config.kernel.clone(),
-            Guest {
-                root: config.root.clone(),
-                scratch: config.scratch.clone(),
-            },
-            Job::Command(vec!["true".to_owned()]),
-        )
+        ..config.clone()
     };
     let outcome = run(context, &probe, Engine::Kvm, &mut |_, _| {})?;
     if crate::signals::interrupted() {

@@ -39,6 +39,21 @@ pub fn count(console: &Path) -> usize {
     complaints(&read(console)).count()
 }
 
+/// What an initramfs prints last when it has no root: systemd's and that of initramfs-tools.
+const REFUSALS: [&str; 3] = [
+    "You are in emergency mode",
+    "Cannot open access to console, the root account is locked",
+    "(initramfs) ",
+];
+
+/// The line of a console on which an initramfs has given up.
+pub fn refusal(console: &Path) -> Option<String> {
+    let text = read(console);
+    let is_last = |line: &&str| REFUSALS.iter().any(|words| line.contains(words));
+    let line = text.lines().find(is_last)?;
+    Some(line.trim().to_owned())
+}
+
 fn read(console: &Path) -> String {
     let text = fs::read(console).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()

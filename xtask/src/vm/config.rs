@@ -51,6 +51,9 @@ pub struct Disk {
 /// Where the guest mounts the disk of [`VmConfig::fixtures`].
 pub const FIXTURES: &str = "/run/fixtures";
 
+/// The root of the guest's own disk, as the kernel's command line names it.
+const GUEST_ROOT: [&str; 4] = ["root=/dev/vda", "rootfstype=ext4", "rw", "init=/sbin/init"];
+
 /// The package, and the name of the program that cargo makes of it: it allows no dot.
 const MOUNT_HELPER: &str = "mount-composefs";
 
@@ -59,16 +62,20 @@ const MOUNT_HELPER: &str = "mount-composefs";
 pub struct VmConfig {
     /// The kernel to boot.
     pub kernel: Kernel,
-    /// The guest's root disk; never written to.
-    pub root: PathBuf,
-    /// The disk of /scratch; never written to either.
-    pub scratch: PathBuf,
+    /// The first disk, /dev/vda, with the guest's root.
+    pub root: Disk,
+    /// What the kernel's command line says about the root.
+    pub root_words: Vec<String>,
+    /// The disk of /scratch, /dev/vdb; never written to.
+    pub scratch: Option<PathBuf>,
     /// The module to load at boot.
     pub module: Option<PathBuf>,
     /// The program that becomes the guest's /usr/sbin/mount.composefs.
     pub mount_helper: Option<PathBuf>,
     /// What the guest does.
     pub job: Job,
+    /// Whether systemd boots and shuts down the guest. The job waits until it has booted.
+    pub systemd: bool,
     /// Whether xtask's standard input is passed to the command.
     pub stdin: bool,
     /// A directory of the host, at /mnt/share in the guest, read-write.
@@ -121,17 +128,40 @@ impl VmConfig {
         })
     }
 
+    /// A run of a system that systemd boots from a disk of its own. The kernel has its
+    /// initramfs.
+    pub fn of_system(kernel: Kernel, root: Disk, root_words: Vec<String>, job: Job) -> Self {
+        let guest = Guest {
+            root: root.file.clone(),
+            scratch: PathBuf::new(),
+        };
+        Self {
+            root,
+            root_words,
+            scratch: None,
+            systemd: true,
+            // It starts many programs, which is slow under emulation.
+            boot_timeout: Duration::from_secs(600),
+            ..Self::new(kernel, guest, job)
+        }
+    }
+
     /// A run with the defaults of `cargo xtask vm`.
     pub fn new(kernel: Kernel, guest: Guest, job: Job) -> Self {
         // A debug kernel is some thirty times slower under emulation.
         let boot_timeout = Duration::from_secs(if kernel.flavor.is_debug() { 600 } else { 120 });
         Self {
             kernel,
-            root: guest.root,
-            scratch: guest.scratch,
+            root: Disk {
+                file: guest.root,
+                keep: false,
+            },
+            root_words: GUEST_ROOT.map(str::to_owned).to_vec(),
+            scratch: Some(guest.scratch),
             module: None,
             mount_helper: None,
             job,
+            systemd: false,
             stdin: false,
             share: None,
             mounts: Vec::new(),

@@ -31,6 +31,8 @@ pub enum Failure {
     Complained(String, Option<u8>),
     /// The guest did not run the job within this time.
     NotBooted(Duration),
+    /// The system refused to boot, or could not: the console's line.
+    Refused(String),
     /// The guest could not prepare itself: its message.
     NotPrepared(String),
     /// The job took longer than this.
@@ -55,6 +57,7 @@ impl fmt::Display for Failure {
                 "the guest's kernel complained (the command itself ended with status {status}): {line}"
             ),
             Self::NotBooted(time) => write!(f, "the guest did not boot within {}", human(*time)),
+            Self::Refused(line) => write!(f, "the system does not boot: {line}"),
             Self::NotPrepared(why) => write!(f, "the guest could not prepare itself: {why}"),
             Self::TimedOut(time) => write!(
                 f,

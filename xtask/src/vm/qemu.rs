@@ -63,8 +63,10 @@ pub fn arguments(
     );
     line.option("-serial", "chardev:console");
 
-    line.disk("root", &config.root, false);
-    line.disk("scratch", &config.scratch, false);
+    line.disk("root", &config.root.file, config.root.keep);
+    if let Some(scratch) = &config.scratch {
+        line.disk("scratch", scratch, false);
+    }
     for (number, disk) in config.disks.iter().enumerate() {
         line.disk(&format!("disk{number}"), &disk.file, disk.keep);
     }
@@ -105,11 +107,8 @@ fn command_line(config: &VmConfig) -> String {
         "panic=-1",
         "oops=panic",
         "panic_on_warn=1",
-        "root=/dev/vda",
-        "rootfstype=ext4",
-        "rw",
-        "init=/sbin/init",
     ];
+    words.extend(config.root_words.iter().map(String::as_str));
     if config.kernel.flavor.is_debug() {
         // Emulated and with all checks, the kernel is slow, but does not hang.
         words.push("watchdog_thresh=165");
@@ -117,6 +116,10 @@ fn command_line(config: &VmConfig) -> String {
         // false for a moment, and KASAN then reports a valid access of an interrupt as
         // a wild one.
         words.push("no5lvl");
+    }
+    if config.systemd {
+        // For systemd: no colours and no moving stars on a console that is read later.
+        words.push("TERM=dumb");
     }
     if config.icount {
         // The clock jumps over each wait, which looks like a hang.

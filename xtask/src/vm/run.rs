@@ -67,7 +67,7 @@ pub fn run(
         .unzip();
     let child = start(config, engine, dir.path(), &share, &console, ports, theirs)?;
     let mut session = Session::connect(child, ports, ours, config, &mark)?;
-    let end = session.attend(config, output);
+    let end = session.attend(config, &console, output);
     drop(raw);
 
     let qemu_said = fs::read_to_string(dir.path().join("qemu.log")).unwrap_or_default();

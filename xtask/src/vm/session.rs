@@ -37,6 +37,8 @@ pub enum Stopped {
     TimedOut(Duration),
     /// The guest did not run the job within this time.
     NotBooted(Duration),
+    /// The initramfs has given up: the console's line.
+    Refused(String),
     /// The job has ended, and the guest did not power off.
     NotPoweredOff,
 }
@@ -120,6 +122,7 @@ impl Session {
     pub fn attend(
         &mut self,
         config: &VmConfig,
+        console: &Path,
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Option<Stopped> {
         let mut since = Instant::now();
@@ -146,6 +149,7 @@ impl Session {
             }
             stopped = stopped
                 .or_else(|| signals::interrupted().then_some(Stopped::Interrupted))
+                .or_else(|| self.refused(config, console))
                 .or_else(|| self.overdue(config, since.elapsed()));
             if stopped.is_some() {
                 break;
@@ -201,6 +205,14 @@ impl Session {
         }
     }
 
+    /// Whether a system has stopped booting, where its console waits for somebody.
+    fn refused(&self, config: &VmConfig, console: &Path) -> Option<Stopped> {
+        if !config.systemd || self.ready {
+            return None;
+        }
+        complaint::refusal(console).map(Stopped::Refused)
+    }
+
     /// Why the guest has to be stopped after `waited`, the time since it last went a step
     /// further.
     fn overdue(&self, config: &VmConfig, waited: Duration) -> Option<Stopped> {
@@ -238,6 +250,7 @@ impl Session {
         match (end, self.status) {
             (Some(Stopped::TimedOut(time)), _) => Err(Failure::TimedOut(time)),
             (Some(Stopped::NotBooted(time)), _) => Err(Failure::NotBooted(time)),
+            (Some(Stopped::Refused(line)), _) => Err(Failure::Refused(line)),
             (Some(Stopped::NotPoweredOff), status) => {
                 Err(Failure::NotPoweredOff(status.unwrap_or_default()))
             }

@@ -47,6 +47,7 @@ fn settings(config: &VmConfig, mark: &str) -> String {
     set("STDIN", yes(config.stdin));
     set("FIXTURES", &fixtures_device(config));
     set("MODULE", yes(config.module.is_some()));
+    set("SYSTEMD", yes(config.systemd));
     set("SHELL_JOB", yes(matches!(config.job, Job::Shell(_))));
     let names: Vec<&str> = config
         .mounts

@@ -81,6 +81,7 @@ fn image(context: &Context, flavor: Flavor) -> Result<Disk> {
             size: 2 << 30,
             command: "/mnt/scripts/make-demo-image \"$DISK\"".to_owned(),
             cfsctl: false,
+            disks: Vec::new(),
             key: Key::default().with("script", fs::read(scripts.join("make-demo-image"))?),
             mounts: vec![("scripts".to_owned(), scripts)],
             timeout: Duration::from_secs(1800),

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -48,4 +49,18 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .map(drop)
         .with_context(|| format!("cannot copy {}", from.display()))
+}
+
+/// Copies a file that is mostly empty, as a disk image is.
+///
+/// # Errors
+///
+/// When the file cannot be read or written.
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+    output(
+        Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto", "--"])
+            .args([from, to]),
+    )
+    .map(drop)
 }

@@ -42,6 +42,7 @@ pub fn make(context: &Context, flavor: Flavor) -> Result<Disk> {
                       \"$CFSCTL\" \"$DISK\""
                 .to_owned(),
             cfsctl: true,
+            disks: Vec::new(),
             mounts: vec![
                 ("scripts".to_owned(), scripts),
                 ("selftests".to_owned(), selftests),

@@ -127,7 +127,11 @@ pub fn make(context: &Context, system: System) -> Result<Guest> {
 }
 
 /// The package names in a list with comments.
-fn names(list: &Path) -> Result<Vec<String>> {
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn names(list: &Path) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     Ok(text
@@ -174,33 +178,74 @@ fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> 
 ///
 /// When the disk is full or e2fsprogs too old.
 pub fn disk_from_tar(step: &Step, tar: &Path, work: &Path, image: &Path) -> Result<()> {
-    let script = r#"
+    let system = TreeDisk {
+        tar,
+        modules: None,
+        label: "root",
+        size: None,
+    };
+    system.write(step, work, image)
+}
+
+/// A disk with a tree.
+pub struct TreeDisk<'a> {
+    /// The archive of the tree.
+    pub tar: &'a Path,
+    /// What becomes its /usr/lib/modules.
+    pub modules: Option<&'a Path>,
+    /// The label of the file system.
+    pub label: &'a str,
+    /// The size in bytes. If it is not given, the tree and some free space fit.
+    pub size: Option<u64>,
+}
+
+impl TreeDisk<'_> {
+    /// Writes it to the file `image`, as [`disk_from_tar`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full or e2fsprogs too old.
+    pub fn write(&self, step: &Step, work: &Path, image: &Path) -> Result<()> {
+        let script = r#"
         set -eu
         rm -rf "$2"
+        echo "unpacking the tree"
         mkdir "$2"
         tar --extract --file="$1" --directory="$2" --numeric-owner --xattrs --xattrs-include='*' \
             --exclude='./dev/*'
+        if [ -n "$5" ]; then
+            mkdir -p "$2/usr/lib/modules"
+            cp -a "$5/." "$2/usr/lib/modules"
+            rm -f "$2"/usr/lib/modules/*/build "$2"/usr/lib/modules/*/source
+            chown -hR 0:0 "$2/usr/lib/modules"
+        fi
         used=$(du --summarize --block-size=1 "$2" | cut -f1)
-        truncate --size=$((used * 5 / 4 + $4)) "$3"
-        mke2fs -q -t ext4 -O verity -L root -m 0 -E root_owner=0:0 -d "$2" "$3"
+        size=${6:-$((used * 5 / 4 + $4))}
+        truncate --size="$size" "$3"
+        echo "making the file system"
+        mke2fs -q -t ext4 -O verity -L "$7" -m 0 -E root_owner=0:0 -d "$2" "$3"
         rm -rf "$2"
     "#;
-    // Only root may change owners. For other users, fakeroot pretends.
-    let mut command = if rustix::process::geteuid().is_root() {
-        Command::new("sh")
-    } else {
-        let mut fake = Command::new("fakeroot");
-        fake.arg("sh");
-        fake
-    };
-    command
-        .env("PATH", path::with_sbin())
-        .args(["-c", script, "sh"])
-        .arg(tar)
-        .arg(work.join("root"))
-        .arg(image)
-        .arg(FREE.to_string());
-    step.run(&mut command)
+        // Only root may change owners. For other users, fakeroot pretends.
+        let mut command = if rustix::process::geteuid().is_root() {
+            Command::new("sh")
+        } else {
+            let mut fake = Command::new("fakeroot");
+            fake.arg("sh");
+            fake
+        };
+        command
+            .env("PATH", path::with_sbin())
+            .args(["-c", script, "sh"])
+            .arg(self.tar)
+            .arg(work.join("root"))
+            .arg(image)
+            .arg(FREE.to_string())
+            .arg(self.modules.unwrap_or(Path::new("")))
+            .arg(self.size.map(|size| size.to_string()).unwrap_or_default())
+            .arg(self.label);
+        step.run(&mut command)
+    }
 }
 
 /// Makes a sparse disk with an empty ext4 that supports fs-verity and large extended

@@ -3,6 +3,7 @@
 //! Disks that a command in the guest fills, where there is fs-verity. They are made
 //! once and kept in the cache.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,10 +32,13 @@ pub struct Recipe {
     pub about: &'static str,
     /// Size in bytes. The disk is sparse: only what is written counts.
     pub size: u64,
-    /// The command in the guest. `$DISK` is where the disk is mounted.
+    /// The command in the guest. `$DISK` is where the disk is mounted, and `$FACTS` a directory
+    /// of the host for what it has to say.
     pub command: String,
     /// Whether `$CFSCTL` is a program that makes images. It is built from crates.io.
     pub cfsctl: bool,
+    /// More disks, /dev/vdd and on in the guest.
+    pub disks: Vec<Disk>,
     /// Directories of the host, at /mnt/NAME in the guest.
     pub mounts: Vec<(String, PathBuf)>,
     /// How long the command may take.
@@ -63,7 +67,7 @@ pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
     let dir = context.cache.made(recipe.kind, &key.finish(), |dir| {
         let script = format!(
             "set -e\n\
-             export DISK=/run/disk CFSCTL=/mnt/tools/cfsctl\n\
+             export DISK=/run/disk CFSCTL=/mnt/tools/cfsctl FACTS=/mnt/share\n\
              mkdir $DISK\n\
              mount /dev/vdc $DISK\n\
              {}\n\
@@ -77,7 +81,11 @@ pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
         let file = dir.join(NAME);
         guest::verity_disk(&step, &file, recipe.size)?;
         config.disks = vec![Disk { file, keep: true }];
+        config.disks.extend(recipe.disks);
         config.mounts = recipe.mounts;
+        let share = dir.join(SHARE);
+        fs::create_dir(&share)?;
+        config.share = Some(share);
         if let Some(cfsctl) = &cfsctl {
             let tools = cfsctl.parent().context("cfsctl is in no directory")?;
             config
@@ -108,5 +116,11 @@ pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
     })
 }
 
-/// The disk image in its cache entry.
+/// The directory with what the command wrote to `$FACTS` about a disk that [`make`] made.
+pub fn facts(disk: &Disk) -> PathBuf {
+    disk.file.with_file_name(SHARE)
+}
+
+/// The disk image in its cache entry, and the directory that is shared with the guest.
 const NAME: &str = "disk.img";
+const SHARE: &str = "share";

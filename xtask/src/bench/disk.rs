@@ -35,6 +35,7 @@ pub fn make(context: &Context, program: &Path) -> Result<Disk> {
             size: 1 << 30,
             command: format!("/mnt/program/{PROGRAM} prepare \"$CFSCTL\" \"$DISK\""),
             cfsctl: true,
+            disks: Vec::new(),
             mounts: vec![("program".to_owned(), program.to_path_buf())],
             timeout: Duration::from_secs(1800),
             key: Key::default()

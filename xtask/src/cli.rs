@@ -14,6 +14,8 @@ use clap::Subcommand;
 
 use crate::bench;
 use crate::bench::BenchArgs;
+use crate::boot;
+use crate::boot::BootArgs;
 use crate::context::Context;
 use crate::deb;
 use crate::deb::DebArgs;
@@ -108,6 +110,8 @@ enum Task {
     },
     /// Boots the guest, and runs a command or a shell in it
     Vm(VmArgs),
+    /// Boots a Debian whose root is a composefs image
+    Boot(BootArgs),
     /// Mounts a real image in the guest, step by step
     Demo {
         /// The kernel to boot [default: debian, or plain where that cannot be had]
@@ -185,6 +189,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),
+        Task::Boot(args) => return Ok(ExitCode::from(boot::run(&context, args)?)),
         Task::Demo { flavor, shell } => return demo::run(&context, flavor, shell),
         Task::Test { list: true, .. } => test::list(),
         Task::Test { names, all, .. } => return test::run(&context, &names, all),

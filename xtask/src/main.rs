@@ -6,6 +6,7 @@
 //! user runs. What is made is kept in the [cache](cache::Cache), outside the clone.
 
 mod bench;
+mod boot;
 mod build_root;
 mod cache;
 mod cli;

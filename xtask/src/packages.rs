@@ -27,6 +27,8 @@ pub const KERNEL: &str = "kernel";
 pub const GUEST: &str = "guest";
 /// To run the guest.
 pub const VM: &str = "vm";
+/// To make what `cargo xtask boot` boots.
+pub const BOOT: &str = "boot";
 /// To build and check the tests.
 pub const TEST: &str = "test";
 /// To make Debian packages.
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(Need::all().count(), count.count());
         for need in Need::all() {
             assert!(
-                [KERNEL, GUEST, VM, TEST, DEB].contains(&need.set),
+                [KERNEL, GUEST, VM, BOOT, TEST, DEB].contains(&need.set),
                 "{need:?}"
             );
             assert!(!need.package.contains('/'), "{need:?}");

@@ -19,6 +19,7 @@ pub fn run(context: &Context) -> Result<()> {
         packages::KERNEL,
         packages::GUEST,
         packages::VM,
+        packages::BOOT,
         packages::TEST,
         packages::DEB,
     ];

@@ -120,6 +120,8 @@ fn command_line(config: &VmConfig) -> String {
     if config.systemd {
         // For systemd: no colours and no moving stars on a console that is read later.
         words.push("TERM=dumb");
+        // What mount(8) says about a root that is refused.
+        words.push("systemd.default_standard_error=journal+console");
     }
     if config.icount {
         // The clock jumps over each wait, which looks like a hang.

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `cargo xtask boot`: a Debian whose root is a composefs image.
+
+mod args;
+mod initrd;
+mod store;
+mod system;
+mod tamper;
+mod tree;
+mod words;
+
+use std::io;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cache::RunDir;
+use crate::context::Context;
+use crate::files;
+use crate::kernel;
+use crate::kernel::Flavor;
+use crate::kernel::Kernel;
+use crate::module;
+use crate::module::Lint;
+use crate::packages;
+use crate::vm;
+use crate::vm::Disk;
+use crate::vm::VmConfig;
+
+pub use args::BootArgs;
+use args::Stack;
+use store::Store;
+use words::Root;
+
+/// Boots the system, and runs a command or a shell in it. Returns its exit status.
+///
+/// # Errors
+///
+/// When a part cannot be made, or the boot cannot begin.
+pub fn run(context: &Context, args: BootArgs) -> Result<u8> {
+    let mut boot = Boot::prepare(context, &args.checked()?)?;
+    // A pipe or a file is meant for the command, a terminal is not.
+    boot.config.stdin = !io::stdin().is_terminal();
+    let outcome = vm::run(context, &boot.config, &mut vm::pass_on)?;
+    Ok(outcome.report())
+}
+
+/// A boot that can begin.
+pub struct Boot {
+    /// What QEMU is given.
+    pub config: VmConfig,
+    /// A copy of the disk that is removed with this.
+    _copy: Option<RunDir>,
+}
+
+impl Boot {
+    /// The boot that the options ask for, with all parts made.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be made.
+    pub fn prepare(context: &Context, args: &BootArgs) -> Result<Self> {
+        packages::require(context, &[packages::VM, packages::BOOT])?;
+        let kernel = kernel::make(context, args.flavor, None)?;
+        let module = args
+            .flavor
+            .takes_module()
+            .then(|| module::make(context, &kernel, Lint::Usual))
+            .transpose()?;
+        let system = system::make(context)?;
+        let initramfs = initrd::make(context, &kernel, module.as_deref(), &system)?;
+        let tree = tree::make(context, &modules_of(context, args.flavor)?, &system)?;
+        let (disk, copy, words) = if args.stack == Stack::Ext4 {
+            let (disk, copy) = disk(context, args, &tree.disk)?;
+            (disk, copy, words::without_image())
+        } else {
+            let store = Store::make(context, args.flavor, &tree, args.store)?;
+            let (disk, copy) = disk(context, args, &store.disk)?;
+            let words = root_words(context, args, &store, &disk)?;
+            (disk, copy, words)
+        };
+        let kernel = Kernel {
+            initramfs: Some(initramfs),
+            ..kernel
+        };
+        let mut config = VmConfig::of_system(kernel, disk, words, args.job());
+        config.memory = "1G".to_owned();
+        config.append.clone_from(&args.append);
+        config.timeout = (args.timeout > 0 && !args.command.is_empty())
+            .then(|| Duration::from_secs(args.timeout));
+        config.log_name = "boot-console".to_owned();
+        Ok(Self {
+            config,
+            _copy: copy,
+        })
+    }
+}
+
+/// The kernel whose modules are in the images. The patched one has those of the plain one.
+fn modules_of(context: &Context, flavor: Flavor) -> Result<Kernel> {
+    kernel::make(context, flavor.for_disks(), None)
+}
+
+/// What the kernel's command line says about the root. Tampers with the disk, if asked for.
+fn root_words(
+    context: &Context,
+    args: &BootArgs,
+    store: &Store,
+    disk: &Disk,
+) -> Result<Vec<String>> {
+    let stored = store.image(args.image)?;
+    let own = &stored.digest;
+    eprintln!(
+        "xtask: image {}: {own}; {} objects that the store did not have before",
+        args.image.name(),
+        stored.new_objects
+    );
+    if let Some(path) = &args.tamper {
+        let object = match path.as_str() {
+            "image" => format!("/composefs/objects/{}/{}", &own[..2], &own[2..]),
+            path => store.object(args.image, path)?,
+        };
+        tamper::replace(context, &disk.file, &object)?;
+    }
+    let root = Root {
+        overlayfs: args.stack == Stack::Overlayfs,
+        store: args.store.name(),
+        image: own,
+        digest: args.digest.as_deref().unwrap_or(own),
+        transient: args.transient,
+    };
+    Ok(root.words())
+}
+
+/// The disk to boot from: the one in the cache, the user's own, or a copy for a change.
+fn disk(context: &Context, args: &BootArgs, made: &Path) -> Result<(Disk, Option<RunDir>)> {
+    if let Some(file) = &args.disk {
+        if !file.exists() {
+            files::copy_sparse(made, file)?;
+        }
+        let (file, keep) = (file.clone(), true);
+        return Ok((Disk { file, keep }, None));
+    }
+    let (mut file, keep) = (made.to_path_buf(), false);
+    let mut copy = None;
+    if args.tamper.is_some() {
+        let dir = context.cache.run_dir()?;
+        file = dir.path().join("disk.img");
+        files::copy_sparse(made, &file)?;
+        copy = Some(dir);
+    }
+    Ok((Disk { file, keep }, copy))
+}

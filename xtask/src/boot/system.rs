@@ -24,6 +24,8 @@ set -e
 mkdir -p "$1/sysroot" "$1/mnt/share" "$1/usr/lib/systemd/system/graphical.target.wants"
 ln -s ../guest-init.service "$1/usr/lib/systemd/system/graphical.target.wants/"
 echo composefs >"$1/etc/hostname"
+# Kernels may have no IPv6.
+sed -i '/\[::\]/d' "$1/etc/nginx/sites-available/default"
 # Empty, so that systemd makes one and asks nothing.
 : >"$1/etc/machine-id"
 "#;

@@ -17,8 +17,10 @@ use crate::vm::Job;
 pub enum Image {
     /// The system as it was installed
     #[default]
+    #[value(name = "A")]
     A,
     /// The same after an update
+    #[value(name = "B")]
     B,
 }
 
@@ -48,10 +50,10 @@ pub enum Stack {
 /// The file system of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreType {
-    /// With fs-verity
+    /// Made with the feature verity
     #[default]
     Ext4,
-    /// With fs-verity, too
+    /// Which has fs-verity without being asked
     Btrfs,
 }
 
@@ -73,7 +75,7 @@ pub struct BootArgs {
     pub flavor: Flavor,
 
     /// Which image is the root: B is A after an update
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     pub image: Image,
 
     /// The digest on the kernel's command line, instead of the image's own

@@ -6,24 +6,26 @@
 //! for each file, the path and the fs-verity digest of an object. The objects, which hold the
 //! content, are below the basedirs. See `Documentation/filesystems/composefs.rst`.
 //!
-//! | file         | contents                                                                |
-//! |--------------|-------------------------------------------------------------------------|
-//! | `mount.rs`   | from a file system context to a filled super block                      |
-//! | `file.rs`    | open(2), and where reads and memory maps get the content                |
-//! | `dir.rs`     | lookup and readdir                                                      |
-//! | `xattr.rs`   | extended attributes and ACLs, with the names that overlayfs shows       |
-//! | `handle.rs`  | file handles                                                            |
-//! | `inode.rs`   | reading inodes from the image, and what is kept of them                 |
-//! | `object.rs`  | finding the object of an inode, and verifying it                        |
-//! | `report.rs`  | log lines, fserror events and error numbers for damage                  |
-//! | `trace.rs`   | trace events                                                            |
-//! | `sb.rs`      | what a super block holds                                                |
-//! | `options.rs` | mount options                                                           |
-//! | `given.rs`   | files and directories that mount options name                            |
-//! | `digest.rs`  | fs-verity digests                                                       |
-//! | `cache.rs`   | the image's bytes, through a page cache                                 |
-//! | `image/`     | the on-disk format                                                      |
-//! | `vfs/`       | safe abstractions over the C VFS                                        |
+//! | file           | contents                                                              |
+//! |----------------|-----------------------------------------------------------------------|
+//! | `mount.rs`     | from a file system context to a filled super block                    |
+//! | `file.rs`      | open(2), and where reads and memory maps get the content              |
+//! | `dir.rs`       | lookup and readdir                                                    |
+//! | `xattr.rs`     | extended attributes and ACLs, with the names that overlayfs shows     |
+//! | `handle.rs`    | file handles                                                          |
+//! | `inode.rs`     | reading inodes from the image, and what is kept of them               |
+//! | `object.rs`    | finding the object of an inode, and verifying it                      |
+//! | `report.rs`    | log lines, fserror events and error numbers for damage                |
+//! | `trace.rs`     | trace events                                                          |
+//! | `sb.rs`        | what a super block holds                                              |
+//! | `options.rs`   | mount options                                                         |
+//! | `signature.rs` | the signature of an image                                             |
+//! | `reason.rs`    | the text of an error number                                           |
+//! | `given.rs`     | files and directories that mount options name                         |
+//! | `digest.rs`    | fs-verity digests                                                     |
+//! | `cache.rs`     | the image's bytes, through a page cache                               |
+//! | `image/`       | the on-disk format                                                    |
+//! | `vfs/`         | safe abstractions over the C VFS                                      |
 //!
 //! A file imports only files below it in this list.
 
@@ -49,8 +51,10 @@ mod inode;
 mod mount;
 mod object;
 mod options;
+mod reason;
 mod report;
 mod sb;
+mod signature;
 mod trace;
 #[allow(unsafe_code, clippy::as_conversions)]
 pub mod vfs;
@@ -74,6 +78,18 @@ crate::vfs::registration::module_fs! {
             default: 4096,
             description: "Largest number of small objects that a mount keeps open",
         },
+        require_signatures: bool {
+            default: false,
+            description: "Refuse images without a good signature",
+        },
+        secondary_keyring: bool {
+            default: false,
+            description: "Trust the kernel's own keys and its secondary keyring, too",
+        },
+        platform_keyring: bool {
+            default: false,
+            description: "Trust the keys of the machine's firmware, too",
+        },
     },
 }
 
@@ -84,6 +100,8 @@ impl crate::vfs::FileSystem for Composefs {
     type Module = LocalModule;
     const NAME: &'static CStr = c"composefs";
     const INODE_CACHE_NAME: &'static CStr = c"composefs_inode";
+    const KEYRING_NAME: Option<&'static CStr> = Some(signature::KEYRING);
+
     fn allows_user_namespaces() -> bool {
         module_parameters::userns_mount.value()
     }

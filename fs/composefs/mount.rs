@@ -52,7 +52,7 @@ use crate::{
         Options,
         Verity, //
     },
-    report::Reason,
+    reason::Reason,
     sb,
     sb::{
         Key,
@@ -60,6 +60,7 @@ use crate::{
         SbInfo,
         SharedObjects, //
     },
+    signature::Subject,
     Composefs, //
 };
 use kernel::{
@@ -132,15 +133,22 @@ impl context::Operations for Composefs {
             verity: sbi.verity,
             image_name: &sbi.image_name,
             image: sbi.image.source().file(),
+            digest: sbi.digest.as_ref(),
             basedirs: sbi.basedirs(),
         };
-        match context.options.changed_from(&mounted) {
-            None => Ok(()),
-            Some(changed) => {
-                fc.error(fmt!("{changed}: cannot be changed while mounted"));
-                Err(EINVAL)
-            }
+        if let Some(changed) = context.options.changed_from(&mounted) {
+            fc.error(fmt!("{changed}: cannot be changed while mounted"));
+            return Err(EINVAL);
         }
+        let image = Subject {
+            fc,
+            name: &sbi.image_name,
+            file: mounted.image,
+            digest: mounted.digest,
+            credential: &*cred::current()?,
+        };
+        let signatures = &context.options.signatures;
+        signatures.check_again(&sbi.options.signatures, &image)
     }
 }
 
@@ -162,6 +170,7 @@ impl super_block::Operations for Composefs {
             digest: expected,
             verity: _,
             escaped,
+            signatures,
         } = options;
         let credential = cred::current()?;
         let (name, path) = match (image, fc.source()) {
@@ -186,6 +195,13 @@ impl super_block::Operations for Composefs {
 
         let (file, mut depth) = open_image(fc, &image_name, path, &credential)?;
         let digest = image_digest(fc, &image_name, &file, expected.as_ref())?;
+        signatures.check(&Subject {
+            fc,
+            name: &image_name,
+            file: &file,
+            digest: digest.as_ref(),
+            credential: &credential,
+        })?;
         let mut basedirs = PrivateMounts::default();
         let mut identities = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         for basedir in named_basedirs {
@@ -200,7 +216,7 @@ impl super_block::Operations for Composefs {
             verity,
             image_option,
             image_locks: image_file.as_ref().map_or(Locks::None, PassedFile::locks),
-            pinned: expected.is_some(),
+            pinned: options.pinned_by().is_some(),
             escaped: *escaped,
             basedirs: identities,
             mounter: Mounter(credential.clone()),
@@ -251,6 +267,9 @@ impl super_block::Operations for Composefs {
         let PreparedImage::Loaded(image) = image else {
             return Err(EINVAL);
         };
+        if options.signatures.is_hidden() && options.digest.is_none() {
+            options.digest = digest;
+        }
         options.drop_paths();
 
         let superblock = *image.superblock();
@@ -273,6 +292,7 @@ impl super_block::Operations for Composefs {
         let sbi = try_init!(SbInfo {
             image,
             uuid,
+            digest,
             image_name,
             basedirs,
             verity,

@@ -27,10 +27,8 @@ use crate::{
         InodeLayout, //
     },
     options::Verity,
-    report::{
-        self,
-        Reason, //
-    },
+    reason::Reason,
+    report,
     sb::SharedObjects,
     Composefs, //
 };

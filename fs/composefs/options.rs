@@ -22,6 +22,7 @@ use crate::given::{
     Name, //
 };
 use crate::image::overlay::Escapes;
+use crate::signature::Signatures;
 use crate::vfs::{
     context::{
         FsContext,
@@ -92,6 +93,8 @@ pub(crate) struct Options {
     pub(crate) verity: Option<Verity>,
     /// `escaped`: see [`Escapes::Kept`].
     pub(crate) escaped: bool,
+    /// `signature=` and `signed`.
+    pub(crate) signatures: Signatures,
 }
 
 /// What options of a reconfiguration are compared with.
@@ -104,6 +107,8 @@ pub(crate) struct Mounted<'a> {
     pub(crate) image_name: &'a Name,
     /// The image.
     pub(crate) image: &'a KernelFile,
+    /// The digest of the image.
+    pub(crate) digest: Option<&'a Digest>,
     /// The basedirs, in order.
     pub(crate) basedirs: &'a [PrivateMount],
 }
@@ -166,9 +171,17 @@ impl Options {
                 fc.error(fmt!("{}: takes no value", param.key));
                 return Err(EINVAL);
             }
-            _ => return Ok(Parsed::Unknown),
+            _ => return self.signatures.parse(fc, param),
         }
         Ok(Parsed::Taken)
+    }
+
+    /// Returns the name of an option that pins the image, if one was given.
+    pub(crate) fn pinned_by(&self) -> Option<&'static str> {
+        match &self.digest {
+            Some(_) => Some("digest"),
+            None => self.signatures.given(),
+        }
     }
 
     /// Checks that no image was given, neither with `image=` nor as a file descriptor.
@@ -218,12 +231,12 @@ impl Options {
     ///
     /// `EINVAL` if they contradict each other.
     pub(crate) fn effective_verity(&self, fc: &FsContext<'_>) -> Result<Verity> {
-        match (&self.digest, self.verity) {
+        match (self.pinned_by(), self.verity) {
             (None, verity) => Ok(verity.unwrap_or_default()),
             (Some(_), None | Some(Verity::Named | Verity::Required)) => Ok(Verity::Required),
-            (Some(_), Some(Verity::Try | Verity::Off)) => {
+            (Some(option), Some(Verity::Try | Verity::Off)) => {
                 fc.error(fmt!(
-                    "digest: implies verity, and excludes tryverity and noverity"
+                    "{option}: implies verity, and excludes tryverity and noverity"
                 ));
                 Err(EINVAL)
             }
@@ -242,7 +255,10 @@ impl Options {
             digest,
             verity: wanted,
             escaped,
+            // Signatures of an image that is pinned are checked again.
+            signatures,
         } = self;
+        let is_pinned = mounted.options.pinned_by().is_some();
         let image_is_same = image.as_ref().is_none_or(|given| {
             given.is(mounted.image_name, |path| mounted.image.is_open_on(path))
         });
@@ -256,8 +272,10 @@ impl Options {
             Some("image")
         } else if !basedirs.is_empty() && !basedirs_are_same {
             Some("basedir")
-        } else if digest.is_some() && *digest != mounted.options.digest {
+        } else if digest.is_some() && !(is_pinned && digest.as_ref() == mounted.digest) {
             Some("digest")
+        } else if signatures.given().is_some() && !is_pinned {
+            signatures.given()
         } else if wanted.is_some_and(|wanted| wanted != mounted.verity) {
             Some("verity, tryverity or noverity")
         } else if *escaped && !mounted.options.escaped {
@@ -278,7 +296,9 @@ impl Options {
             digest: _,
             verity: _,
             escaped: _,
+            signatures,
         } = self;
+        signatures.drop_paths();
         *source = None;
         if let Some(image) = image {
             image.path = None;
@@ -303,6 +323,7 @@ impl Options {
             digest,
             verity,
             escaped,
+            signatures,
         } = self;
         if let Some(image) = image {
             super_block::show_option(seq, c"image", Some(&escape(&image.name)?));
@@ -320,6 +341,6 @@ impl Options {
         if *escaped {
             super_block::show_option(seq, c"escaped", None);
         }
-        Ok(())
+        signatures.show(seq)
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct SbInfo {
     pub(crate) image: Image<Cache>,
     /// The image's digest, or the UUID in it. All zeros if it has neither.
     pub(crate) uuid: [u8; 16],
+    /// The image's digest, if it has one.
+    pub(crate) digest: Option<Digest>,
     /// Name of the image, for messages.
     pub(crate) image_name: Name,
     /// Private clones of the basedirs' mounts, in the order in which they are searched.
@@ -130,7 +132,9 @@ pub(crate) struct Key {
     /// Locks on the open file that the image was passed as. The super block keeps the file of its
     /// first mount only, so its locks must do for all.
     pub(crate) image_locks: Locks,
-    /// Whether `digest=` was given: `/proc/mounts` shows it.
+    /// Whether the image is pinned, by `digest=`, `signature=` or `signed`: `/proc/mounts` shows
+    /// it. Which one it was says nothing of the image: each mount is checked before it looks for a
+    /// super block to share.
     pub(crate) pinned: bool,
     /// Whether escaped xattrs are shown as they are stored.
     pub(crate) escaped: bool,

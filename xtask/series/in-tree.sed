@@ -18,3 +18,4 @@ TEST_FILES := lib
 # In the manual: what it says of pages and tests that the series does not have.
 /^Documentation\/filesystems\/composefs-threat-model\.rst says/,/^$/d
 /^``differences\.py`` in/,/^$/d
+/^Documentation\/filesystems\/composefs-signing\.rst is for/,/^$/d

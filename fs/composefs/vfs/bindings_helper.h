@@ -29,6 +29,7 @@
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>
+#include <linux/verification.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
 
@@ -83,6 +84,8 @@ const unsigned long RUST_CONST_HELPER_RAMFS_MAGIC = RAMFS_MAGIC;
 const unsigned long RUST_CONST_HELPER_SQUASHFS_MAGIC = SQUASHFS_MAGIC;
 const unsigned long RUST_CONST_HELPER_TMPFS_MAGIC = TMPFS_MAGIC;
 const unsigned long RUST_CONST_HELPER_XFS_MAGIC = XFS_SUPER_MAGIC;
+const size_t RUST_CONST_HELPER_VERIFY_SECONDARY_KEYRING = (size_t)VERIFY_USE_SECONDARY_KEYRING;
+const size_t RUST_CONST_HELPER_VERIFY_PLATFORM_KEYRING = (size_t)VERIFY_USE_PLATFORM_KEYRING;
 const size_t RUST_CONST_HELPER_READ_PAGES = RUST_READ_PAGES;
 const u32 RUST_CONST_HELPER_FINDS_MAX = RUST_FINDS_MAX;
 const size_t RUST_CONST_HELPER_READ_PAGES_MIN = RUST_READ_PAGES_MIN;

@@ -7,7 +7,9 @@
 use super::{
     bindings,
     cred,
+    keyring::Keyring,
     passed_file::Descriptor,
+    registration,
     super_block::{
         self,
         Info,
@@ -78,7 +80,9 @@ pub enum Value<'a> {
     String(&'a CStr),
     /// A file descriptor.
     File(Descriptor<'a>),
-    /// Any other type, such as a path or a binary value.
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// Any other type, such as a path.
     Other,
 }
 
@@ -116,6 +120,13 @@ impl<'a> Parameter<'a> {
                 // SAFETY: The file is open as long as the parameter is valid.
                 Value::File(unsafe { Descriptor::from_raw(file) })
             }
+            bindings::fs_value_type_fs_value_is_blob => {
+                // SAFETY: The type says that the union has a pointer to bytes, which may be null.
+                let (bytes, len) = unsafe { ((*param).__bindgen_anon_1.blob, (*param).size) };
+                let bytes = NonNull::new(bytes.cast()).ok_or(EINVAL)?;
+                // SAFETY: There are so many bytes, which are valid as long as the parameter.
+                Value::Bytes(unsafe { NonNull::slice_from_raw_parts(bytes, len).as_ref() })
+            }
             _ => Value::Other,
         };
         // SAFETY: The key is a C string that is valid as long as the parameter.
@@ -131,20 +142,34 @@ impl<'a> Parameter<'a> {
 /// `fc` is valid for `'a`, and nothing else uses it.
 pub struct FsContext<'a> {
     fc: NonNull<bindings::fs_context>,
+    keyring: Option<&'a Keyring>,
     _fc: PhantomData<&'a bindings::fs_context>,
 }
 
-impl FsContext<'_> {
+impl<'a> FsContext<'a> {
     /// # Safety
     ///
-    /// `fc` must be valid, not null, and locked for the lifetime of the result.
-    pub(super) unsafe fn from_raw(fc: *mut bindings::fs_context) -> Self {
+    /// `fc` must be a context of `T` that is valid, not null, and locked for the lifetime of the
+    /// result.
+    pub(super) unsafe fn from_raw<T: super_block::Operations>(
+        fc: *mut bindings::fs_context,
+    ) -> Self {
+        // SAFETY: The type of a context of `T` is that of its registration, which exists as long
+        // as the context.
+        let keyring = unsafe { registration::keyring::<T>((*fc).fs_type) };
         // INVARIANT: `fc` is valid and locked as long as the result lives.
         Self {
             // SAFETY: `fc` is not null.
             fc: unsafe { NonNull::new_unchecked(fc) },
+            keyring,
             _fc: PhantomData,
         }
+    }
+
+    /// Returns the keyring of the file system type. `None` if the type names none, or if the
+    /// kernel cannot verify signatures.
+    pub fn keyring(&self) -> Option<&'a Keyring> {
+        self.keyring
     }
 
     /// Passes a message to the user. If the context has a log, it can be read from the file
@@ -325,7 +350,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
             return EINVAL.to_errno();
         };
         // SAFETY: The context is locked.
-        let fc = unsafe { FsContext::from_raw(fc) };
+        let fc = unsafe { FsContext::from_raw::<T>(fc) };
         match T::parse_param(&fc, context, &param) {
             Ok(Parsed::Taken) => 0,
             Ok(Parsed::Unknown) => ENOPARAM.to_errno(),
@@ -373,7 +398,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         // SAFETY: The context is locked, and `fs_private` was set by `init_fs_context()`.
         let context = unsafe { (*fc).fs_private.cast::<T::Context>().as_mut() }.ok_or(EINVAL)?;
         // SAFETY: The context is locked.
-        let key = T::prepare(unsafe { &FsContext::from_raw(fc) }, context)?;
+        let key = T::prepare(unsafe { &FsContext::from_raw::<T>(fc) }, context)?;
         let has_key = key.is_some();
         let info = KBox::new(Info::<T>::new(key), GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The context is locked. `s_fs_info` is what `super_block()` passes on.
@@ -432,7 +457,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         // SAFETY: `fc` is a locked context. `sget_fc` takes what is in `s_fs_info` if it makes a
         // new super block, and leaves it if not.
         unsafe {
-            T::load(&FsContext::from_raw(fc), context)?;
+            T::load(&FsContext::from_raw::<T>(fc), context)?;
             from_err_ptr(bindings::sget_fc(
                 fc,
                 test,
@@ -457,7 +482,7 @@ impl<T: super_block::Operations + Operations> Table<T> {
         // SAFETY: The root of the context belongs to a mounted super block, which has its data.
         let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
         // SAFETY: The context is locked.
-        let fc = unsafe { FsContext::from_raw(fc) };
+        let fc = unsafe { FsContext::from_raw::<T>(fc) };
         from_result(|| {
             T::reconfigure(&fc, context, sb)?;
             Ok(0)

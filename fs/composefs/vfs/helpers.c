@@ -13,6 +13,7 @@
 #include <linux/fserror.h>
 #include <linux/fsnotify.h>
 #include <linux/fsverity.h>
+#include <linux/key.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
@@ -372,3 +373,21 @@ __rust_helper void rust_helper_pr_warn(const char *prefix, const char *message)
 {
 	pr_warn("%s: %s\n", prefix, message);
 }
+
+#ifdef CONFIG_SYSTEM_DATA_VERIFICATION
+/* A keyring as that of fs-verity: only root can change it, or close it. */
+__rust_helper struct key *rust_helper_root_keyring_alloc(const char *name)
+{
+	return keyring_alloc(name, GLOBAL_ROOT_UID, GLOBAL_ROOT_GID,
+			     current_cred(),
+			     KEY_POS_SEARCH | KEY_USR_VIEW | KEY_USR_READ |
+			     KEY_USR_WRITE | KEY_USR_SEARCH |
+			     KEY_USR_SETATTR,
+			     KEY_ALLOC_NOT_IN_QUOTA, NULL, NULL);
+}
+
+__rust_helper bool rust_helper_keyring_is_empty(const struct key *keyring)
+{
+	return !READ_ONCE(keyring->keys.nr_leaves_on_tree);
+}
+#endif

@@ -118,6 +118,39 @@ impl KernelFile {
         // SAFETY: The inode is that of an open file.
         unsafe { verity::digest((*self.file.as_ptr()).f_inode) }
     }
+
+    /// Whether the file has an fs-verity signature of its own. See [`verity::CHECKS_SIGNATURES`].
+    ///
+    /// # Errors
+    ///
+    /// `EIO` or `ENOMEM`.
+    pub fn has_verity_signature(&self) -> Result<bool> {
+        if self.verity_digest()?.is_none() {
+            return Ok(false);
+        }
+        // SAFETY: The inode is that of an open file with a digest.
+        unsafe { verity::is_signed((*self.file.as_ptr()).f_inode) }
+    }
+
+    /// Reads the whole file, up to its size when it was opened.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` if this is more than `max` bytes, `ENOMEM`, else the error of the read.
+    pub fn read_all(&self, max: usize) -> Result<KVec<u8>> {
+        let size = usize::try_from(self.size).map_err(|_| EFBIG)?;
+        if size > max {
+            return Err(EFBIG);
+        }
+        let mut bytes = KVec::with_capacity(size, GFP_KERNEL_ACCOUNT)?;
+        let spare = bytes.spare_capacity_mut();
+        let mut buffer = Buffer::new(spare.get_mut(..size).ok_or(EINVAL)?);
+        self.read(0, &mut buffer)?;
+        let filled = buffer.filled();
+        // SAFETY: By the invariants of the buffer, so many bytes are initialised.
+        unsafe { bytes.inc_len(filled) };
+        Ok(bytes)
+    }
 }
 
 /// A claim to a block device. It keeps others from mounting the device, from opening it with

@@ -27,6 +27,7 @@ pub mod folio;
 pub mod hash;
 pub mod inode;
 pub mod kernel_file;
+pub mod keyring;
 #[cfg(all(CONFIG_KUNIT = "y", CONFIG_RUST_VFS_KUNIT_TEST))]
 #[allow(clippy::arithmetic_side_effects)]
 mod kunit;
@@ -67,6 +68,10 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Name of its inode cache in `/proc/slabinfo`.
     const INODE_CACHE_NAME: &'static CStr;
+
+    /// Name of the keyring that exists while the type is registered. See
+    /// [`keyring`](context::FsContext::keyring).
+    const KEYRING_NAME: Option<&'static CStr> = None;
 
     /// Whether the root of a user namespace may mount it. Called once, at registration.
     fn allows_user_namespaces() -> bool {

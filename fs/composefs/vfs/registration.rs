@@ -8,6 +8,7 @@ use super::{
     bindings,
     context,
     inode,
+    keyring::Keyring,
     super_block,
     FileSystem, //
 };
@@ -37,6 +38,7 @@ pub struct Registration<T: super_block::Operations> {
     #[pin]
     fs_type: Opaque<bindings::file_system_type>,
     inodes: InodeCache<T>,
+    keyring: Option<Keyring>,
 }
 
 // SAFETY: A type may be registered and unregistered from any thread.
@@ -62,6 +64,10 @@ impl<T: super_block::Operations> Registration<T> {
     pub unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inodes: InodeCache::new()?,
+            keyring: match T::KEYRING_NAME {
+                Some(name) => Keyring::new(name)?,
+                None => None,
+            },
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
                 // SAFETY: The slot is memory for the type, which is pinned, and unregistered
                 // before it goes.
@@ -190,6 +196,18 @@ pub(super) unsafe fn inode_cache<T: super_block::Operations>(
 ) -> *mut bindings::kmem_cache {
     // SAFETY: `fs_type` is a field of a registration.
     unsafe { of_type::<T>(fs_type) }.inodes.cache.as_ptr()
+}
+
+/// The keyring of the type that `fs_type` is.
+///
+/// # Safety
+///
+/// `fs_type` must be that of a [`Registration<T>`] that exists for the lifetime `'a`.
+pub(super) unsafe fn keyring<'a, T: super_block::Operations>(
+    fs_type: *mut bindings::file_system_type,
+) -> Option<&'a Keyring> {
+    // SAFETY: `fs_type` is a field of a registration.
+    unsafe { of_type::<T>(fs_type) }.keyring.as_ref()
 }
 
 /// The registration that `fs_type` is in.

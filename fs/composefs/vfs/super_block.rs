@@ -412,7 +412,7 @@ pub(super) unsafe fn fill_super<T: Operations>(
         _type: PhantomData,
     };
     // SAFETY: The context is locked.
-    let root = match T::fill_super(unsafe { &FsContext::from_raw(fc) }, context, new) {
+    let root = match T::fill_super(unsafe { &FsContext::from_raw::<T>(fc) }, context, new) {
         Ok(root) => root.into_raw(),
         Err(e) => return e.to_errno(),
     };

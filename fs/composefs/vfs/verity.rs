@@ -52,3 +52,41 @@ pub(super) unsafe fn digest(inode: *mut bindings::inode) -> Result<Option<Digest
         Err(_) => Err(Error::from_errno(len)),
     }
 }
+
+/// Whether fs-verity checks the signature that a file was given together with its digest.
+pub const CHECKS_SIGNATURES: bool = cfg!(CONFIG_FS_VERITY_BUILTIN_SIGNATURES);
+
+/// Largest descriptor: `FS_VERITY_MAX_DESCRIPTOR_SIZE`.
+const MAX_DESCRIPTOR_SIZE: usize = 16384;
+
+/// Whether a file has a signature of its own. If [`CHECKS_SIGNATURES`], it was good when the
+/// fs-verity information was loaded: open(2) fails otherwise.
+///
+/// # Errors
+///
+/// `EIO` if the file system returns something else than a descriptor, else its error. `ENOMEM`.
+///
+/// # Safety
+///
+/// `inode` must be the inode of an open file that has an fs-verity digest.
+pub(super) unsafe fn is_signed(inode: *mut bindings::inode) -> Result<bool> {
+    // SAFETY: The inode is valid. The file system of a file with a digest has the operations. The
+    // kernel crate may have an opaque type of them; this one is the complete type.
+    let get = unsafe {
+        let operations = (*(*inode).i_sb).s_vop;
+        (*operations.cast::<bindings::fsverity_operations>()).get_verity_descriptor
+    };
+    let get = get.ok_or(EIO)?;
+    let mut descriptor = KVec::<u8>::zeroed(MAX_DESCRIPTOR_SIZE, GFP_KERNEL)?;
+    // SAFETY: The inode is valid, and the buffer has the length that is passed.
+    let len = unsafe { get(inode, descriptor.as_mut_ptr().cast(), descriptor.len()) };
+    let len = usize::try_from(len).map_err(|_| Error::from_errno(len))?;
+    let at = core::mem::offset_of!(bindings::fsverity_descriptor, sig_size);
+    let header = size_of::<bindings::fsverity_descriptor>();
+    let size = descriptor.get(at..).and_then(|rest| rest.first_chunk());
+    let size = size.map(|bytes| u32::from_le_bytes(*bytes)).ok_or(EIO)?;
+    if len < header || len > descriptor.len() {
+        return Err(EIO);
+    }
+    Ok(size != 0)
+}

@@ -40,6 +40,14 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// The file with the signature cannot be opened.
+    #[error("signature {name}: cannot be opened: {errno}")]
+    Signature {
+        /// The file.
+        name: String,
+        /// Why.
+        errno: Errno,
+    },
     /// The image has no fs-verity digest, and one was expected.
     #[error("image {image}: has no fs-verity digest")]
     NoVerity {
@@ -92,6 +100,7 @@ impl Error {
             Self::InvalidDigest(_) | Self::Options(_) | Self::NotCommon(_) => Errno::INVAL,
             Self::Image { errno, .. }
             | Self::Directory { errno, .. }
+            | Self::Signature { errno, .. }
             | Self::FileSystem { errno, .. }
             | Self::Target { errno, .. } => *errno,
             Self::NoVerity { .. } => Errno::NOTTY,

@@ -35,13 +35,18 @@ pub(crate) fn mount(prepared: &Prepared<'_>) -> Result<Option<Mounted>> {
     for basedir in &prepared.basedirs {
         context.set_fd("basedir", &basedir.file)?;
     }
-    match prepared.options.digest {
-        Some(digest) => context.set_string("digest", digest.to_string())?,
-        None => {
-            if let Some(verity) = option(prepared.verity) {
-                context.set_flag(verity)?;
-            }
-        }
+    if let Some(signature) = &prepared.signature {
+        context.set_fd("signature", signature)?;
+    }
+    if options.signed {
+        context.set_flag("signed")?;
+    }
+    if let Some(digest) = options.digest {
+        context.set_string("digest", digest.to_string())?;
+    } else if options.pinned_by().is_none()
+        && let Some(verity) = option(prepared.verity)
+    {
+        context.set_flag(verity)?;
     }
     if options.upper.is_some() {
         // The overlayfs on top shows the names as they are without it.

@@ -70,6 +70,8 @@ pub struct MountOptions<'a> {
     pub(crate) basedirs: Vec<Location<'a>>,
     pub(crate) source: Option<OsString>,
     pub(crate) digest: Option<Digest>,
+    pub(crate) signature: Option<Location<'a>>,
+    pub(crate) signed: bool,
     pub(crate) verity: Verity,
     pub(crate) prefer: Prefer,
     pub(crate) upper: Option<(Location<'a>, Location<'a>)>,
@@ -91,6 +93,8 @@ impl<'a> MountOptions<'a> {
             basedirs: Vec::new(),
             source: None,
             digest: None,
+            signature: None,
+            signed: false,
             verity: Verity::default(),
             prefer: Prefer::default(),
             upper: None,
@@ -120,6 +124,39 @@ impl<'a> MountOptions<'a> {
     pub fn digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
         self
+    }
+
+    /// Sets a file with a signature of the image: a PKCS#7 message in DER, as `fsverity sign` makes
+    /// it. The kernel verifies it by the keys in its keyring `.composefs`. It implies
+    /// [`Verity::Required`]. A stack cannot be mounted with it.
+    pub fn signature(mut self, file: impl Into<Location<'a>>) -> Self {
+        self.signature = Some(file.into());
+        self
+    }
+
+    /// Demands that the file of the image has an fs-verity signature of its own, which the kernel
+    /// verifies by the keys in its keyring `.fs-verity`. It implies [`Verity::Required`]. A stack
+    /// cannot be mounted with it.
+    pub fn signed(mut self, signed: bool) -> Self {
+        self.signed = signed;
+        self
+    }
+
+    /// The name of an option that pins the image.
+    pub(crate) fn pinned_by(&self) -> Option<&'static str> {
+        match self.digest {
+            Some(_) => Some("digest"),
+            None => self.signed_by(),
+        }
+    }
+
+    /// The name of an option that asks for a signature.
+    pub(crate) fn signed_by(&self) -> Option<&'static str> {
+        match (&self.signature, self.signed) {
+            (Some(_), _) => Some("signature"),
+            (None, true) => Some("signed"),
+            (None, false) => None,
+        }
     }
 
     /// Sets which objects must have the digest that the image names.

@@ -24,6 +24,7 @@ pub(crate) struct Prepared<'a> {
     /// What the options ask for, together.
     pub(crate) verity: Verity,
     pub(crate) image: Opened<'a>,
+    pub(crate) signature: Option<Opened<'a>>,
     pub(crate) header: Header,
     pub(crate) basedirs: Vec<Directory<'a>>,
     /// The upper and the work directory.
@@ -57,6 +58,7 @@ impl<'a> Prepared<'a> {
         if let Some(expected) = options.digest {
             compare_digest(options, &image, expected)?;
         }
+        let signature = options.open_signature()?;
         let header = Header::read(&options.image.name(), &image)?;
         let basedirs = options.basedirs.iter();
         let basedirs = basedirs.map(|dir| Directory::open("basedir", dir));
@@ -72,6 +74,7 @@ impl<'a> Prepared<'a> {
             options,
             verity,
             image,
+            signature,
             header,
             basedirs,
             upper,
@@ -86,6 +89,20 @@ impl<'a> MountOptions<'a> {
             image: self.image.name(),
             errno,
         })
+    }
+}
+
+impl<'a> MountOptions<'a> {
+    /// Opens the file with the signature, if there is one.
+    pub(crate) fn open_signature(&self) -> Result<Option<Opened<'a>>> {
+        let Some(location) = &self.signature else {
+            return Ok(None);
+        };
+        let opened = location.open_file().map_err(|errno| Error::Signature {
+            name: location.name(),
+            errno,
+        });
+        opened.map(Some)
     }
 }
 
@@ -111,10 +128,13 @@ fn is_directory(file: &Opened<'_>) -> bool {
 }
 
 fn effective_verity(options: &MountOptions<'_>) -> Result<Verity> {
-    match (options.digest, options.verity) {
+    match (options.pinned_by(), options.verity) {
         (None, verity) => Ok(verity),
-        (Some(_), Verity::Off) => Err(Error::Options(
+        (Some("digest"), Verity::Off) => Err(Error::Options(
             "digest: cannot be combined with noverity: a digest implies verity",
+        )),
+        (Some(_), Verity::Off) => Err(Error::Options(
+            "signature: cannot be combined with noverity: a signature implies verity",
         )),
         (Some(_), _) => Ok(Verity::Required),
     }

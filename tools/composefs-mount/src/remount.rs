@@ -29,6 +29,7 @@ use crate::native;
 use crate::options::MountOptions;
 use crate::options::Verity;
 use crate::prepared::Directory;
+use crate::stack;
 
 /// `f_type` of composefs, and of overlayfs: `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
 const MAGIC: u64 = 0xd078_629a;
@@ -56,6 +57,8 @@ impl MountOptions<'_> {
                 }
                 done => done?,
             }
+        } else {
+            stack::refuse_signatures(self)?;
         }
         let flags = flags | kept_atime(target, flags)?;
         let done = match mount_remount(target, flags, c"") {
@@ -80,6 +83,15 @@ impl MountOptions<'_> {
             by.set(&context, "basedir", basedir, || {
                 Directory::open("basedir", basedir).map(|directory| directory.file)
             })?;
+        }
+        if let Some(signature) = &self.signature {
+            by.set(&context, "signature", signature, || {
+                self.open_signature()?
+                    .ok_or(Error::Options("signature: names no file"))
+            })?;
+        }
+        if self.signed {
+            context.set_flag("signed")?;
         }
         if let Some(digest) = self.digest {
             context.set_string("digest", digest.to_string())?;

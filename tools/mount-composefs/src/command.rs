@@ -21,6 +21,8 @@ Mounts a composefs image. For example:
 Options of the file system:
   basedir=DIR[:DIR...]    directories of objects; needed
   digest=DIGEST           the fs-verity digest that the image must have
+  signature=FILE          a signature of the image, by a key that the kernel trusts
+  signed                  the file of the image must have a signature of its own
   verity                  every object must have the digest that the image names
   tryverity               as verity, if the kernel can
   noverity                digests are not checked; the default

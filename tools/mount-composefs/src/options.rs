@@ -46,6 +46,8 @@ const SHOWN: [&[u8]; 2] = [b"escaped", b"idmapped"];
 pub(crate) struct Options {
     pub(crate) basedirs: Vec<PathBuf>,
     pub(crate) digest: Option<String>,
+    pub(crate) signature: Option<PathBuf>,
+    pub(crate) signed: bool,
     pub(crate) upperdir: Option<PathBuf>,
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) idmap: Option<PathBuf>,
@@ -106,10 +108,22 @@ impl Options {
                 &"Both workdir and upperdir must be specified if used",
             ]));
         }
-        if self.digest.is_some() && self.words.noverity {
-            return Err(Failure::options(&[&"digest excludes noverity"]));
+        if let Some(option) = self.pinned_by()
+            && self.words.noverity
+        {
+            return Err(Failure::options(&[&option, &" excludes noverity"]));
         }
         Ok(())
+    }
+
+    /// The name of an option that pins the image.
+    fn pinned_by(&self) -> Option<&'static str> {
+        match (&self.digest, &self.signature, self.signed) {
+            (Some(_), _, _) => Some("digest"),
+            (None, Some(_), _) => Some("signature"),
+            (None, None, true) => Some("signed"),
+            (None, None, false) => None,
+        }
     }
 
     /// Applies one option. Returns whether it is known.
@@ -127,6 +141,11 @@ impl Options {
                 let value = optstr::unescaped(needed(key, value)?);
                 self.digest = Some(value.to_string_lossy().into_owned());
             }
+            b"signature" => {
+                let value = value.filter(|value| !value.is_empty());
+                self.signature = Some(path(key, value)?);
+            }
+            b"signed" if value.is_none() => self.signed = true,
             b"upperdir" => self.upperdir = Some(path(key, value)?),
             b"workdir" => self.workdir = Some(path(key, value)?),
             b"idmap" => self.idmap = Some(path(key, value)?),
@@ -180,7 +199,7 @@ impl Options {
     /// Which objects must have their digest, for a mount. The default is that of the composefs
     /// project's program, which checks nothing.
     pub(crate) fn verity(&self) -> Verity {
-        match (self.words, &self.digest) {
+        match (self.words, self.pinned_by()) {
             (Words { verity: true, .. }, _) | (_, Some(_)) => Verity::Required,
             (
                 Words {
@@ -266,6 +285,8 @@ mod tests {
             ("verity,noverity,tryverity", Verity::Try),
             ("digest=x", Verity::Required),
             ("digest=x,tryverity", Verity::Required),
+            ("signature=x", Verity::Required),
+            ("signed", Verity::Required),
         ] {
             assert_eq!(options(list).unwrap().verity(), expected, "{list}");
         }
@@ -294,6 +315,9 @@ mod tests {
             ("remount,nonsense", "Unsupported option nonsense"),
             ("digest=x,noverity", "digest excludes noverity"),
             ("noverity,digest=x", "digest excludes noverity"),
+            ("signature=x,noverity", "signature excludes noverity"),
+            ("noverity,signed", "signed excludes noverity"),
+            ("signed=1", "Unsupported option signed"),
             (
                 "upperdir=/u",
                 "Both workdir and upperdir must be specified if used",
@@ -305,6 +329,8 @@ mod tests {
             ("basedir", "No value specified for basedir option"),
             ("digest=", "No value specified for digest option"),
             ("digest", "No value specified for digest option"),
+            ("signature=", "No value specified for signature option"),
+            ("signature", "No value specified for signature option"),
             ("upperdir", "No value specified for upperdir option"),
             ("workdir", "No value specified for workdir option"),
             ("idmap", "No value specified for idmap option"),
@@ -334,7 +360,7 @@ mod tests {
 
         #[test]
         fn any_values_are_taken_or_refused(
-            key in "basedir|digest|verity|upperdir|idmap|image|prefer|context|remount|ro",
+            key in "basedir|digest|signature|signed|verity|upperdir|idmap|image|prefer|context|remount|ro",
             value in vec(any::<u8>(), 0..50),
         ) {
             let list = [key.as_bytes(), b"=", &value].concat();

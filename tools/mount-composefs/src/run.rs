@@ -103,6 +103,10 @@ fn with_common<'a>(
     if let Some(digest) = &options.digest {
         mount = mount.digest(digest.parse()?);
     }
+    if let Some(signature) = &options.signature {
+        mount = mount.signature(signature.as_path());
+    }
+    mount = mount.signed(options.signed);
     if !options.remount {
         for name in options.flags.of_file_system() {
             mount = mount.common_option(name, None)?;

@@ -15,10 +15,22 @@ use crate::mounted::Kind;
 use crate::mounted::Mounted;
 use crate::mounted::WhyStack;
 use crate::native::map_owners;
+use crate::options::MountOptions;
 use crate::prepared::Prepared;
+
+/// Checks that no signature is asked for.
+pub(crate) fn refuse_signatures(options: &MountOptions<'_>) -> Result<()> {
+    match options.signed_by() {
+        None => Ok(()),
+        Some(_) => Err(Error::Options(
+            "signature: erofs + overlayfs verify no signatures: the file system composefs is needed",
+        )),
+    }
+}
 
 /// Mounts an image.
 pub(crate) fn mount(prepared: &Prepared<'_>, why: WhyStack) -> Result<Mounted> {
+    refuse_signatures(prepared.options)?;
     if prepared.basedirs.is_empty() {
         return Err(Error::Options(
             "basedir: erofs + overlayfs need an object directory",

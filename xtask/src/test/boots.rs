@@ -17,11 +17,12 @@ use crate::guest::System;
 use crate::kernel::Flavor;
 
 /// Programs that need a boot of their own, or the debug kernel.
-const SPECIAL: [&str; 5] = [
+const SPECIAL: [&str; 6] = [
     "selinux",
     "disks_random",
     "fail_nth",
     "fail_nth_mount",
+    "fail_nth_signature",
     "kmemleak",
 ];
 
@@ -173,6 +174,9 @@ pub const DEBUG: Boot<'_> = Boot {
         "cold",
         "disks",
         "disks_random",
+        "signature",
+        "signature_keys",
+        "fail_nth_signature",
         "fail_nth_mount",
         "fail_nth",
     ]),

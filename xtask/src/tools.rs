@@ -44,6 +44,15 @@ const CFSCTL: Tool = Tool {
     rustflags: Some("-C target-feature=+crt-static"),
 };
 
+/// Makes the root in an initramfs, where no C library may be.
+const SETUP_ROOT: Tool = Tool {
+    package: "composefs-setup-root",
+    version: "0.9.4",
+    program: "composefs-setup-root",
+    arguments: &["--no-default-features", "--target=x86_64-unknown-linux-gnu"],
+    rustflags: Some("-C target-feature=+crt-static"),
+};
+
 /// The bindings generator that the kernel's build runs. It has one version on all
 /// machines, so that they build the same bindings.
 ///
@@ -61,6 +70,15 @@ pub fn bindgen(context: &Context) -> Result<PathBuf> {
 /// When it cannot be built.
 pub fn cfsctl(context: &Context) -> Result<PathBuf> {
     install(context, &CFSCTL)
+}
+
+/// The program of the composefs project that makes the root in an initramfs.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn setup_root(context: &Context) -> Result<PathBuf> {
+    install(context, &SETUP_ROOT)
 }
 
 fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {

@@ -47,6 +47,20 @@ pub enum Stack {
     Ext4,
 }
 
+/// How the initramfs mounts the root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// By systemd and the kernel's command line, without a program of this project
+    #[default]
+    Kernel,
+    /// By the script of packaging/initramfs for initramfs-tools
+    InitramfsTools,
+    /// By the module of packaging/initramfs for dracut
+    Dracut,
+    /// By composefs-setup-root of crates.io, once the image is mounted
+    SetupRoot,
+}
+
 /// The file system of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreType {
@@ -73,6 +87,10 @@ pub struct BootArgs {
     /// The kernel to boot
     #[arg(long, value_enum, default_value_t)]
     pub flavor: Flavor,
+
+    /// How the initramfs mounts the root
+    #[arg(long, value_enum, default_value_t)]
+    pub way: Way,
 
     /// Which image is the root: B is A after an update
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
@@ -130,6 +148,15 @@ impl BootArgs {
         let ext4 = self.stack == Stack::Ext4;
         if ext4 && (self.tamper.is_some() || self.transient || self.image == Image::B) {
             bail!("--stack ext4 has no image: --image, --tamper and --transient do not go with it");
+        }
+        if self.way != Way::Kernel && self.stack != Stack::Composefs {
+            bail!("--way: only --stack composefs has several");
+        }
+        if self.way == Way::SetupRoot && self.transient {
+            bail!("--transient: composefs-setup-root has it in a file, not on the command line");
+        }
+        if self.way != Way::Kernel && self.digest.is_some() && self.store != StoreType::Ext4 {
+            bail!("--digest changes a disk with ext4 only, with --way: leave out --store");
         }
         if self.digest.is_some() && self.stack != Stack::Composefs {
             bail!("--digest: only --stack composefs has a digest on the kernel's command line");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The initramfs: the system's own, and the modules of a kernel behind it. The kernel unpacks
+//! The initramfs: one without modules, and the modules of a kernel behind it. The kernel unpacks
 //! one archive after the other.
 
 use std::fs;
@@ -10,7 +10,6 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::system::System;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::kernel::Kernel;
@@ -20,11 +19,11 @@ use crate::progress::Step;
 /// What mounts the root, whatever it is on. Kernels may have some of them built in.
 const DRIVERS: &str = "virtio_pci virtio_blk pvpanic-pci ext4 btrfs overlay erofs loop autofs4";
 
-/// Makes an archive of modules. The arguments are the directory above lib/modules, the directory
-/// of the system, the file to write, and composefs.ko if it is a module.
+/// Makes an archive of modules. The arguments are the directory above lib/modules, the base,
+/// the file to write, and composefs.ko if it is a module.
 const MODULES: &str = r#"
 set -e
-kernel=$1 system=$2 image=$3 module=$4
+kernel=$1 base=$2 image=$3 module=$4
 release=$(ls "$kernel/lib/modules")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -46,9 +45,18 @@ depmod --basedir "$work" "$release"
 rm "$work/lib"
 (cd "$work" && find . -mindepth 1 | LC_ALL=C sort |
 	cpio --quiet --create --format=newc --owner=0:0) >"$image.modules"
-cat "$system" "$image.modules" >"$image"
+cat "$base" "$image.modules" >"$image"
 rm "$image.modules"
 "#;
+
+/// An initramfs without kernel modules, which is not compressed.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// The archive.
+    pub file: PathBuf,
+    /// A key that changes with it.
+    pub key: String,
+}
 
 /// Makes the initramfs for a kernel and a module unless the cache has it.
 ///
@@ -59,12 +67,12 @@ pub fn make(
     context: &Context,
     kernel: &Kernel,
     module: Option<&Path>,
-    system: &System,
+    base: &Base,
 ) -> Result<PathBuf> {
     let script = MODULES.replace("DRIVERS", DRIVERS);
     let mut key = Key::default()
         .with("kernel", &kernel.key)
-        .with("system", &system.key)
+        .with("base", &base.key)
         .with("script", &script);
     if let Some(module) = module {
         key = key.with("module", fs::read(module)?);
@@ -79,7 +87,7 @@ pub fn make(
                 .env("PATH", path::with_sbin())
                 .args(["-c", &script, "sh"])
                 .arg(above)
-                .arg(system.initramfs())
+                .arg(&base.file)
                 .arg(dir.join(IMAGE))
                 .arg(module.unwrap_or(Path::new(""))),
         )?;

@@ -3,6 +3,7 @@
 //! `cargo xtask boot`: a Debian whose root is a composefs image.
 
 mod args;
+mod hooks;
 mod initrd;
 mod store;
 mod system;
@@ -32,6 +33,7 @@ use crate::vm::VmConfig;
 
 pub use args::BootArgs;
 use args::Stack;
+pub use args::Way;
 use store::Store;
 use words::Root;
 
@@ -71,7 +73,10 @@ impl Boot {
             .then(|| module::make(context, &kernel, Lint::Usual))
             .transpose()?;
         let system = system::make(context)?;
-        let initramfs = initrd::make(context, &kernel, module.as_deref(), &system)?;
+        let initramfs = {
+            let base = hooks::make(context, args.way)?.unwrap_or_else(|| system.initramfs());
+            initrd::make(context, &kernel, module.as_deref(), &base)?
+        };
         let tree = tree::make(context, &modules_of(context, args.flavor)?, &system)?;
         let (disk, copy, words) = if args.stack == Stack::Ext4 {
             let (disk, copy) = disk(context, args, &tree.disk)?;
@@ -125,6 +130,14 @@ fn root_words(
         };
         tamper::replace(context, &disk.file, &object)?;
     }
+    if args.way != Way::Kernel {
+        // These look for the image by the name that it must have.
+        if let Some(digest) = &args.digest {
+            tamper::link(&disk.file, own, digest)?;
+        }
+        let digest = args.digest.as_deref().unwrap_or(own);
+        return Ok(words::for_hooks(digest, args.transient));
+    }
     let root = Root {
         overlayfs: args.stack == Stack::Overlayfs,
         store: args.store.name(),
@@ -146,7 +159,7 @@ fn disk(context: &Context, args: &BootArgs, made: &Path) -> Result<(Disk, Option
     }
     let (mut file, keep) = (made.to_path_buf(), false);
     let mut copy = None;
-    if args.tamper.is_some() {
+    if args.tamper.is_some() || (args.digest.is_some() && args.way != Way::Kernel) {
         let dir = context.cache.run_dir()?;
         file = dir.path().join("disk.img");
         files::copy_sparse(made, &file)?;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::initrd::Base;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::debian;
@@ -65,8 +66,11 @@ impl System {
     }
 
     /// The initramfs without kernel modules.
-    pub fn initramfs(&self) -> PathBuf {
-        self.dir.join("initramfs.cpio")
+    pub fn initramfs(&self) -> Base {
+        Base {
+            file: self.dir.join("initramfs.cpio"),
+            key: self.key.clone(),
+        }
     }
 }
 

@@ -40,6 +40,23 @@ pub fn replace(context: &Context, disk: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives an image of the store the name of another one.
+///
+/// # Errors
+///
+/// When debugfs fails.
+pub fn link(disk: &Path, image: &str, name: &str) -> Result<()> {
+    let said = debugfs(disk, &format!("symlink /composefs/images/{name} {image}"))?;
+    let links = debugfs(disk, "ls /composefs/images")?;
+    if !links.contains(name) {
+        bail!(
+            "debugfs has not made a link {name} on {}: {said}",
+            disk.display()
+        );
+    }
+    Ok(())
+}
+
 /// Runs a line of debugfs(8), which ends with success whatever happens.
 fn debugfs(disk: &Path, line: &str) -> Result<String> {
     output(

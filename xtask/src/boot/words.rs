@@ -2,7 +2,7 @@
 
 //! What the kernel's command line says about the root.
 //!
-//! systemd in the initramfs does all of it: it mounts the store by its label, the image from
+//! Without a hook, systemd in the initramfs does all of it: it mounts the store by its label, the image from
 //! the store, and over the image what can be written. No program of this project is there.
 
 /// Where the store is mounted in the initramfs and in the booted system.
@@ -69,6 +69,16 @@ impl Root<'_> {
 /// The words for a disk with the tree itself, all of which can be written.
 pub fn without_image() -> Vec<String> {
     ["root=LABEL=store", "rw"].map(str::to_owned).to_vec()
+}
+
+/// The words for the hooks of packaging/initramfs, and for composefs-setup-root.
+pub fn for_hooks(digest: &str, transient: bool) -> Vec<String> {
+    let mut words = without_image();
+    words.push(format!("composefs={digest}"));
+    if transient {
+        words.push("composefs.transient".to_owned());
+    }
+    words
 }
 
 /// A mount of the initramfs.

@@ -40,10 +40,11 @@ pub fn count(console: &Path) -> usize {
 }
 
 /// What an initramfs prints last when it has no root: systemd's and that of initramfs-tools.
-const REFUSALS: [&str; 3] = [
+const REFUSALS: [&str; 4] = [
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "(initramfs) ",
+    "Rebooting automatically due to panic=",
 ];
 
 /// The line of a console on which an initramfs has given up.

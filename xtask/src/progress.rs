@@ -17,6 +17,7 @@ use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use console::Term;
+use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use rustix::process::Pid;
@@ -38,6 +40,9 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// How often a running child is polled.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The progress lines on the terminal: there may be several at once.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A piece of work with a progress line and a log.
 pub struct Step {
@@ -58,7 +63,7 @@ impl Step {
         let what = what.into();
         File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
         let bar = Term::stderr().is_term().then(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = BARS.add(ProgressBar::new_spinner());
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
             {
@@ -160,10 +165,10 @@ impl Step {
         }
     }
 
-    /// Runs `print`, which prints, with the progress line out of the way.
+    /// Runs `print`, which prints, with the progress lines out of the way.
     pub fn suspend(&self, print: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(print),
+            Some(_) => BARS.suspend(print),
             None => print(),
         }
     }

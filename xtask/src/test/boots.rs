@@ -32,6 +32,7 @@ pub const PLAIN: Boot<'_> = Boot {
     flavor: Flavor::Plain,
     system: System::Usual,
     append: &[],
+    lanes: 2,
     origin: Origin::Clone,
     programs: Programs::AllBut(&SPECIAL),
     timeout: Duration::from_secs(45 * 60),
@@ -44,6 +45,7 @@ pub const CLIENTS: Boot<'_> = Boot {
     flavor: Flavor::Plain,
     system: System::Clients,
     append: &[],
+    lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Clients,
     timeout: Duration::from_secs(20 * 60),
@@ -56,6 +58,7 @@ pub const SELINUX: Boot<'_> = Boot {
     flavor: Flavor::Plain,
     system: System::Usual,
     append: &["lsm=selinux"],
+    lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Only(&["selinux"]),
     timeout: Duration::from_secs(10 * 60),
@@ -68,6 +71,7 @@ const PATCHED: Boot<'_> = Boot {
     flavor: Flavor::Patched,
     system: System::Usual,
     append: &[],
+    lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Only(&[
         "basedir",
@@ -90,6 +94,7 @@ pub const DEBIAN: Boot<'_> = Boot {
     flavor: Flavor::Debian,
     system: System::Usual,
     append: &[],
+    lanes: 1,
     origin: Origin::Clone,
     programs: CORE,
     timeout: Duration::from_secs(10 * 60),
@@ -99,6 +104,7 @@ pub const DEBIAN: Boot<'_> = Boot {
 /// The same with all programs.
 pub const DEBIAN_ALL: Boot<'_> = Boot {
     name: "debian-all",
+    lanes: PLAIN.lanes,
     programs: PLAIN.programs,
     timeout: PLAIN.timeout,
     ..DEBIAN
@@ -119,6 +125,7 @@ const TREE: Boot<'_> = Boot {
     flavor: Flavor::Patched,
     system: System::Usual,
     append: &[],
+    lanes: 1,
     origin: Origin::Patches,
     programs: CORE,
     timeout: Duration::from_secs(10 * 60),
@@ -132,6 +139,7 @@ pub const DEBUG: Boot<'_> = Boot {
     flavor: Flavor::Debug,
     system: System::Usual,
     append: &[],
+    lanes: 2,
     origin: Origin::Clone,
     programs: Programs::Only(&[
         "options",
@@ -190,6 +198,7 @@ pub const KMEMLEAK: Boot<'_> = Boot {
     flavor: Flavor::Debug,
     system: System::Usual,
     append: &["kmemleak=on"],
+    lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Only(&["kmemleak"]),
     timeout: Duration::from_secs(25 * 60),

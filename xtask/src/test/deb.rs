@@ -154,7 +154,7 @@ fn boot(context: &Context, report: &mut Report, work: &Path, tar: &Path) -> Resu
     config.timeout = Some(Duration::from_secs(900));
     config.log_name = "packages-console".to_owned();
     let program = Program {
-        name: "packages",
+        name: "packages".to_owned(),
         about: "using the packages on Debian's kernel".to_owned(),
         prefix: String::new(),
         suffix: " (booted)".to_owned(),

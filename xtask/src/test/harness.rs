@@ -102,7 +102,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             let mut seen = Report::silent();
             let config = configure(&base, line);
             let program = Program {
-                name: "harness",
+                name: "harness".to_owned(),
                 about: "running a program that prints KTAP".to_owned(),
                 prefix: String::new(),
                 suffix: String::new(),

@@ -34,7 +34,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     config.module = Some(module::make(context, &config.kernel, Lint::KUnit)?);
     config.append.extend(ENABLE.map(str::to_owned));
     config.timeout = Some(Duration::from_secs(300));
-    config.log_name = "kunit-console".to_owned();
+    config.log_name = format!("kunit-{}-console", flavor.name());
     let program = Program::on(flavor, "kunit", "running KUnit");
     watch(context, &config, report, &program)
 }

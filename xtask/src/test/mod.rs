@@ -12,6 +12,7 @@ mod hostile;
 mod imports;
 mod kdir;
 mod kunit;
+mod lanes;
 mod module;
 mod old;
 mod patches;
@@ -138,7 +139,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 5] = ["clients", "debian", "debian-all", "old", "packages"];
+const ONLY_OF_ALL: [&str; 4] = ["clients", "debian-all", "old", "packages"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.
@@ -235,8 +236,10 @@ impl Suite {
             (Run::OnKernels(run), Some(name)) => run(context, report, kernel(name)?),
             (Run::OnKernels(run), None) => {
                 // The plain kernel gets more done, the debug kernel sees more.
-                run(context, report, Flavor::Plain)?;
-                run(context, report, Flavor::Debug)
+                let flavors = vec![Flavor::Plain, Flavor::Debug];
+                lanes::at_once(report, flavors, |flavor, report| {
+                    run(context, report, flavor)
+                })
             }
             (Run::Selftests(boot), Some(names)) => selftests::part(context, report, boot, names),
             (Run::Selftests(boot), None) => selftests::run(context, report, boot),

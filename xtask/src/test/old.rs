@@ -32,7 +32,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         config.timeout = Some(Duration::from_secs(15 * 60));
         config.log_name = format!("old-{release}-console");
         let program = Program {
-            name: "old",
+            name: "old".to_owned(),
             about: format!("running mount.composefs on Linux {version}"),
             prefix: String::new(),
             suffix: format!(" ({version})"),

@@ -51,6 +51,27 @@ impl Report {
         }
     }
 
+    /// An empty report for a part of the suite, which may run at the same time as others.
+    pub fn part(&self) -> Self {
+        Self {
+            suite: self.suite.clone(),
+            silent: self.silent,
+            strict: self.strict,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the results of a [`part`](Self::part) that has ended.
+    pub fn add(&mut self, part: Self) {
+        self.passed += part.passed;
+        self.failed += part.failed;
+        self.skipped += part.skipped;
+        self.figures.extend(part.figures);
+        self.guests.boots += part.guests.boots;
+        self.guests.time += part.guests.time;
+        self.guests.splats += part.guests.splats;
+    }
+
     /// How many tests passed and failed.
     pub fn counts(&self) -> (u32, u32) {
         (self.passed, self.failed)
@@ -187,6 +208,17 @@ mod tests {
         report.pass("three");
         assert!(!report.is_good());
         assert_eq!(report.counts(), (2, 1));
+    }
+
+    #[test]
+    fn a_failure_in_a_part_counts() {
+        let mut report = Report::silent();
+        let mut part = report.part();
+        part.fail("one", "why");
+        report.pass("two");
+        report.add(part);
+        assert!(!report.is_good());
+        assert_eq!(report.counts(), (1, 1));
     }
 
     #[test]

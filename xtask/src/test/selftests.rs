@@ -11,9 +11,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::lanes;
 use super::report::Report;
 use super::tools;
 use super::watch::Program;
@@ -78,6 +80,8 @@ pub struct Boot<'a> {
     pub system: System,
     /// Further words of the kernel's command line.
     pub append: &'static [&'static str],
+    /// In how many guests at once.
+    pub lanes: usize,
     /// Where the programs and the images come from.
     pub origin: Origin,
     /// The programs to run.
@@ -86,6 +90,26 @@ pub struct Boot<'a> {
     pub timeout: Duration,
     /// How long one program may take, if not as in `tests/selftests/settings`.
     pub program_timeout: Option<Duration>,
+}
+
+impl Boot<'_> {
+    /// The names of its programs. Those that can run in the guest are in the directory
+    /// `installed`.
+    fn names(&self, installed: &Path) -> Result<Vec<String>> {
+        // run_kselftest.sh refuses a name that it does not know.
+        if let Programs::Only(names) = self.programs {
+            return Ok(names.iter().map(|&name| name.to_owned()).collect());
+        }
+        let list = installed.join("kselftest-list.txt");
+        let list = fs::read_to_string(&list)
+            .with_context(|| format!("cannot read {}", list.display()))?;
+        Ok(list
+            .lines()
+            .filter_map(|line| line.split_once(':')?.1.strip_suffix(".py"))
+            .filter(|name| self.programs.may_run(name))
+            .map(str::to_owned)
+            .collect())
+    }
 }
 
 /// The variable that names a directory with further images, `*.cfs.gz`.
@@ -123,7 +147,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         bail!("{} has no Makefile", ours.display());
     }
     let installed = install(context, &config.kernel, &ours, work.path())?;
-    config.mounts = vec![("kselftest".to_owned(), installed)];
+    config.mounts = vec![("kselftest".to_owned(), installed.clone())];
     if boot.origin == Origin::Clone {
         environment.push_str(&tools::share(context, &mut config, work.path(), |name| {
             boot.programs.may_run(name)
@@ -134,18 +158,11 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
     config.timeout = Some(boot.timeout);
-    config.log_name = format!("{}-console", boot.name);
     config
         .append
         .extend(boot.append.iter().map(|&word| word.to_owned()));
-    config.job = Job::Command(vec![format!(
-        "set -e\n{environment}\
-         cp -r /mnt/kselftest /run/kselftest\n\
-         exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
-        arguments(boot, &ours)?,
-    )]);
     let program = Program {
-        name: "selftests",
+        name: "selftests".to_owned(),
         about: "running the selftests in the guest".to_owned(),
         // All are of this one collection.
         prefix: format!("{COLLECTION}: "),
@@ -155,7 +172,32 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         },
         may_skip: boot.origin == Origin::Clone,
     };
-    watch(context, &config, report, &program)
+    let names = boot.names(&installed)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let lanes = lanes::split(&names, boot.flavor, boot.lanes);
+    let guests: Vec<(VmConfig, Program)> = (1..)
+        .zip(&lanes)
+        .map(|(number, names)| {
+            let mut config = config.clone();
+            let mut program = program.clone();
+            config.log_name = format!("{}-console", boot.name);
+            if lanes.len() > 1 {
+                config.log_name = format!("{}-{number}-console", boot.name);
+                program.name = format!("{}-{number}", program.name);
+                program.about = format!("{} {number} of {}", program.about, lanes.len());
+            }
+            config.job = Job::Command(vec![format!(
+                "set -e\n{environment}\
+                 cp -r /mnt/kselftest /run/kselftest\n\
+                 exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
+                arguments(boot, names),
+            )]);
+            (config, program)
+        })
+        .collect();
+    lanes::at_once(report, guests, |(config, program), report| {
+        watch(context, &config, report, &program)
+    })
 }
 
 /// Runs some programs, with commas between their names, on the kernel of a boot.
@@ -200,30 +242,16 @@ fn programs(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The arguments of run_kselftest.sh, for the programs in a directory.
-fn arguments(boot: &Boot<'_>, dir: &Path) -> Result<String> {
-    let all = programs(dir)?;
-    let all = all.iter().map(String::as_str);
-    let (option, names): (_, Vec<&str>) = match boot.programs {
-        Programs::AllBut(_) => (
-            "--skip",
-            all.filter(|name| !boot.programs.may_run(name)).collect(),
-        ),
-        // run_kselftest.sh refuses a name that it does not know.
-        Programs::Only(names) => ("--test", names.to_vec()),
-        Programs::Clients => (
-            "--test",
-            all.filter(|name| boot.programs.may_run(name)).collect(),
-        ),
-    };
+/// The arguments of run_kselftest.sh for these programs.
+fn arguments(boot: &Boot<'_>, names: &[&str]) -> String {
     let mut arguments = String::new();
     for name in names {
-        arguments.push_str(&format!(" {option} {COLLECTION}:{name}.py"));
+        arguments.push_str(&format!(" --test {COLLECTION}:{name}.py"));
     }
     if let Some(limit) = boot.program_timeout {
         arguments.push_str(&format!(" -o {}", limit.as_secs()));
     }
-    Ok(arguments)
+    arguments
 }
 
 /// Takes the programs out of the patches. Returns the directory.

@@ -82,7 +82,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     config.fixtures = Some(disk);
     config.smp = 4;
     config.timeout = Some(Duration::from_secs(seconds) + limits.margin);
-    config.log_name = "stress-console".to_owned();
+    config.log_name = format!("stress-{}-console", flavor.name());
     let program = Program::on(flavor, "stress", "running the stress test");
     watch(context, &config, report, &program)
 }

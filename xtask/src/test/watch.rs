@@ -2,6 +2,7 @@
 
 //! A guest whose job prints KTAP: its results become results of `cargo xtask test`.
 
+use std::mem;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -23,7 +24,7 @@ use crate::vm::complaint;
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The name of its log.
-    pub name: &'static str,
+    pub name: String,
     /// What is being done, for the progress line.
     pub about: String,
     /// What is left out of the names of tests, because all have it.
@@ -36,9 +37,9 @@ pub struct Program {
 
 impl Program {
     /// A program that runs on several kernels, and does `doing` on this one.
-    pub fn on(flavor: Flavor, name: &'static str, doing: &str) -> Self {
+    pub fn on(flavor: Flavor, name: &str, doing: &str) -> Self {
         Self {
-            name,
+            name: format!("{name}-{}", flavor.name()),
             about: format!("{doing} on the {} kernel", flavor.name()),
             prefix: String::new(),
             suffix: format!(" ({} kernel)", flavor.name()),
@@ -58,7 +59,7 @@ pub fn watch(
     report: &mut Report,
     program: &Program,
 ) -> Result<()> {
-    let log = context.cache.numbered_log(program.name)?;
+    let log = context.cache.numbered_log(&program.name)?;
     let step = Step::begin(&program.about, &log)?;
     let mut teller = Teller {
         report,
@@ -68,6 +69,7 @@ pub fn watch(
     let mut parser = Parser::default();
     let mut partial = Vec::new();
     let begin = Instant::now();
+    let mut since = begin;
     let outcome = vm::run(context, config, &mut |stream, bytes| {
         step.note(bytes);
         if stream != Stream::Stdout {
@@ -78,6 +80,10 @@ pub fn watch(
             let line: Vec<u8> = partial.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             teller.figure(&line);
+            if let Some(name) = ended(&line) {
+                let took = mem::replace(&mut since, Instant::now()).elapsed().as_secs();
+                step.note(format!("# {took} s: {name}\n").as_bytes());
+            }
             let cases = parser.line(&line);
             step.suspend(|| teller.tell(&cases));
         }
@@ -136,6 +142,13 @@ impl Teller<'_> {
     }
 }
 
+/// The name of the program of run_kselftest.sh that ends with this line.
+fn ended(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("not ").unwrap_or(line);
+    let (_, name) = line.strip_prefix("ok ")?.split_once(" selftests: ")?;
+    name.split_whitespace().nth(1)
+}
+
 /// What and value of a diagnostic line "figure: WHAT = VALUE".
 fn figure(line: &str) -> Option<(&str, &str)> {
     line.trim_start_matches(['#', ' '])
@@ -146,7 +159,18 @@ fn figure(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::ended;
     use super::figure;
+
+    #[test]
+    fn the_end_of_a_program_is_seen() {
+        assert_eq!(ended("ok 3 selftests: filesystems/x: a.py\n"), Some("a.py"));
+        assert_eq!(
+            ended("not ok 3 selftests: filesystems/x: a.py # exit=1\n"),
+            Some("a.py")
+        );
+        assert_eq!(ended("# ok 1 selftests: filesystems/x: a.py\n"), None);
+    }
 
     #[test]
     fn a_figure_is_found_in_nested_diagnostics() {

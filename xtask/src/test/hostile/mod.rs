@@ -85,7 +85,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     config.timeout = Some(Duration::from_secs(
         (limits.seconds + 2 * limits.timeout).into(),
     ));
-    config.log_name = "hostile-console".to_owned();
+    config.log_name = format!("hostile-{}-console", flavor.name());
     let program = Program::on(flavor, "hostile", "mounting hostile images");
     let result = watch(context, &config, report, &program);
     let kept = context.cache.root().join("hostile");

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parts of a suite that run at the same time, each in a guest of its own: most programs keep
+//! only one processor busy.
+
+use std::thread;
+
+use anyhow::Result;
+use anyhow::anyhow;
+
+use super::report::Report;
+use crate::kernel::Flavor;
+
+/// How long programs take, in seconds, on the plain and on the debug kernel: measured on two
+/// processors under emulation. It decides only which programs share a guest.
+const SECONDS: &[(&str, u32, u32)] = &[];
+
+/// For the other programs.
+const FEW_SECONDS: u32 = 4;
+
+/// Distributes programs over guests, so that all take about as long. No guest is without one.
+pub fn split<'a>(names: &[&'a str], flavor: Flavor, lanes: usize) -> Vec<Vec<&'a str>> {
+    let mut longest_first = names.to_vec();
+    longest_first.sort_by_key(|name| u32::MAX - seconds(name, flavor));
+    let mut split: Vec<(u32, Vec<&str>)> = vec![(0, Vec::new()); lanes.max(1)];
+    for name in longest_first {
+        if let Some((time, lane)) = split.iter_mut().min_by_key(|(time, _)| *time) {
+            *time += seconds(name, flavor);
+            lane.push(name);
+        }
+    }
+    split
+        .into_iter()
+        .map(|(_, lane)| lane)
+        .filter(|lane| !lane.is_empty())
+        .collect()
+}
+
+fn seconds(name: &str, flavor: Flavor) -> u32 {
+    let known = SECONDS.iter().find(|(long, ..)| *long == name);
+    known.map_or(FEW_SECONDS, |&(_, plain, debug)| match flavor {
+        Flavor::Debug => debug,
+        _ => plain,
+    })
+}
+
+/// Runs all of `parts` at once, each with a report of its own, which are added to `report`.
+///
+/// # Errors
+///
+/// Those of the parts, in one.
+pub fn at_once<T: Send>(
+    report: &mut Report,
+    parts: Vec<T>,
+    run: impl Fn(T, &mut Report) -> Result<()> + Sync,
+) -> Result<()> {
+    let run = &run;
+    let ended: Vec<(Report, Result<()>)> = thread::scope(|scope| {
+        let threads: Vec<_> = parts
+            .into_iter()
+            .map(|part| {
+                let mut report = report.part();
+                scope.spawn(move || {
+                    let result = run(part, &mut report);
+                    (report, result)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| {
+                    (Report::silent(), Err(anyhow!("a thread of xtask panicked")))
+                })
+            })
+            .collect()
+    });
+    let mut errors = Vec::new();
+    for (part, result) in ended {
+        report.add(part);
+        errors.extend(result.err());
+    }
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => {
+            let all: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+            Err(anyhow!(all.join("\n")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn every_program_is_in_one_lane() {
+        let names = ["a", "b", "c", "d", "e"];
+        let mut lanes = split(&names, Flavor::Plain, 2);
+        let sizes: Vec<usize> = lanes.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 2]);
+        let mut all = lanes.concat();
+        all.sort_unstable();
+        assert_eq!(all, names);
+        lanes = split(&["a"], Flavor::Plain, 2);
+        assert_eq!(lanes, [["a"]]);
+    }
+
+    #[test]
+    fn all_parts_count_whatever_fails() {
+        let mut report = Report::silent();
+        let result = at_once(&mut report, vec![1, 2, 3], |number, report| {
+            report.pass("a test");
+            if number == 2 {
+                bail!("number {number}");
+            }
+            Ok(())
+        });
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            Err("number 2".to_owned())
+        );
+        assert_eq!(report.counts(), (3, 0));
+    }
+}

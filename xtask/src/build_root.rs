@@ -14,6 +14,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::cache::Key;
 use crate::context::Context;
@@ -154,7 +155,15 @@ impl BuildRoot {
                 .arg(mmdebstrap.get_program())
                 .args(mmdebstrap.get_args());
             if !step.status(&mut unpack)?.success() {
-                let why = why(&fs::read_to_string(&log)?);
+                let said = fs::read_to_string(&log)?;
+                if said.contains(NO_SPACE) {
+                    bail!(
+                        "the disk of {} is full (the log: {})",
+                        root.display(),
+                        log.display()
+                    );
+                }
+                let why = why(&said);
                 let mirror = debian::mirror().unwrap_or_else(|| "Debian's mirror".to_owned());
                 return Err(Unavailable { mirror, why, log }.into());
             }
@@ -201,6 +210,9 @@ impl BuildRoot {
         command
     }
 }
+
+/// What programs say when the disk is full.
+const NO_SPACE: &str = "No space left on device";
 
 /// The directory in its cache entry.
 const ROOT: &str = "root";

@@ -37,8 +37,9 @@ for name in sh mount insmod sleep switch_root; do
 	ln -s busybox "bin/$name"
 done
 number=100
-for module in $(modprobe --set-version "$release" --show-depends --all "$@" |
-		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
+# Not in a pipe, in which a failure would not be seen.
+modprobe --set-version "$release" --show-depends --all "$@" >needed
+for module in $(awk '$1 == "insmod" && !seen[$2]++ { print $2 }' needed); do
 	name=$(basename "$module" .xz)
 	case $module in
 	*.xz) xz --decompress --stdout "$module" >"modules/$number-$name" ;;
@@ -46,6 +47,7 @@ for module in $(modprobe --set-version "$release" --show-depends --all "$@" |
 	esac
 	number=$((number + 1))
 done
+rm needed
 find . | cpio --quiet --create --format=newc --owner=0:0 >"$image"
 "#;
 

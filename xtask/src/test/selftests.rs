@@ -101,8 +101,8 @@ impl Boot<'_> {
             return Ok(names.iter().map(|&name| name.to_owned()).collect());
         }
         let list = installed.join("kselftest-list.txt");
-        let list = fs::read_to_string(&list)
-            .with_context(|| format!("cannot read {}", list.display()))?;
+        let list =
+            fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         Ok(list
             .lines()
             .filter_map(|line| line.split_once(':')?.1.strip_suffix(".py"))

@@ -2,6 +2,7 @@
 
 //! `cargo xtask test`: every suite, one line a test, one summary.
 
+mod boot_ways;
 mod boots;
 mod citations;
 mod compile_fail;
@@ -132,6 +133,11 @@ const SUITES: &[Suite] = &[
         run: Run::Whole(deb::run),
     },
     Suite {
+        name: "boot-ways",
+        about: "a Debian that boots from an image, by initramfs-tools, dracut and others",
+        run: Run::Whole(boot_ways::run),
+    },
+    Suite {
         name: "old",
         about: "mount.composefs on Debian's kernels 6.1 and 6.12",
         run: Run::Whole(old::run),
@@ -139,7 +145,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 4] = ["clients", "debian-all", "old", "packages"];
+const ONLY_OF_ALL: [&str; 5] = ["boot-ways", "clients", "debian-all", "old", "packages"];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.

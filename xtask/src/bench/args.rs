@@ -9,7 +9,8 @@ use composefs_bench::Stack;
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
-    /// Measures only these rows
+    /// Measures only these rows; "boot" measures a system that boots, by
+    /// the ways that follow it
     #[arg(value_name = "ROW")]
     pub rows: Vec<String>,
 
@@ -17,7 +18,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub list: bool,
 
-    /// Measures only the most important rows, and twice
+    /// Measures only the most important rows, and twice; of a system, all but instructions
     #[arg(long)]
     pub quick: bool,
 

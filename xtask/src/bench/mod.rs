@@ -4,6 +4,7 @@
 //!
 //! One boot of the guest measures everything by the instructions that it takes; with
 //! --wall, a second boot measures time. What is measured, and how, is in tests/bench.
+//! `cargo xtask bench boot` measures whole systems.
 
 mod args;
 mod baseline;
@@ -14,6 +15,7 @@ mod images;
 mod plot;
 mod profile;
 mod results;
+mod system;
 mod table;
 
 use std::fs;
@@ -44,7 +46,11 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
         for row in ROWS {
             println!("{:<14} {} ({})", row.name, row.title, row.unit);
         }
+        println!("{:<14} the rows about booting a whole system", system::NAME);
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some((system::NAME, ways)) = args.rows.split_first().map(|(a, b)| (a.as_str(), b)) {
+        return system::run(context, args, ways);
     }
     let rows = chosen(args)?;
     let directory = args

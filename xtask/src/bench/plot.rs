@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The plot for the README: the cost of composefs relative to erofs + overlayfs.
+//! Plots of the cost of composefs relative to erofs + overlayfs.
 
 use std::path::Path;
 
 use anyhow::Result;
 use anyhow::anyhow;
 use composefs_bench::ROWS;
-use composefs_bench::Row;
 use composefs_bench::Stack;
 use composefs_bench::Unit;
 use plotters::backend::SVGBackend;
@@ -42,18 +41,42 @@ const ONE: i32 = 380;
 /// Where longer bars are cut off. Their number is printed beside them.
 const LONGEST: f64 = 1.15;
 
+/// The cost of something, where erofs + overlayfs cost 1.
+pub struct Bar {
+    /// What was measured.
+    pub title: &'static str,
+    /// The cost on composefs.
+    pub ours: f64,
+    /// The cost on what the second legend names.
+    pub other: Option<f64>,
+}
+
 /// Draws the rows that were measured on both.
 ///
 /// # Errors
 ///
 /// When the file cannot be written.
 pub fn draw(results: &Results, path: &Path) -> Result<()> {
-    let rows: Vec<(&Row, f64)> = ROWS
-        .iter()
-        .filter(|row| row.unit != Unit::Time)
-        .filter_map(|row| Some((row, results.ratio(row.name, Stack::Overlay)?)))
+    let rows = ROWS.iter().filter(|row| row.unit != Unit::Time);
+    let bars: Vec<Bar> = rows
+        .filter_map(|row| {
+            Some(Bar {
+                title: row.title,
+                ours: results.ratio(row.name, Stack::Overlay)?,
+                other: results.quotient(row.name, Stack::Erofs, Stack::Overlay),
+            })
+        })
         .collect();
-    let height = TOP + PITCH * i32::try_from(rows.len())? + 20;
+    draw_bars(&bars, "erofs alone, without content", path)
+}
+
+/// Draws bars, with the legend of their second half.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn draw_bars(bars: &[Bar], legend: &str, path: &Path) -> Result<()> {
+    let height = TOP + PITCH * i32::try_from(bars.len())? + 20;
     let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
     let area = SVGBackend::new(path, size).into_drawing_area();
     let canvas = Canvas { area };
@@ -67,26 +90,21 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
     canvas.bar((LEFT, 36), 14, OURS)?;
     canvas.text("composefs", (LEFT + 20, 40), 15, HPos::Left)?;
     canvas.bar((LEFT + 110, 36), 14, EROFS)?;
-    canvas.text(
-        "erofs alone, without content",
-        (LEFT + 130, 40),
-        15,
-        HPos::Left,
-    )?;
+    canvas.text(legend, (LEFT + 130, 40), 15, HPos::Left)?;
 
-    for (number, (row, ratio)) in (0..).zip(rows) {
+    for (number, bar) in (0..).zip(bars) {
         let y = TOP + PITCH * number;
-        canvas.text(row.title, (LEFT - 10, y + BAR), 15, HPos::Right)?;
-        let width = length(ratio);
+        canvas.text(bar.title, (LEFT - 10, y + BAR), 15, HPos::Right)?;
+        let width = length(bar.ours);
         canvas.bar((LEFT, y), width, OURS)?;
         canvas.text(
-            &format!("{ratio:.2}"),
+            &format!("{:.2}", bar.ours),
             (LEFT + width + 6, y + 5),
             14,
             HPos::Left,
         )?;
-        if let Some(erofs) = results.quotient(row.name, Stack::Erofs, Stack::Overlay) {
-            canvas.bar((LEFT, y + BAR), length(erofs), EROFS)?;
+        if let Some(other) = bar.other {
+            canvas.bar((LEFT, y + BAR), length(other), EROFS)?;
         }
     }
     canvas.line((LEFT + ONE, TOP - 4), (LEFT + ONE, height - 16))?;

@@ -32,7 +32,7 @@ use crate::vm::Disk;
 use crate::vm::VmConfig;
 
 pub use args::BootArgs;
-use args::Stack;
+pub use args::Stack;
 pub use args::Way;
 use store::Store;
 use words::Root;

@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import stat
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -326,6 +327,18 @@ def no_image(test: ktap.Test) -> None:
         }.items():
             path = str(work.plain(what, data))
             check_refused(test, what, errno.EUCLEAN, path, f"image {path}: ")
+
+
+@suite.test("an image of early 2023 is EUCLEAN, and the message names a program")
+def first_format(test: ktap.Test) -> None:
+    # Version, magic, position of the data; then an inode.
+    header = struct.pack("<IIQ112x", 1, 0xc078629a, 128 + 96)
+    with objects.store() as work:
+        for what, data in {"small": header + bytes(96),
+                           "large": header + bytes(1 << 20)}.items():
+            path = str(work.plain(what, data))
+            check_refused(test, what, errno.EUCLEAN, path, f"image {path}: ",
+                          "early 2023", "composefs-old-image")
 
 
 @suite.test("an ext4, or an erofs without the header of composefs, is EUCLEAN")

@@ -45,6 +45,9 @@ const COMPOSEFS_VERSION: u32 = 1;
 const COMPOSEFS_VERSION_MAX: u32 = 2;
 const COMPOSEFS_FLAG_HAS_ACL: u32 = 1 << 0;
 
+/// Second number of images of the first patch series, of early 2023, whose format is another one.
+const FIRST_FORMAT_MAGIC: u32 = 0xc078_629a;
+
 const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
 const EROFS_FEATURE_COMPAT_MTIME: u32 = 0x2;
 const EROFS_FEATURE_COMPAT_XATTR_FILTER: u32 = 0x4;
@@ -132,12 +135,19 @@ impl Superblock {
     ///
     /// [`Error::Corrupt`] with the first field that is damaged or not supported.
     pub(super) fn read<S: Source>(source: &S) -> Result<Self, Error<S::Error>> {
-        if source.size() < FIRST_INODE {
-            let at = source.size();
-            return Err(Corrupt::new("image is too small for a superblock", at).into());
+        let too_small = || Corrupt::new("image is too small for a superblock", source.size());
+        if source.size() == 0 {
+            return Err(too_small().into());
         }
         let run = source.run(0).map_err(Error::Source)?;
         let header = RawHeader::ref_from_prefix(&run).ok();
+        if let Some((header, _)) = header {
+            // An image of the first format may be smaller than any of today's.
+            header.check_format()?;
+        }
+        if source.size() < FIRST_INODE {
+            return Err(too_small().into());
+        }
         let raw = run
             .get(SUPER_OFFSET..)
             .and_then(|bytes| RawSuperblock::ref_from_prefix(bytes).ok());
@@ -172,6 +182,15 @@ fn require(ok: bool, what: &'static str, at: u64) -> Result<(), Corrupt> {
 }
 
 impl RawHeader {
+    /// Tells an image of the first format from a file that is no image.
+    fn check_format(&self) -> Result<(), Corrupt> {
+        require(
+            self.version.get() != FIRST_FORMAT_MAGIC,
+            "has the format of early 2023: composefs-old-image(1) turns it into today's",
+            4,
+        )
+    }
+
     fn check(&self) -> Result<(), Corrupt> {
         require(
             self.magic.get() == COMPOSEFS_MAGIC,

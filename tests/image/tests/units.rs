@@ -78,11 +78,31 @@ fn open_patched(at: usize, patch: &[u8]) -> &'static str {
     what(open(&bytes))
 }
 
+/// What is said of an image of the first patch series.
+const FIRST_FORMAT: &str =
+    "has the format of early 2023: composefs-old-image(1) turns it into today's";
+
+/// Such an image may be smaller than any of today's.
+#[test]
+fn first_format() {
+    let mut bytes = vec![0; 224];
+    bytes[..8].copy_from_slice(&[1, 0, 0, 0, 0x9a, 0x62, 0x78, 0xc0]);
+    for (size, words) in [
+        (224, FIRST_FORMAT),
+        (32, FIRST_FORMAT),
+        (31, "image is too small for a superblock"),
+        (0, "image is too small for a superblock"),
+    ] {
+        assert_eq!(what(open(&bytes[..size])), words, "{size}");
+    }
+}
+
 #[test]
 fn superblock() {
     for (at, patch, words) in [
         (0, &[0][..], "composefs magic is wrong"),
         (4, &[2], "composefs header: version is not supported"),
+        (4, &[0x9a, 0x62, 0x78, 0xc0], FIRST_FORMAT),
         (8, &[1], "accepted"),
         (8, &[2], "composefs header: flags are not supported"),
         (12, &[0], "accepted"),

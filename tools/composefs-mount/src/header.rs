@@ -13,6 +13,9 @@ use crate::error::Result;
 const MAGIC: u32 = 0xd078_629a;
 const SIZE: usize = 32;
 
+/// Second number of images of early 2023, whose format is another one.
+const OLD_MAGIC: u32 = 0xc078_629a;
+
 /// Bit of the flags: the image has access control lists.
 const HAS_ACL: u32 = 1;
 
@@ -41,10 +44,15 @@ impl Header {
         };
         let size = rustix::io::pread(image, &mut bytes, 0);
         let size = size.map_err(|errno| failed(errno, Vec::new()))?;
-        let header = bytes.get(..size).and_then(Self::parse);
-        header.ok_or_else(|| {
-            let message = format!("image {name}: is not a composefs image");
-            failed(Errno::INVAL, vec![message])
+        let bytes = bytes.get(..size).unwrap_or_default();
+        Self::parse(bytes).ok_or_else(|| {
+            let what = match is_old(bytes) {
+                true => {
+                    "has the format of early 2023: composefs-old-image(1) turns it into today's"
+                }
+                false => "is not a composefs image",
+            };
+            failed(Errno::INVAL, vec![format!("image {name}: {what}")])
         })
     }
 
@@ -59,6 +67,11 @@ impl Header {
             has_acl: flags & HAS_ACL != 0 || format >= FORMAT_WITHOUT_FLAG,
         })
     }
+}
+
+/// Whether an image of early 2023 begins with these bytes.
+fn is_old(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&OLD_MAGIC.to_le_bytes())
 }
 
 #[cfg(test)]
@@ -85,6 +98,21 @@ mod tests {
         assert_eq!(Header::parse(&bytes[..SIZE - 1]), None);
         bytes[0] += 1;
         assert_eq!(Header::parse(&bytes), None);
+    }
+
+    #[test]
+    fn an_image_of_early_2023_is_told() {
+        let mut file = tempfile::tempfile().unwrap();
+        let words = [1, OLD_MAGIC, 1504, 0];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        let error = Header::read("the name", file).unwrap_err();
+        assert_eq!(error.errno(), Errno::INVAL);
+        let [message] = error.messages() else {
+            panic!("{error}");
+        };
+        assert!(message.starts_with("image the name: has the format of early 2023"));
+        assert!(message.contains("composefs-old-image"), "{message}");
     }
 
     #[test]

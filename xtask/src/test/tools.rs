@@ -43,6 +43,12 @@ const TOOLS: &[Tool] = &[
         build: guest_program::build,
         users: &["composefs_store"],
     },
+    Tool {
+        package: "composefs-old-image",
+        file: "composefs-old-image",
+        build: guest_program::build,
+        users: &["old_image"],
+    },
 ];
 
 /// Builds what the programs need that `may_run` tells, and gives it to the guest. Returns the line of the

@@ -397,13 +397,13 @@ fn image_digest(
         return Ok(found);
     };
     let Some(found) = found else {
-        fc.error(fmt!(
+        fc.alert(fmt!(
             "image {name}: has no fs-verity digest, so that digest= cannot be checked"
         ));
         return Err(ENODATA);
     };
     if found != *expected {
-        fc.error(fmt!(
+        fc.alert(fmt!(
             "image {name}: wrong fs-verity digest: expected {expected}, found {found}"
         ));
         return Err(EIO);

@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lib import fixtures, ktap, matrix_image, mounts, objects, userns
+from lib import (fixtures, kernel_log, ktap, matrix_image, mounts, objects,
+                 userns)
 from lib.files import opened
 from lib.mounts import Options, Value
 from lib.process import as_user, become, in_child
@@ -60,6 +61,18 @@ def allowed(test: ktap.Test) -> None:
         found = in_namespace(mounting(given, lambda top: [
             Path(top, name).read_bytes() for name in names]))
         test.check(found == expected, f"{more}: wrong content")
+
+
+@userns_test(suite, "root of a namespace gets no line into the kernel log")
+def no_log(test: ktap.Test) -> None:
+    given = mounts.composefs_options(MATRIX.path, MATRIX.objects,
+                                     ("digest", "0" * 64))
+    with kernel_log.watch() as lines:
+        number, messages = in_namespace(lambda: attempt(given))
+    test.equal(ktap.errno_name(number), "EIO", "a wrong digest")
+    test.check(any("0" * 64 in line for line in messages),
+               f"messages: {messages}")
+    test.equal(kernel_log.of_composefs(lines), [], "the kernel log")
 
 
 @userns_test(suite, "a user who is not root of the namespace cannot mount")

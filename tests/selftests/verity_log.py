@@ -127,6 +127,26 @@ def no_content(test: ktap.Test) -> None:
                f"no line with {words} among {lines}")
 
 
+@suite.test("an image that has not the digest of digest=: both digests")
+def image(test: ktap.Test) -> None:
+    matrix = fixtures.named("matrix")
+    other = fixtures.named("special-v0")
+    for path, digest, *words in (
+            (matrix.path, other.digest, f"expected {other.digest}",
+             f"found {matrix.digest}"),
+            ("/usr/bin/env", matrix.digest, "has no fs-verity digest")):
+        with kernel_log.watch() as lines:
+            # With fsopen(2), whose context has a log of its own.
+            test.fails(errno.EIO if len(words) > 1 else errno.ENODATA, path,
+                       mounts.new_mount, "composefs",
+                       mounts.composefs_options(path, matrix.objects,
+                                                ("digest", digest)))
+        wanted = [f"image {path}:", *words]
+        test.check(any(all(word in line for word in wanted)
+                       for line in lines),
+                   f"no line with {wanted} among {lines}")
+
+
 @suite.test("no log line for objects that are right")
 def good(test: ktap.Test) -> None:
     image = fixtures.named("matrix")

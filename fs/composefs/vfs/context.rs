@@ -176,21 +176,34 @@ impl<'a> FsContext<'a> {
     /// descriptor of fsopen(2). With mount(2) it goes to the kernel log, but not for the root of a
     /// user namespace.
     pub fn error(&self, args: fmt::Arguments<'_>) {
+        self.tell(args, false);
+    }
+
+    /// As [`error`](Self::error), and always to the kernel log, too, but not for the root of a user
+    /// namespace. This is for what an attack on a disk looks like: nobody may read the context's
+    /// log, least of all while the system boots.
+    pub fn alert(&self, args: fmt::Arguments<'_>) {
+        self.tell(args, true);
+    }
+
+    fn tell(&self, args: fmt::Arguments<'_>, is_alert: bool) {
         // SAFETY: The context is valid and locked.
         let has_own_log = unsafe { !(*self.fc.as_ptr()).log.log.is_null() };
-        if !has_own_log && !cred::is_admin() {
+        let is_for_kernel_log = (is_alert || !has_own_log) && cred::is_admin();
+        if !has_own_log && !is_for_kernel_log {
             return;
         }
         if let Ok(message) = CString::try_from_fmt(args) {
             // SAFETY: The context is valid. The name of a file system type is a C string.
             let prefix = unsafe { (*(*self.fc.as_ptr()).fs_type).name };
             let message = message.as_char_ptr();
-            // SAFETY: The context is valid. Both are C strings, which are copied.
-            unsafe {
-                match has_own_log {
-                    true => bindings::errorf(self.fc.as_ptr(), prefix, message),
-                    false => bindings::pr_err_ratelimited(prefix, message),
-                }
+            if has_own_log {
+                // SAFETY: The context is valid. Both are C strings, which are copied.
+                unsafe { bindings::errorf(self.fc.as_ptr(), prefix, message) };
+            }
+            if is_for_kernel_log {
+                // SAFETY: Both are C strings.
+                unsafe { bindings::pr_err_ratelimited(prefix, message) };
             }
         }
     }

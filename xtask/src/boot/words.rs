@@ -52,15 +52,23 @@ impl Root<'_> {
             words.push(extra(&image_file, "/sysroot", "composefs", &options));
         }
         words.push(extra("LABEL=store", STORE, self.store, "rw"));
+        // The store and /var are ordinary mounts of the booted system, too. So a
+        // soft reboot mounts them again, and a shutdown makes the journal leave /var.
+        words.push(of_system("LABEL=store", STORE, self.store, "rw"));
         let state = format!("{STORE}/state");
         if self.transient {
             for dir in ["etc", "var"] {
-                words.push(overlay(dir, &format!("{TRANSIENT}/{dir}")));
+                let state = format!("{TRANSIENT}/{dir}");
+                let after = format!("x-systemd.requires-mounts-for={state}");
+                words.push(overlay(dir, &state, &after));
             }
         } else {
-            words.push(overlay("etc", &format!("{state}/deploy/{image}/etc")));
+            // No more than an order: /etc is not to go when the store is unmounted.
+            let etc = format!("{state}/deploy/{image}/etc");
+            words.push(overlay("etc", &etc, "x-systemd.after=run-store.mount"));
             let var = format!("{state}/os/default/var");
             words.push(extra(&var, "/sysroot/var", "none", "bind"));
+            words.push(of_system(&var, "/var", "none", "bind"));
         }
         words
     }
@@ -86,12 +94,17 @@ fn extra(what: &str, at: &str, fstype: &str, options: &str) -> String {
     format!("rd.systemd.mount-extra={what}:{at}:{fstype}:{options}")
 }
 
-/// An overlay over a directory of the root, whose upper layer is in `state`.
-fn overlay(dir: &str, state: &str) -> String {
-    let at = format!("/sysroot/{dir}");
+/// A mount of the booted system.
+fn of_system(what: &str, at: &str, fstype: &str, options: &str) -> String {
+    format!("systemd.mount-extra={what}:{at}:{fstype}:{options}")
+}
+
+/// An overlay over a directory of the root, whose upper layer is in `state`. The initramfs mounts it
+/// below /sysroot, and the booted system keeps it until the end, in a soft reboot as well.
+fn overlay(dir: &str, state: &str, order: &str) -> String {
     let options = format!(
-        "lowerdir={at},upperdir={state}/upper,workdir={state}/work,\
-         x-systemd.requires-mounts-for={state}"
+        "lowerdir=/sysroot/{dir},upperdir={state}/upper,workdir={state}/work,{order},\
+         x-initrd.mount"
     );
-    extra("overlay", &at, "overlay", &options)
+    of_system("overlay", &format!("/{dir}"), "overlay", &options)
 }

@@ -32,6 +32,7 @@ use crate::vm::Disk;
 use crate::vm::VmConfig;
 
 pub use args::BootArgs;
+pub use args::Image;
 pub use args::Stack;
 pub use args::Way;
 use store::Store;

@@ -2,6 +2,7 @@
 
 //! `cargo xtask test`: every suite, one line a test, one summary.
 
+mod boot;
 mod boot_ways;
 mod boots;
 mod citations;
@@ -133,6 +134,16 @@ const SUITES: &[Suite] = &[
         run: Run::Whole(deb::run),
     },
     Suite {
+        name: "boot",
+        about: "a Debian whose root is an image, and one whose root is refused: 2 minutes",
+        run: Run::Whole(boot::run),
+    },
+    Suite {
+        name: "boot-all",
+        about: "updates of such a system, and attacks on its disk",
+        run: Run::Whole(boot::run_all),
+    },
+    Suite {
         name: "boot-ways",
         about: "a Debian that boots from an image, by initramfs-tools, dracut and others",
         run: Run::Whole(boot_ways::run),
@@ -145,7 +156,14 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 5] = ["boot-ways", "clients", "debian-all", "old", "packages"];
+const ONLY_OF_ALL: [&str; 6] = [
+    "boot-all",
+    "boot-ways",
+    "clients",
+    "debian-all",
+    "old",
+    "packages",
+];
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.

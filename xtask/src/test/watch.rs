@@ -3,6 +3,7 @@
 //! A guest whose job prints KTAP: its results become results of `cargo xtask test`.
 
 use std::mem;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -59,6 +60,20 @@ pub fn watch(
     report: &mut Report,
     program: &Program,
 ) -> Result<()> {
+    watch_console(context, config, report, program).map(drop)
+}
+
+/// As [`watch`], and returns the log of the guest's console.
+///
+/// # Errors
+///
+/// As for [`watch`].
+pub fn watch_console(
+    context: &Context,
+    config: &VmConfig,
+    report: &mut Report,
+    program: &Program,
+) -> Result<PathBuf> {
     let log = context.cache.numbered_log(&program.name)?;
     let step = Step::begin(&program.about, &log)?;
     let mut teller = Teller {
@@ -96,8 +111,8 @@ pub fn watch(
     cases.extend(parser.finish());
     teller.tell(&cases);
     match &outcome.result {
-        Ok(0) => Ok(()),
-        Ok(_) if teller.failed => Ok(()),
+        Ok(0) => Ok(outcome.console),
+        Ok(_) if teller.failed => Ok(outcome.console),
         Ok(status) => bail!(
             "{} ended with status {status}; its output is in {}",
             program.name,

@@ -1,0 +1,38 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""The first boot of a machine, from image A. It leaves files behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from booted import DIGEST, care
+from lib import ktap
+
+suite = ktap.Suite()
+
+
+@suite.test("/etc and /var take files, which later boots look for")
+def leave(test: ktap.Test) -> None:
+    for path in ("/etc/kept", "/var/lib/kept"):
+        Path(path).write_text("A\n")
+        test.equal(Path(path).read_text(), "A\n", path)
+    with open("/etc/motd", "a", encoding="utf-8") as file:
+        file.write("changed\n")
+
+
+@suite.test("the store tells what the update costs, and what is booted")
+def listed(test: ktap.Test) -> None:
+    status, text = care("list")
+    test.equal(status, 0, "list")
+    test.note(text)
+    lines = {line.split()[6]: line.split() for line in text.splitlines()[1:]}
+    test.equal(lines["A"][0], DIGEST, "the digest of A")
+    test.equal(lines["A"][5], "booted", "the use of A")
+    test.equal(lines["B"][5], "-", "the use of B")
+    test.check(0 < int(lines["B"][3]) < 300,
+               f"B has {lines['B'][3]} objects of its own")
+
+
+suite.run()

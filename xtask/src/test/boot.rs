@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `cargo xtask boot`: what a system sees of its root (tests/boot), and which roots are refused.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use super::report::Report;
+use super::watch::Program;
+use super::watch::watch_console;
+use crate::boot::Boot;
+use crate::boot::BootArgs;
+use crate::boot::Image;
+use crate::cache::RunDir;
+use crate::context::Context;
+use crate::guest_program;
+use crate::kernel::Flavor;
+use crate::path;
+use crate::progress::Step;
+use crate::vm;
+use crate::vm::Failure;
+
+/// The program that cares for the store.
+const STORE: &str = "composefs-store";
+
+/// Two boots: a system that is used, and one that is refused.
+///
+/// # Errors
+///
+/// When the system cannot be made.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    let mut machine = Machine::new(context, report)?;
+    machine.boot("root", Image::A, None)?;
+    let zeros = "0".repeat(64);
+    let wrong = BootArgs {
+        digest: Some(zeros.clone()),
+        ..usual()
+    };
+    machine.refuse("a wrong digest is refused", wrong, |image, digest| {
+        vec![
+            format!("{image}: wrong fs-verity digest: expected sha256:{zeros}"),
+            format!("found sha256:{digest}"),
+        ]
+    })
+}
+
+/// What the life of a machine brings: updates, and attacks on its disk.
+///
+/// # Errors
+///
+/// When the system cannot be made.
+pub fn run_all(context: &Context, report: &mut Report) -> Result<()> {
+    let mut machine = Machine::new(context, report)?;
+    machine.boot("first", Image::A, None)?;
+    machine.boot("updated", Image::B, None)?;
+    machine.boot("back", Image::A, None)?;
+    machine.boot("soft_reboot", Image::A, None)?;
+    machine.boot("tampered", Image::A, Some("/usr/sbin/nginx"))?;
+    let changed = BootArgs {
+        tamper: Some("image".to_owned()),
+        ..usual()
+    };
+    machine.refuse(
+        "an image that was changed is refused",
+        changed,
+        |image, _| vec![format!("{image}: has no fs-verity digest")],
+    )?;
+    machine.without_store()
+}
+
+/// What all boots have in common. Debian's kernel is what such systems run.
+fn usual() -> BootArgs {
+    BootArgs {
+        flavor: Flavor::Debian,
+        timeout: 600,
+        ..BootArgs::default()
+    }
+}
+
+/// A machine: its disk is kept from boot to boot.
+struct Machine<'a> {
+    context: &'a Context,
+    report: &'a mut Report,
+    work: RunDir,
+}
+
+impl<'a> Machine<'a> {
+    fn new(context: &'a Context, report: &'a mut Report) -> Result<Self> {
+        let work = context.cache.run_dir()?;
+        let share = work.path().join(SHARE);
+        fs::create_dir(&share)?;
+        let from = context.repo.join("tests");
+        copy_programs(&from.join("boot"), &share)?;
+        copy_programs(&from.join("selftests/lib"), &share.join("lib"))?;
+        let built = guest_program::build(context, STORE)?;
+        fs::copy(built.join(STORE), share.join(STORE))?;
+        Ok(Self {
+            context,
+            report,
+            work,
+        })
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.work.path().join("disk.img")
+    }
+
+    /// Boots an image, with a file of it tampered with on a disk that is not kept, and runs a
+    /// program of tests/boot.
+    fn boot(&mut self, program: &'static str, image: Image, tamper: Option<&str>) -> Result<()> {
+        let args = BootArgs {
+            image,
+            tamper: tamper.map(str::to_owned),
+            disk: tamper.is_none().then(|| self.disk()),
+            command: vec![format!(
+                "cp -rT /mnt/share /run/tests && exec python3 /run/tests/{program}.py"
+            )],
+            ..usual()
+        };
+        let mut boot = Boot::prepare(self.context, &args)?;
+        boot.config.share = Some(self.work.path().join(SHARE));
+        boot.config.log_name = format!("boot-{program}-console");
+        let program = Program {
+            name: "boot".to_owned(),
+            about: format!("booting for tests/boot/{program}.py"),
+            prefix: String::new(),
+            suffix: format!(" ({program})"),
+            may_skip: false,
+        };
+        let console = watch_console(self.context, &boot.config, self.report, &program)?;
+        if tamper.is_none() {
+            self.check_shutdown(&console, &program.suffix);
+        }
+        Ok(())
+    }
+
+    /// Boots what must not come up. A line of the console has to say why, in words that depend on
+    /// the end of the image's path and on its digest.
+    fn refuse(
+        &mut self,
+        test: &str,
+        args: BootArgs,
+        words: impl Fn(&str, &str) -> Vec<String>,
+    ) -> Result<()> {
+        let args = BootArgs {
+            command: vec!["true".to_owned()],
+            ..args
+        };
+        let boot = Boot::prepare(self.context, &args)?;
+        let log = self.context.cache.numbered_log("boot-refused")?;
+        let step = Step::begin("booting what is to be refused", &log)?;
+        let outcome = vm::run(self.context, &boot.config, &mut |_, bytes| step.note(bytes))?;
+        drop(step);
+        self.report.check(test, || {
+            match &outcome.result {
+                Err(Failure::Refused(_)) => {}
+                Ok(_) => bail!("the system came up"),
+                Err(failure) => bail!("{}", outcome.explain(failure)),
+            }
+            let console = read(&outcome.console)?;
+            let digest = digest_of(&boot.config.root_words)?;
+            let (first, rest) = digest.split_at(2);
+            let words = words(&format!("objects/{first}/{rest}"), digest);
+            let has_all = |line: &str| words.iter().all(|word| line.contains(word));
+            if !console.lines().any(has_all) {
+                bail!(
+                    "no line of the console has {words:?}: {}",
+                    outcome.console.display()
+                );
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Boots without the file system that has the store.
+    fn without_store(&mut self) -> Result<()> {
+        let args = BootArgs {
+            disk: Some(self.work.path().join("other.img")),
+            ..usual()
+        };
+        // This makes the disk.
+        let boot = Boot::prepare(self.context, &args)?;
+        let done = Command::new("e2label")
+            .env("PATH", path::with_sbin())
+            .arg(&boot.config.root.file)
+            .arg("other")
+            .status()?;
+        if !done.success() {
+            bail!("e2label failed: {done}");
+        }
+        self.refuse("a missing store is refused", args, |_, _| {
+            vec![
+                "Timed out waiting".to_owned(),
+                "/dev/disk/by-label/store".to_owned(),
+            ]
+        })
+    }
+
+    /// Whether the last shutdown has unmounted all that can be, and left a disk without faults and
+    /// with an empty journal.
+    fn check_shutdown(&mut self, console: &Path, suffix: &str) {
+        let disk = self.disk();
+        let test = format!("a shutdown leaves nothing busy, and a clean disk{suffix}");
+        self.report.check(&test, || {
+            let state = e2fs("dumpe2fs", &["-h"], &disk)?;
+            let text = read(console)?;
+            for words in ["Failed unmounting", "resource busy"] {
+                if text.contains(words) {
+                    bail!("the console says \"{words}\": {}", console.display());
+                }
+            }
+            if state.contains("needs_recovery") {
+                bail!("its journal was not written back:\n{state}");
+            }
+            e2fs("e2fsck", &["-f", "-n"], &disk).map(drop)
+        });
+    }
+}
+
+/// The name of a directory for the guest.
+const SHARE: &str = "share";
+
+/// The text of a console.
+fn read(console: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(console)?).into_owned())
+}
+
+/// The digest of the image in the words about the root.
+fn digest_of(words: &[String]) -> Result<&str> {
+    let after = words.iter().find_map(|word| word.split_once("images/"));
+    let (_, rest) = after.context("no image on the kernel's command line")?;
+    rest.get(..64).context("no digest of an image")
+}
+
+/// Runs a program of e2fsprogs on a disk. Returns what it prints.
+fn e2fs(program: &str, arguments: &[&str], disk: &Path) -> Result<String> {
+    let done = Command::new(program)
+        .env("PATH", path::with_sbin())
+        .args(arguments)
+        .arg(disk)
+        .output()?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        bail!("{program}: {}\n{said}", done.status);
+    }
+    Ok(said)
+}
+
+/// Copies the Python programs of a directory.
+fn copy_programs(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "py")
+            && let Some(name) = path.file_name()
+        {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}

@@ -26,7 +26,10 @@ impl fmt::Display for Reason {
             (EINTR, "interrupted"),
             (ENXIO, "no such device"),
             (ETXTBSY, "open for writing"),
-            (ENOKEY, "no key is trusted for its fs-verity signature"),
+            (
+                ENOKEY,
+                "it is encrypted and locked, or no key is trusted for its fs-verity signature",
+            ),
             (EKEYREJECTED, "its fs-verity signature is wrong"),
         ];
         match known.iter().find(|(e, _)| *e == self.0) {

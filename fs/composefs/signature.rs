@@ -25,6 +25,7 @@ use crate::vfs::{
         Parsed,
         Value, //
     },
+    cred,
     kernel_file::KernelFile,
     keyring::{
         self,
@@ -52,9 +53,26 @@ const SIGNATURE_MAX: usize = 16128;
 /// Where a signature is.
 enum Source {
     /// In a file.
-    File(Given),
+    File {
+        given: Given,
+        /// What was read, if it was: see [`Source::in_file`].
+        read: Option<Result<KVec<u8>, Unread>>,
+    },
     /// The mounter has passed the signature itself.
     Bytes(KVec<u8>),
+}
+
+impl Source {
+    /// A signature in a file. At a remount, the file is read now: later, `s_umount` is held, and
+    /// while a read does not end, sync(2) would wait. That it cannot be read is told only if it
+    /// has to be.
+    fn in_file(fc: &FsContext<'_>, given: Given) -> Result<Self> {
+        let read = match fc.is_remount() {
+            true => Some(read(&given, &*cred::current()?)),
+            false => None,
+        };
+        Ok(Self::File { given, read })
+    }
 }
 
 /// The options about signatures that were given.
@@ -88,10 +106,11 @@ impl Signatures {
             }
             (b"signature", Value::String(value)) => {
                 let (name, _) = next_name(fc, "signature", value, value.to_bytes(), None)?;
-                self.detached = Some(Source::File(Given { name, path: None }));
+                self.detached = Some(Source::in_file(fc, Given { name, path: None })?);
             }
             (b"signature", Value::File(descriptor)) => {
-                self.detached = Some(Source::File(Given::by_descriptor(descriptor)?));
+                let given = Given::by_descriptor(descriptor)?;
+                self.detached = Some(Source::in_file(fc, given)?);
             }
             (b"signature", Value::Bytes(value)) => {
                 if value.len() > SIGNATURE_MAX {
@@ -140,7 +159,10 @@ impl Signatures {
     /// Drops what only the check needs: a path, which would keep its mount busy, and the bytes.
     pub(crate) fn drop_paths(&mut self) {
         match &mut self.detached {
-            Some(Source::File(given)) => given.path = None,
+            Some(Source::File { given, read }) => {
+                given.path = None;
+                *read = None;
+            }
             Some(Source::Bytes(_)) => self.detached = None,
             None => (),
         }
@@ -152,7 +174,7 @@ impl Signatures {
     ///
     /// `ENOMEM`.
     pub(crate) fn show(&self, seq: &SeqFile) -> Result {
-        if let Some(Source::File(given)) = &self.detached {
+        if let Some(Source::File { given, .. }) = &self.detached {
             super_block::show_option(seq, c"signature", Some(&escape(&given.name)?));
         }
         if self.built_in {
@@ -169,7 +191,7 @@ impl Signatures {
     /// As [`Self::check`].
     pub(crate) fn check_again(&self, mounted: &Self, image: &Subject<'_>) -> Result {
         let is_same = match (&self.detached, &mounted.detached) {
-            (Some(Source::File(given)), Some(Source::File(known))) => {
+            (Some(Source::File { given, .. }), Some(Source::File { given: known, .. })) => {
                 given.is(&known.name, |_| false)
             }
             (detached, _) => detached.is_none(),
@@ -193,7 +215,7 @@ impl Signatures {
     /// the signature. `fc` gets the message.
     pub(crate) fn check(&self, image: &Subject<'_>) -> Result {
         if require_signatures.value() && self.given().is_none() {
-            image.fc.error(fmt!(
+            image.fc.alert(fmt!(
                 "image {}: is not signed: the module has require_signatures=1, so signature= or \
                  signed must be given",
                 image.name
@@ -229,17 +251,26 @@ impl Subject<'_> {
             return Ok(());
         };
         let digest = self.digest_for("signature=")?;
-        let read;
+        let read_now;
         let signature = match source {
-            Source::Bytes(bytes) => bytes,
-            Source::File(given) => {
-                read = self.read(given)?;
-                &read
+            Source::Bytes(bytes)
+            | Source::File {
+                read: Some(Ok(bytes)),
+                ..
+            } => bytes,
+            Source::File {
+                given,
+                read: Some(Err(unread)),
+            } => return Err(unread.tell(self.fc, &given.name)),
+            Source::File { given, read: None } => {
+                read_now = read(given, self.credential)
+                    .map_err(|unread| unread.tell(self.fc, &given.name))?;
+                &read_now
             }
         };
         let signed = formatted(digest)?;
         verify(self.fc.keyring().ok_or(EOPNOTSUPP)?, &signed, signature).inspect_err(|e| {
-            self.fc.error(fmt!(
+            self.fc.alert(fmt!(
                 "image {}: signature: {}",
                 self.name,
                 Fault { error: *e, digest }
@@ -254,14 +285,14 @@ impl Subject<'_> {
         match self.file.has_verity_signature() {
             Ok(true) => Ok(()),
             Ok(false) => {
-                self.fc.error(fmt!(
+                self.fc.alert(fmt!(
                     "image {}: signed: it was given no signature when its fs-verity was enabled",
                     self.name
                 ));
                 Err(ENODATA)
             }
             Err(e) => {
-                self.fc.error(fmt!(
+                self.fc.alert(fmt!(
                     "image {}: signed: its signature cannot be read: {}",
                     self.name,
                     Reason(e)
@@ -274,43 +305,60 @@ impl Subject<'_> {
     /// Returns the digest of the image, which the option `option` needs.
     fn digest_for(&self, option: &str) -> Result<&Digest> {
         self.digest.ok_or(ENODATA).inspect_err(|_| {
-            self.fc.error(fmt!(
+            self.fc.alert(fmt!(
                 "image {}: has no fs-verity digest, so that {option} cannot be checked",
                 self.name
             ));
         })
     }
+}
 
-    /// Reads a signature from a file.
-    fn read(&self, given: &Given) -> Result<KVec<u8>> {
-        let name: &CStr = &given.name;
-        let path = match &given.path {
-            Some(path) => path.clone(),
-            None => Path::lookup(name).inspect_err(|e| {
-                let reason = Reason(*e);
-                self.fc
-                    .error(fmt!("signature {name}: cannot be found: {reason}"));
-            })?,
-        };
-        if !path.is_regular() {
-            self.fc
-                .error(fmt!("signature {name}: is not a regular file"));
-            return Err(EINVAL);
-        }
-        let file = KernelFile::open(&path, self.credential);
-        let bytes = file.and_then(|file| file.read_all(SIGNATURE_MAX));
-        bytes.inspect_err(|e| {
-            let reason = Reason(*e);
-            match *e {
-                EFBIG => self.fc.error(fmt!(
-                    "signature {name}: is longer than {SIGNATURE_MAX} bytes"
-                )),
-                _ => self
-                    .fc
-                    .error(fmt!("signature {name}: cannot be read: {reason}")),
+/// Why a file with a signature was not read.
+#[derive(Clone, Copy)]
+enum Unread {
+    NotFound(Error),
+    NotRegular,
+    Failed(Error),
+}
+
+impl Unread {
+    /// Says so. Returns the error number.
+    fn tell(self, fc: &FsContext<'_>, name: &CStr) -> Error {
+        match self {
+            Self::NotFound(e) => {
+                fc.error(fmt!("signature {name}: cannot be found: {}", Reason(e)));
+                e
             }
-        })
+            Self::NotRegular => {
+                fc.error(fmt!("signature {name}: is not a regular file"));
+                EINVAL
+            }
+            Self::Failed(EFBIG) => {
+                fc.error(fmt!(
+                    "signature {name}: is longer than {SIGNATURE_MAX} bytes"
+                ));
+                EFBIG
+            }
+            Self::Failed(e) => {
+                fc.error(fmt!("signature {name}: cannot be read: {}", Reason(e)));
+                e
+            }
+        }
     }
+}
+
+/// Reads a signature from a file.
+fn read(given: &Given, credential: &Credential) -> Result<KVec<u8>, Unread> {
+    let path = match &given.path {
+        Some(path) => path.clone(),
+        None => Path::lookup(&given.name).map_err(Unread::NotFound)?,
+    };
+    if !path.is_regular() {
+        return Err(Unread::NotRegular);
+    }
+    KernelFile::open(&path, credential)
+        .and_then(|file| file.read_all(SIGNATURE_MAX))
+        .map_err(Unread::Failed)
 }
 
 /// What fs-verity signs of a file with the digest `digest`.

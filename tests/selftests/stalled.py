@@ -8,6 +8,7 @@ Unloading the module, and other mounts, may not wait for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -125,6 +126,39 @@ def image_never_read(test: ktap.Test) -> None:
             os.write(writer, bytes(1000))
         test.equal(mount.status(LIMIT), 0,
                    "the mount, when the server answers")
+    os.close(writer)
+    os.close(reader)
+
+
+@suite.test("a remount that waits for a signature's server does not block "
+            "others")
+def signature_never_read(test: ktap.Test) -> None:
+    options = matrix_image.options(("digest", matrix_image.image().digest))
+    reader, writer = os.pipe()
+
+    def remount(path: str) -> None:
+        with mounts.Context.pick(top) as context:
+            context.set("signature", path)
+            try:
+                context.reconfigure()
+            except OSError as error:
+                # No key is trusted.
+                if error.errno != errno.ENOKEY:
+                    raise
+
+    with mounts.mounted("composefs", options) as top, \
+            fuse.mounted({"signature": bytes(100)},
+                         before_read=lambda: os.read(reader, 1)) as server:
+        try:
+            waiting = Child(lambda: remount(f"{server}/signature"))
+            test.equal(waiting.status(SOON), None, "the remount")
+            child = Child(os.sync)
+            test.need(child.status(LIMIT) == 0,
+                      "sync(2) waits for the remount")
+        finally:
+            os.write(writer, bytes(1000))
+        test.equal(waiting.status(LIMIT), 0,
+                   "the remount, when the server answers")
     os.close(writer)
     os.close(reader)
 

@@ -172,6 +172,13 @@ impl<'a> FsContext<'a> {
         self.keyring
     }
 
+    /// Whether the context is that of a remount.
+    pub fn is_remount(&self) -> bool {
+        // SAFETY: The context is valid and locked.
+        let purpose = unsafe { (*self.fc.as_ptr()).purpose() };
+        purpose == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
+    }
+
     /// Passes a message to the user. If the context has a log, it can be read from the file
     /// descriptor of fsopen(2). With mount(2) it goes to the kernel log, but not for the root of a
     /// user namespace.

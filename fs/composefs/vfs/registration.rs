@@ -44,7 +44,7 @@ pub struct Registration<T: super_block::Operations> {
 // SAFETY: A type may be registered and unregistered from any thread.
 unsafe impl<T: super_block::Operations> Send for Registration<T> {}
 
-// SAFETY: There is nothing to do with a shared reference.
+// SAFETY: A shared reference gives access to the keyring only, which is `Sync`.
 unsafe impl<T: super_block::Operations> Sync for Registration<T> {}
 
 impl<T: super_block::Operations> Registration<T> {

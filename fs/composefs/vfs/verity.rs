@@ -57,6 +57,7 @@ pub(super) unsafe fn digest(inode: *mut bindings::inode) -> Result<Option<Digest
 pub const CHECKS_SIGNATURES: bool = cfg!(CONFIG_FS_VERITY_BUILTIN_SIGNATURES);
 
 /// Largest descriptor: `FS_VERITY_MAX_DESCRIPTOR_SIZE`.
+#[cfg(CONFIG_FS_VERITY)]
 const MAX_DESCRIPTOR_SIZE: usize = 16384;
 
 /// Whether a file has a signature of its own. If [`CHECKS_SIGNATURES`], it was good when the
@@ -69,6 +70,7 @@ const MAX_DESCRIPTOR_SIZE: usize = 16384;
 /// # Safety
 ///
 /// `inode` must be the inode of an open file that has an fs-verity digest.
+#[cfg(CONFIG_FS_VERITY)]
 pub(super) unsafe fn is_signed(inode: *mut bindings::inode) -> Result<bool> {
     // SAFETY: The inode is valid. The file system of a file with a digest has the operations. The
     // kernel crate may have an opaque type of them; this one is the complete type.
@@ -89,4 +91,14 @@ pub(super) unsafe fn is_signed(inode: *mut bindings::inode) -> Result<bool> {
         return Err(EIO);
     }
     Ok(size != 0)
+}
+
+/// As above, for a kernel on which no file has one.
+///
+/// # Safety
+///
+/// There are no requirements.
+#[cfg(not(CONFIG_FS_VERITY))]
+pub(super) unsafe fn is_signed(_inode: *mut bindings::inode) -> Result<bool> {
+    Ok(false)
 }

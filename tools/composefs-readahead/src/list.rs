@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Component;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -84,7 +85,14 @@ impl List {
             let end = start.checked_add(length).with_context(wrong)?;
             let part = Part { start, end };
             match kind {
-                "object" => list.objects.push((word()?.to_owned(), part)),
+                "object" => {
+                    let name = word()?;
+                    let is_normal = |part| matches!(part, Component::Normal(_));
+                    if !Path::new(name).components().all(is_normal) {
+                        bail!(wrong());
+                    }
+                    list.objects.push((name.to_owned(), part));
+                }
                 "metadata" => list.metadata.push(part),
                 _ => bail!(wrong()),
             }

@@ -13,6 +13,8 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -38,6 +40,9 @@ const BLOCK: u64 = 4096;
 /// Where ext4 puts what fs-verity adds: at the next multiple of this behind the content.
 const METADATA: u64 = 64 << 10;
 
+/// How an image begins: `COMPOSEFS_MAGIC` of `include/composefs_fs.h`, as of the composefs project.
+const COMPOSEFS_MAGIC: u32 = 0xd078_629a;
+
 /// Objects with more blocks than this lie for themselves, as ext4 has it.
 const LARGE: u64 = 512;
 
@@ -57,14 +62,29 @@ pub fn order(store: &Store, list: &List) -> Result<usize> {
         match File::open(&path) {
             // It belonged to an image that was removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened
-                .map_err(Into::into)
-                .and_then(|file| rewrite(&file, &path, &limit))
-                .with_context(|| path.display().to_string())?,
+            opened => {
+                let file = opened.with_context(|| path.display().to_string())?;
+                if must_stay(&file)? {
+                    continue;
+                }
+                rewrite(&file, &path, &limit).with_context(|| path.display().to_string())?;
+            }
         }
         count += 1;
     }
     Ok(count)
+}
+
+/// Whether an object is to stay the file that it is: an image, which may be mounted, or a file
+/// with another name elsewhere, which would be kept twice.
+fn must_stay(object: &File) -> Result<bool> {
+    if object.metadata()?.nlink() != 1 {
+        return Ok(true);
+    }
+    let mut magic = [0; 4];
+    let is_image =
+        object.read_exact_at(&mut magic, 0).is_ok() && u32::from_le_bytes(magic) == COMPOSEFS_MAGIC;
+    Ok(is_image)
 }
 
 /// Replaces an object by a copy.
@@ -89,7 +109,9 @@ fn rewrite(old: &File, path: &Path, limit: &Limit) -> Result<()> {
     if Digest::of(&readable) != Some(digest) {
         bail!("its copy has another fs-verity digest: it has a salt or another block size");
     }
-    let temporary = dir.join(format!(".order-{}", std::process::id()));
+    // Where composefs-store(8) and cfsctl look for what was interrupted, and not for objects.
+    let top = dir.parent().context("is in no object directory")?;
+    let temporary = top.join(format!(".tmp-object-order-{}", std::process::id()));
     let readable_path = format!("/proc/self/fd/{}", readable.as_raw_fd());
     linkat(
         CWD,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use composefs::fs::read_filesystem;
 use composefs::fsverity::FsVerityHashValue;
 use rustix::fs::Mode;
@@ -30,6 +31,9 @@ pub fn add<Digest: FsVerityHashValue>(
     tree: &Path,
     name: Option<&str>,
 ) -> Result<()> {
+    if let Some(name) = name {
+        check_name::<Digest>(name)?;
+    }
     let before = store.objects()?;
     let top = rustix::fs::open(
         tree,
@@ -48,6 +52,15 @@ pub fn add<Digest: FsVerityHashValue>(
 
     let digest = image.to_hex();
     let mut needed = store.needs(&digest)?;
+    for object in needed.intersection(&before) {
+        // Opening measures it. The crate looks only at the size of what is there already.
+        store.repository.open_object(object).with_context(|| {
+            format!(
+                "the image {digest} cannot be used: its object {} was in the store and is damaged",
+                object.to_hex()
+            )
+        })?;
+    }
     needed.insert(image);
     let mut sizes = Sizes::new(store);
     let all = sizes.count(&needed);
@@ -58,4 +71,32 @@ pub fn add<Digest: FsVerityHashValue>(
         all.objects, all.bytes, new.objects, new.bytes
     );
     Ok(())
+}
+
+/// Checks that a name can be the name of an image: a path in `images/refs/`, and no digest.
+fn check_name<Digest: FsVerityHashValue>(name: &str) -> Result<()> {
+    let is_path = name.split('/').all(|part| !["", ".", ".."].contains(&part));
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control();
+    if !is_path || !name.chars().all(is_plain) || Digest::from_hex(name).is_ok() {
+        bail!("\"{name}\" is no name for an image: it may have no blanks, no .., and be no digest");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use composefs::fsverity::Sha256HashValue;
+
+    use super::check_name;
+
+    #[test]
+    fn names_do_not_leave_their_directory() {
+        for good in ["debian", "debian:13", "os/13.2"] {
+            assert!(check_name::<Sha256HashValue>(good).is_ok(), "{good}");
+        }
+        let digest = "0a".repeat(32);
+        for wrong in ["", "../x", "a//b", "a/.", "a b", "a\n", &digest] {
+            assert!(check_name::<Sha256HashValue>(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -28,9 +28,19 @@ use crate::store::names;
 /// When an image is not there or in use: then none is removed.
 pub fn remove<Digest: FsVerityHashValue>(store: &Store<Digest>, images: &[String]) -> Result<()> {
     store.lock()?;
+    let known = store.images()?;
     let mut digests = HashSet::new();
     for image in images {
         let digest = store.digest_of(image)?;
+        let names = known.get(&digest).map_or(&[][..], Vec::as_slice);
+        if names.contains(image)
+            && let Some(other) = names.iter().find(|name| !images.contains(name))
+        {
+            bail!(
+                "the image {digest} is also named {other}: name that, too, or give the digest. \
+                 Nothing is removed"
+            );
+        }
         if in_use::is_booted(&digest) {
             bail!("the system has been booted from the image {digest}; nothing is removed");
         }
@@ -39,7 +49,6 @@ pub fn remove<Digest: FsVerityHashValue>(store: &Store<Digest>, images: &[String
         }
         digests.insert(digest);
     }
-    let known = store.images()?;
     for digest in &digests {
         // A name that leads nowhere would be in the way of the crate: the digest goes last.
         for name in known.get(digest).into_iter().flatten() {
@@ -66,11 +75,20 @@ pub fn clean<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<()> {
 fn collect<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<()> {
     name_those_in_use(store)?;
     let images = store.images()?;
+    for name in names(&store.path.join("images"))? {
+        if Digest::from_hex(&name).is_ok()
+            && !images.contains_key(&name)
+            && in_use::is_booted(&name)
+        {
+            bail!("the image {name}, from which the system was booted, is lost: add it again");
+        }
+    }
     let roots: Vec<&str> = images.keys().map(String::as_str).collect();
-    let removed = store.repository.gc(&roots)?;
-    // The crate writes these before it renames them.
+    // The crate, and composefs-readahead, write these before they rename them.
     remove_files(&store.path, ".symlink-")?;
     remove_files(&store.path.join("objects"), ".tmp-object-")?;
+    // At its end, the crate gives up the lock for a shared one: others may have the store open.
+    let removed = store.repository.gc(&roots)?;
     println!(
         "{} objects with {} bytes removed",
         removed.objects_removed, removed.objects_bytes

@@ -73,8 +73,14 @@ impl<Digest: FsVerityHashValue> Store<Digest> {
         let directory = self.path.join("images");
         let mut images: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in names(&directory)? {
-            // A link whose object is gone is no image. The crate removes it.
-            if Digest::from_hex(&name).is_ok() && directory.join(&name).exists() {
+            let path = directory.join(&name);
+            // A link whose object is gone is no image. The crate removes it. What cannot be looked
+            // at may be an image.
+            if Digest::from_hex(&name).is_ok()
+                && path
+                    .try_exists()
+                    .with_context(|| format!("failed to look at {}", path.display()))?
+            {
                 images.insert(name, Vec::new());
             }
         }
@@ -97,10 +103,10 @@ impl<Digest: FsVerityHashValue> Store<Digest> {
     /// When the store has no such image.
     pub fn digest_of(&self, image: &str) -> Result<String> {
         let known = self.images()?;
-        let image = image.split_once(':').map_or(image, |(_, digest)| digest);
+        let hex = image.split_once(':').map_or(image, |(_, digest)| digest);
         known
             .iter()
-            .find(|(digest, names)| *digest == image || names.iter().any(|name| name == image))
+            .find(|(digest, names)| *digest == hex || names.iter().any(|name| name == image))
             .map(|(digest, _)| digest.clone())
             .with_context(|| {
                 format!(

@@ -71,7 +71,7 @@ def known(test: ktap.Test) -> None:
     run("df", "-i", "/")
     run("df")
     test.check("/sysroot" in run("lsblk", "--output", "NAME,MOUNTPOINTS") or
-               "/run/store" in run("lsblk", "--output", "NAME,MOUNTPOINTS"),
+               "/run/initramfs/store" in run("lsblk", "--output", "NAME,MOUNTPOINTS"),
                "lsblk shows no disk of the store")
     device = os.stat("/").st_dev
     test.equal(run("stat", "-c", "%d", "/"), str(device), "stat")

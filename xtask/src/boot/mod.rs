@@ -11,11 +11,14 @@ mod tamper;
 mod tree;
 mod words;
 
+use std::fs;
 use std::io;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use anyhow::Result;
 
 use crate::cache::RunDir;
@@ -153,7 +156,12 @@ fn root_words(
 fn disk(context: &Context, args: &BootArgs, made: &Path) -> Result<(Disk, Option<RunDir>)> {
     if let Some(file) = &args.disk {
         if !file.exists() {
-            files::copy_sparse(made, file)?;
+            // Half a disk would be booted the next time.
+            let mut new = file.clone().into_os_string();
+            new.push(".new");
+            let new = PathBuf::from(new);
+            files::copy_sparse(made, &new)?;
+            fs::rename(&new, file).with_context(|| format!("cannot make {}", file.display()))?;
         }
         let (file, keep) = (file.clone(), true);
         return Ok((Disk { file, keep }, None));

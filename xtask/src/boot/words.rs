@@ -5,8 +5,11 @@
 //! Without a hook, systemd in the initramfs does all of it: it mounts the store by its label, the image from
 //! the store, and over the image what can be written. No program of this project is there.
 
-/// Where the store is mounted in the initramfs and in the booted system.
-const STORE: &str = "/run/store";
+/// Where the store is mounted in the initramfs and in the booted system. What is in /run/initramfs,
+/// systemd leaves alone until the end, and then remounts it read-only. Anywhere else, it would
+/// unmount the store early, which only hides it: the root needs the file system, which would go on
+/// with a journal that is not written back.
+const STORE: &str = "/run/initramfs/store";
 
 /// Where erofs mounts the image below overlayfs.
 const METADATA: &str = "/run/metadata";
@@ -52,9 +55,6 @@ impl Root<'_> {
             words.push(extra(&image_file, "/sysroot", "composefs", &options));
         }
         words.push(extra("LABEL=store", STORE, self.store, "rw"));
-        // The store and /var are ordinary mounts of the booted system, too. So a
-        // soft reboot mounts them again, and a shutdown makes the journal leave /var.
-        words.push(of_system("LABEL=store", STORE, self.store, "rw"));
         let state = format!("{STORE}/state");
         if self.transient {
             for dir in ["etc", "var"] {
@@ -65,9 +65,15 @@ impl Root<'_> {
         } else {
             // No more than an order: /etc is not to go when the store is unmounted.
             let etc = format!("{state}/deploy/{image}/etc");
-            words.push(overlay("etc", &etc, "x-systemd.after=run-store.mount"));
+            words.push(overlay(
+                "etc",
+                &etc,
+                "x-systemd.after=run-initramfs-store.mount",
+            ));
             let var = format!("{state}/os/default/var");
             words.push(extra(&var, "/sysroot/var", "none", "bind"));
+            // An ordinary mount of the booted system, too: a soft reboot mounts it again, and a
+            // shutdown makes the journal leave it.
             words.push(of_system(&var, "/var", "none", "bind"));
         }
         words

@@ -42,7 +42,7 @@ ln -s "../$(basename "$unit")" "$units/initrd.target.wants/"
 /// Records what the boot has read, and puts it next to each other.
 const RECORD: &str = "set -e\n\
     cat /sys/kernel/tracing/trace >/run/trace\n\
-    run=/mnt/share/composefs-readahead store=/run/store\n\
+    run=/mnt/share/composefs-readahead store=/run/initramfs/store\n\
     $run record --trace /run/trace $store/composefs/objects $store/composefs-readahead\n\
     $run order $store/composefs/objects $store/composefs-readahead\n";
 

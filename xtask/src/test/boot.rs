@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::e2fs::e2fs;
 use super::report::Report;
 use super::watch::Program;
 use super::watch::watch_console;
@@ -237,20 +238,6 @@ fn digest_of(words: &[String]) -> Result<&str> {
     let after = words.iter().find_map(|word| word.split_once("images/"));
     let (_, rest) = after.context("no image on the kernel's command line")?;
     rest.get(..64).context("no digest of an image")
-}
-
-/// Runs a program of e2fsprogs on a disk. Returns what it prints.
-fn e2fs(program: &str, arguments: &[&str], disk: &Path) -> Result<String> {
-    let done = Command::new(program)
-        .env("PATH", path::with_sbin())
-        .args(arguments)
-        .arg(disk)
-        .output()?;
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        bail!("{program}: {}\n{said}", done.status);
-    }
-    Ok(said)
 }
 
 /// Copies the Python programs of a directory.

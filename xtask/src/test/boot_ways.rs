@@ -4,13 +4,12 @@
 //! (packaging/initramfs), and composefs-setup-root.
 
 use std::fs;
-use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
 use anyhow::bail;
 
+use super::e2fs::e2fs;
 use super::report::Report;
 use super::watch::Program;
 use super::watch::watch;
@@ -20,7 +19,6 @@ use crate::boot::Way;
 use crate::cache::RunDir;
 use crate::context::Context;
 use crate::kernel::Flavor;
-use crate::path;
 use crate::vm;
 use crate::vm::Failure;
 use crate::vm::complaint;
@@ -185,18 +183,4 @@ fn digest_of(words: &[String]) -> String {
         .iter()
         .find_map(|word| word.strip_prefix("composefs="));
     named.unwrap_or_default().to_owned()
-}
-
-/// Runs a program of e2fsprogs on a disk. Returns what it prints.
-fn e2fs(program: &str, arguments: &[&str], disk: &Path) -> Result<String> {
-    let done = Command::new(program)
-        .env("PATH", path::with_sbin())
-        .args(arguments)
-        .arg(disk)
-        .output()?;
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        bail!("{program}: {}\n{said}", done.status);
-    }
-    Ok(said)
 }

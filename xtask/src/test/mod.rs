@@ -8,6 +8,7 @@ mod boots;
 mod citations;
 mod compile_fail;
 mod deb;
+mod e2fs;
 mod harness;
 mod host;
 mod hostile;

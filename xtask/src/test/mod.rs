@@ -157,7 +157,8 @@ const SUITES: &[Suite] = &[
 ];
 
 /// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 6] = [
+const ONLY_OF_ALL: [&str; 7] = [
+    "boot",
     "boot-all",
     "boot-ways",
     "clients",

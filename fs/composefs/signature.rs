@@ -376,8 +376,8 @@ fn formatted(digest: &Digest) -> Result<KVec<u8>> {
     Ok(signed)
 }
 
-/// Verifies a signature by the keys that the module's parameters say. Where there is none, nothing
-/// of the signature is looked at.
+/// Verifies a signature by the keys that the module's parameters allow. Without a trusted keyring,
+/// `verify_pkcs7_signature()` is not called, so that nothing of the signature is parsed.
 fn verify(own: &Keyring, data: &[u8], signature: &[u8]) -> Result {
     let trusted = [
         (!own.is_empty()).then_some(Keys::In(own)),

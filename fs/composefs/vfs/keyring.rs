@@ -120,7 +120,7 @@ mod imp {
     use core::convert::Infallible;
     use kernel::prelude::*;
 
-    /// A keyring. There is none: this kernel cannot verify signatures.
+    /// A keyring, which cannot exist: this kernel cannot verify signatures.
     pub struct Keyring(Infallible);
 
     impl Keyring {

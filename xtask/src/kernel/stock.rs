@@ -30,7 +30,7 @@ shift 3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-mkdir bin dev root modules
+mkdir bin dev guest modules
 cp "$init" init
 cp /bin/busybox bin
 for name in sh mount insmod sleep switch_root; do

@@ -173,6 +173,37 @@ def update(test: ktap.Test, store: Store) -> None:
                "it can be removed twice")
 
 
+def inline(test: ktap.Test, store: Store) -> None:
+    """Checks an image that has small files in itself."""
+    old, _ = versions()
+    first, _ = store.add("first", old)
+    before = store.objects()
+    tree = store.top / "small"
+    plant(tree, old)
+    sizes = 65, 1000, 1024, 1025
+    for size in sizes:
+        (tree / str(size)).write_bytes(b"%d" % size * (size // len(str(size))))
+        os.truncate(tree / str(size), size)
+    digest, _ = store.run("add", "--inline", "1024", tree, "small")
+    # The image, and the one file that is too large.
+    test.equal(len(store.objects() - before), 2, "new objects")
+    test.equal(before - store.objects(), set(), "objects that are gone")
+    for way in (Store.mounted, stack):
+        with way(store, digest) as top:
+            read_all(top, old)
+            for size in sizes:
+                test.equal(Path(top, str(size)).read_bytes(),
+                           (tree / str(size)).read_bytes(),
+                           f"{size} bytes by {way.__name__}")
+    for wrong in "0", "2049":
+        why = store.refused("add", "--inline", wrong, str(tree))
+        test.check("1..=2048" in why, why)
+    store.run("remove", "small")
+    test.equal(store.objects(), before, "objects after it was removed")
+    with store.mounted(first) as top:
+        read_all(top, old)
+
+
 @contextmanager
 def in_namespace(store: Store, digest: str) -> Iterator[str]:
     """Mounts in another mount namespace. Gives the path from here."""
@@ -341,6 +372,7 @@ def damaged(test: ktap.Test, store: Store) -> None:
 suite.add("sha256: an update, its objects and its removal", stored(update))
 suite.add("sha512: an update, its objects and its removal",
           stored(update, "sha512"))
+suite.add("small files can be in the image", stored(inline))
 for what, how in WAYS.items():
     suite.add(f"an image in use by {what} stays whole",
               stored(functools.partial(in_use, way=how)))

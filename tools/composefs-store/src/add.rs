@@ -15,10 +15,12 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use tokio::runtime::Runtime;
 
+use crate::inline;
+use crate::remove;
 use crate::store::Sizes;
 use crate::store::Store;
 
-/// Adds an image of a tree.
+/// Adds an image of a tree. Files of up to `inline` bytes are in the image itself.
 ///
 /// If this is interrupted, the store has more objects, and no new image: the objects are on the disk
 /// before the image gets a name. `clean` removes them.
@@ -30,6 +32,7 @@ pub fn add<Digest: FsVerityHashValue>(
     store: &Store<Digest>,
     tree: &Path,
     name: Option<&str>,
+    inline: Option<u64>,
 ) -> Result<()> {
     if let Some(name) = name {
         check_name::<Digest>(name)?;
@@ -43,9 +46,12 @@ pub fn add<Digest: FsVerityHashValue>(
     .with_context(|| format!("failed to open the tree {}", tree.display()))?;
     let repository = Arc::clone(&store.repository);
     let read = read_filesystem(top, PathBuf::from("."), Some(repository));
-    let files = Runtime::new()?
+    let mut files = Runtime::new()?
         .block_on(read)
         .with_context(|| format!("failed to store the files of {}", tree.display()))?;
+    if let Some(limit) = inline {
+        inline::small_files(store, &mut files, limit)?;
+    }
     store.repository.sync()?;
     let image = files.commit_image(&store.repository, name)?;
     store.repository.sync()?;
@@ -65,6 +71,10 @@ pub fn add<Digest: FsVerityHashValue>(
     let mut sizes = Sizes::new(store);
     let all = sizes.count(&needed);
     let new = sizes.count(needed.difference(&before));
+    if inline.is_some() {
+        // The content of small files came into the store as objects.
+        remove::collect(store)?;
+    }
     println!("{digest}");
     eprintln!(
         "{} objects with {} bytes, {} of them new with {} bytes",

@@ -10,6 +10,7 @@
 
 mod add;
 mod in_use;
+mod inline;
 mod list;
 mod remove;
 mod store;
@@ -60,6 +61,9 @@ enum Command {
         tree: PathBuf,
         /// A name for the image, besides its digest
         name: Option<String>,
+        /// Put files of up to so many bytes into the image, instead of into objects
+        #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=2048))]
+        inline: Option<u64>,
     },
     /// List the images: what they need, and whether they are in use
     List,
@@ -128,7 +132,7 @@ fn run_with<Digest: FsVerityHashValue>(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         // Done before: there was no store.
         Command::Init { .. } => Ok(()),
-        Command::Add { tree, name } => add::add(&store, tree, name.as_deref()),
+        Command::Add { tree, name, inline } => add::add(&store, tree, name.as_deref(), *inline),
         Command::List => list::list(&store),
         Command::Remove { images } => remove::remove(&store, images),
         Command::Clean => remove::clean(&store),

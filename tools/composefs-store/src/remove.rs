@@ -14,6 +14,7 @@ use anyhow::Result;
 use anyhow::bail;
 use composefs::erofs::format::COMPOSEFS_MAGIC;
 use composefs::fsverity::FsVerityHashValue;
+use composefs::repository::GcResult;
 
 use crate::in_use;
 use crate::store::Store;
@@ -58,7 +59,8 @@ pub fn remove<Digest: FsVerityHashValue>(store: &Store<Digest>, images: &[String
     }
     // Not even a power failure leaves an image that lacks objects.
     store.repository.sync()?;
-    collect(store)
+    print(&collect(store)?);
+    Ok(())
 }
 
 /// Removes the objects that no image needs, and what interrupted programs have left.
@@ -67,12 +69,24 @@ pub fn remove<Digest: FsVerityHashValue>(store: &Store<Digest>, images: &[String
 ///
 /// When an image cannot be read: then nothing is removed.
 pub fn clean<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<()> {
-    store.lock()?;
-    collect(store)
+    print(&collect(store)?);
+    Ok(())
 }
 
-/// Removes objects, under the lock.
-fn collect<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<()> {
+fn print(removed: &GcResult) {
+    println!(
+        "{} objects with {} bytes removed",
+        removed.objects_removed, removed.objects_bytes
+    );
+}
+
+/// Removes the objects that no image needs, once no other program has the store open.
+///
+/// # Errors
+///
+/// When an image cannot be read: then nothing is removed.
+pub fn collect<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<GcResult> {
+    store.lock()?;
     name_those_in_use(store)?;
     let images = store.images()?;
     for name in names(&store.path.join("images"))? {
@@ -88,12 +102,7 @@ fn collect<Digest: FsVerityHashValue>(store: &Store<Digest>) -> Result<()> {
     remove_files(&store.path, ".symlink-")?;
     remove_files(&store.path.join("objects"), ".tmp-object-")?;
     // At its end, the crate gives up the lock for a shared one: others may have the store open.
-    let removed = store.repository.gc(&roots)?;
-    println!(
-        "{} objects with {} bytes removed",
-        removed.objects_removed, removed.objects_bytes
-    );
-    Ok(())
+    store.repository.gc(&roots)
 }
 
 /// Gives an image that is in use but has no name its digest as a name, so that it is kept.

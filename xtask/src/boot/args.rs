@@ -22,6 +22,9 @@ pub enum Image {
     /// The same after an update
     #[value(name = "B")]
     B,
+    /// A with small files in the image itself
+    #[value(name = "inline")]
+    Inline,
 }
 
 impl Image {
@@ -30,6 +33,7 @@ impl Image {
         match self {
             Self::A => "A",
             Self::B => "B",
+            Self::Inline => "inline",
         }
     }
 }
@@ -92,7 +96,7 @@ pub struct BootArgs {
     #[arg(long, value_enum, default_value_t)]
     pub way: Way,
 
-    /// Which image is the root: B is A after an update
+    /// Which image is the root
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
     pub image: Image,
 
@@ -146,7 +150,7 @@ impl BootArgs {
     /// When they do not fit together, or the disk cannot be used.
     pub fn checked(mut self) -> Result<Self> {
         let ext4 = self.stack == Stack::Ext4;
-        if ext4 && (self.tamper.is_some() || self.transient || self.image == Image::B) {
+        if ext4 && (self.tamper.is_some() || self.transient || self.image != Image::A) {
             bail!("--stack ext4 has no image: --image, --tamper and --transient do not go with it");
         }
         if self.way != Way::Kernel && self.stack != Stack::Composefs {

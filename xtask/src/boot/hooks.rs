@@ -4,11 +4,9 @@
 //! packaging/initramfs adds to them. And one in which composefs-setup-root of crates.io makes
 //! the root.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context as _;
 use anyhow::Result;
 
 use super::args::Way;
@@ -77,7 +75,7 @@ pub fn make(context: &Context, way: Way) -> Result<Option<Base>> {
         .with("setup-root", setup_root.as_os_str().as_encoded_bytes())
         .with("conf", fs::read(&conf)?);
     for dir in ["", "dracut", "initramfs-tools"] {
-        key = with_files(key, &hooks.join(dir))?;
+        key = key.with_files(&hooks.join(dir))?;
     }
     let key = key.finish();
     let dir = context.cache.made("boot-hooks", &key, |dir| {
@@ -125,17 +123,4 @@ fn file_name(way: Way) -> Option<&'static str> {
         Way::Dracut => Some("dracut.cpio"),
         Way::SetupRoot => Some("setup-root.cpio"),
     }
-}
-
-/// Adds the files of a directory to a key, in the order of their names.
-fn with_files(mut key: Key, dir: &Path) -> Result<Key> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.is_file());
-    files.sort();
-    for file in files {
-        let name = file.file_name().unwrap_or(OsStr::new("")).to_string_lossy();
-        key = key.with(&name, fs::read(&file)?);
-    }
-    Ok(key)
 }

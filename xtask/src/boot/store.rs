@@ -18,11 +18,15 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest_disk;
 use crate::guest_disk::Recipe;
+use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::vm::Disk;
 
 /// The program that fills the disk.
 const PROGRAM: &str = "make-boot-store";
+
+/// The program that adds the image with inline files.
+pub const STORE: &str = "composefs-store";
 
 /// What the store has of an image.
 #[derive(Clone, Debug)]
@@ -43,7 +47,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes the disk unless the cache has it, with an image of the tree and of its update.
+    /// Makes the disk unless the cache has it, with images of the tree and of its update.
     ///
     /// # Errors
     ///
@@ -64,8 +68,8 @@ impl Store {
                 about: "making the store to boot from, in the guest",
                 size: SIZE,
                 command: format!(
-                    "sh /mnt/scripts/{PROGRAM} {file_system} \"$CFSCTL\" \"$DISK\" /dev/vdd \
-                     /mnt/system/{} \"$FACTS\"",
+                    "sh /mnt/scripts/{PROGRAM} {file_system} \"$CFSCTL\" /mnt/programs/{STORE} \
+                     \"$DISK\" /dev/vdd /mnt/system/{} \"$FACTS\"",
                     system::UPDATE
                 ),
                 cfsctl: true,
@@ -76,11 +80,13 @@ impl Store {
                 mounts: vec![
                     ("scripts".to_owned(), scripts.clone()),
                     ("system".to_owned(), tree.system.dir.clone()),
+                    ("programs".to_owned(), guest_program::build(context, STORE)?),
                 ],
                 timeout: Duration::from_secs(3600),
                 key: Key::default()
                     .with("tree", &tree.key)
-                    .with("program", fs::read(scripts.join(PROGRAM))?),
+                    .with("program", fs::read(scripts.join(PROGRAM))?)
+                    .with_files(&context.repo.join("tools/composefs-store/src"))?,
             },
         )?;
         Ok(Self {

@@ -3,7 +3,11 @@
 //! Names of cache entries that change with what the entries are made of.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
+use anyhow::Context as _;
+use anyhow::Result;
 use sha2::Digest;
 use sha2::Sha256;
 
@@ -22,6 +26,26 @@ impl Key {
         self.hash.update(format!("{what}:{}:", value.len()));
         self.hash.update(value);
         self
+    }
+
+    /// Adds the files of a directory, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn with_files(mut self, dir: &Path) -> Result<Self> {
+        let entries =
+            fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.is_file());
+        files.sort();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let content =
+                fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            self = self.with(&name, content);
+        }
+        Ok(self)
     }
 
     /// Twelve hexadecimal digits, enough for the cache of one user.

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 
 use super::machine;
+use crate::boot::Image;
 use crate::boot::Stack;
 use crate::cache::Key;
 use crate::context::Context;
@@ -53,18 +54,18 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Makes them unless the cache has them: this takes a boot.
+    /// Makes them for an image unless the cache has them: this takes a boot.
     ///
     /// # Errors
     ///
     /// When one cannot be made.
-    pub fn prepare(context: &Context) -> Result<Self> {
+    pub fn prepare(context: &Context, image: Image) -> Result<Self> {
         let programs = guest_program::build(context, PROGRAM)?;
         let program = programs.join(PROGRAM);
         let unit = context
             .repo
             .join("packaging/readahead/composefs-readahead.service");
-        let mut boot = machine::prepare(context, Stack::Composefs, RECORD)?;
+        let mut boot = machine::prepare(context, Stack::Composefs, image, RECORD)?;
         let initramfs = boot
             .config
             .kernel
@@ -74,6 +75,7 @@ impl Ahead {
         let key = Key::default()
             .with("disk", boot.config.root.file.as_os_str().as_encoded_bytes())
             .with("initramfs", initramfs.as_os_str().as_encoded_bytes())
+            .with("image", image.name())
             .with("program", fs::read(&program)?)
             .with("unit", fs::read(&unit)?)
             .with("scripts", format!("{ARCHIVE}{RECORD}"));

@@ -2,6 +2,8 @@
 
 //! The boots.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
@@ -10,6 +12,7 @@ use super::ahead::Ahead;
 use super::figures::Values;
 use super::figures::Way;
 use super::machine;
+use crate::boot::Image;
 use crate::boot::Stack;
 use crate::context::Context;
 use crate::vm::VmConfig;
@@ -38,19 +41,23 @@ echo "state $(systemctl is-system-running)"
 
 /// What the boots have in common.
 pub struct Boots {
-    ahead: Ahead,
+    ahead: BTreeMap<Way, Ahead>,
 }
 
 impl Boots {
-    /// Makes all parts.
+    /// Makes the parts for these ways.
     ///
     /// # Errors
     ///
     /// When one cannot be made.
-    pub fn prepare(context: &Context) -> Result<Self> {
-        Ok(Self {
-            ahead: Ahead::prepare(context)?,
-        })
+    pub fn prepare(context: &Context, ways: &[Way]) -> Result<Self> {
+        let mut ahead = BTreeMap::new();
+        for &way in ways {
+            if matches!(way, Way::Ahead | Way::Inline) {
+                ahead.insert(way, Ahead::prepare(context, image_of(way))?);
+            }
+        }
+        Ok(Self { ahead })
     }
 
     /// Boots without counting instructions, and once more to count them unless `quick`. Returns
@@ -72,13 +79,13 @@ impl Boots {
 
     fn boot(&self, context: &Context, way: Way, number: u32, counted: bool) -> Result<Values> {
         let stack = match way {
-            Way::Composefs | Way::Ahead => Stack::Composefs,
+            Way::Composefs | Way::Ahead | Way::Inline => Stack::Composefs,
             Way::Overlay => Stack::Overlayfs,
             Way::Ext4 => Stack::Ext4,
         };
-        let mut config = machine::prepare(context, stack, MEASURE)?.config;
-        if way == Way::Ahead {
-            self.ahead.apply(&mut config);
+        let mut config = machine::prepare(context, stack, image_of(way), MEASURE)?.config;
+        if let Some(ahead) = self.ahead.get(&way) {
+            ahead.apply(&mut config);
         }
         if counted {
             count_instructions(&mut config);
@@ -88,6 +95,14 @@ impl Boots {
             false => format!("boot {number} by {way}, timed"),
         };
         parse(&machine::run(context, &config, &about)?)
+    }
+}
+
+/// The image that is booted.
+fn image_of(way: Way) -> Image {
+    match way {
+        Way::Inline => Image::Inline,
+        _ => Image::A,
     }
 }
 

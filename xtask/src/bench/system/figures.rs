@@ -18,6 +18,8 @@ pub enum Way {
     Composefs,
     /// The same, with what the boot needs read ahead
     Ahead,
+    /// The same as [`Self::Ahead`], with small files in the image itself
+    Inline,
     /// The same image and objects by two file systems
     Overlay,
     /// The same tree, without an image
@@ -26,7 +28,13 @@ pub enum Way {
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Composefs, Self::Ahead, Self::Overlay, Self::Ext4];
+    pub const ALL: [Self; 5] = [
+        Self::Composefs,
+        Self::Ahead,
+        Self::Inline,
+        Self::Overlay,
+        Self::Ext4,
+    ];
 }
 
 impl fmt::Display for Way {
@@ -34,6 +42,7 @@ impl fmt::Display for Way {
         f.pad(match self {
             Self::Composefs => "composefs",
             Self::Ahead => "r.ahead",
+            Self::Inline => "inline",
             Self::Overlay => "er.+ovl.",
             Self::Ext4 => "ext4",
         })

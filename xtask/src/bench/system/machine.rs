@@ -9,6 +9,7 @@ use anyhow::bail;
 
 use crate::boot::Boot;
 use crate::boot::BootArgs;
+use crate::boot::Image;
 use crate::boot::Stack;
 use crate::context::Context;
 use crate::kernel::Flavor;
@@ -22,11 +23,12 @@ use crate::vm::VmConfig;
 /// # Errors
 ///
 /// When a part cannot be made.
-pub fn prepare(context: &Context, stack: Stack, job: &str) -> Result<Boot> {
+pub fn prepare(context: &Context, stack: Stack, image: Image, job: &str) -> Result<Boot> {
     let args = BootArgs {
         // The one that people have.
         flavor: Flavor::Debian,
         stack,
+        image,
         command: vec![job.to_owned()],
         timeout: 1200,
         ..BootArgs::default()

@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &BenchArgs, ways: &[String]) -> Result<ExitC
         .clone()
         .unwrap_or_else(|| context.repo.join("target/bench"));
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let boots = Boots::prepare(context)?;
+    let boots = Boots::prepare(context, &ways)?;
     let mut results = Results::default();
     for number in 1..=args.repeat.max(1) {
         for &way in &ways {

@@ -59,14 +59,15 @@ pub fn update(context: &Context, results: &Results) -> Result<()> {
 }
 
 fn table(results: &Results) -> String {
-    let rule = line(["="; 7].map(|mark| mark.repeat(TITLE)));
+    let rule = line(["="; 8].map(|mark| mark.repeat(TITLE)));
     let ways = Way::ALL.map(|way| way.to_string());
-    let [composefs, ahead, overlay, ext4] = ways;
+    let [composefs, ahead, inline, overlay, ext4] = ways;
     let head = [
         "\\".to_owned(),
         "unit".to_owned(),
         composefs,
         ahead,
+        inline,
         overlay,
         ext4,
         "spread".to_owned(),
@@ -87,6 +88,7 @@ fn row_of(row: &Row, results: &Results) -> Option<String> {
         row.unit.to_owned(),
         shown(Way::Composefs),
         shown(Way::Ahead),
+        shown(Way::Inline),
         shown(Way::Overlay),
         shown(Way::Ext4),
         format!("{:.1} %", spreads.fold(0.0, f64::max) * 100.0),
@@ -94,7 +96,7 @@ fn row_of(row: &Row, results: &Results) -> Option<String> {
 }
 
 /// A line of the table. A first column that is longer than its place is cut: only rules are.
-fn line(cells: [String; 7]) -> String {
+fn line(cells: [String; 8]) -> String {
     let mut text = String::new();
     for (number, cell) in cells.iter().enumerate() {
         text += &match number {

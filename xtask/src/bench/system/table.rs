@@ -15,8 +15,8 @@ pub fn text(results: &Results) -> String {
         text += &format!(" {way:>9}");
     }
     text += &format!(
-        " {:>7} {:>7} {:>7} {:>7}\n",
-        "/e.+o.", "/ext4", "r./ext4", "spread"
+        " {:>7} {:>7} {:>7} {:>7} {:>7}\n",
+        "/e.+o.", "/ext4", "r./ext4", "i./ext4", "spread"
     );
     for row in &ROWS {
         if let Some(line) = line(row, results) {
@@ -38,6 +38,7 @@ fn line(row: &Row, results: &Results) -> Option<String> {
         (Way::Composefs, Way::Overlay),
         (Way::Composefs, Way::Ext4),
         (Way::Ahead, Way::Ext4),
+        (Way::Inline, Way::Ext4),
     ] {
         let ratio = results.ratio(of, to, row);
         let shown = ratio.map(|ratio| format!("{ratio:.3}"));
@@ -46,7 +47,7 @@ fn line(row: &Row, results: &Results) -> Option<String> {
     let spreads = Way::ALL.iter().filter_map(|&way| results.spread(way, row));
     text += &format!(" {:>6.2}%", spreads.fold(0.0, f64::max) * 100.0);
     if let Some(goal) = row.goal {
-        let best = [Way::Composefs, Way::Ahead]
+        let best = [Way::Composefs, Way::Ahead, Way::Inline]
             .iter()
             .filter_map(|&way| results.ratio(way, Way::Ext4, row))
             .fold(f64::INFINITY, f64::min);

@@ -21,7 +21,7 @@ def version(test: ktap.Test) -> None:
     test.equal(shutil.which("tree"), None, "tree")
 
 
-@suite.test("/etc and /var have what earlier boots wrote")
+@suite.test("/etc is as the old system left it, /var as the update did")
 def state(test: ktap.Test) -> None:
     test.equal(Path("/etc/kept").read_text(), "A\n", "/etc/kept")
     test.check(Path("/etc/motd").read_text().endswith("changed\n"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from booted import DIGEST, care
+from booted import DIGEST, care, run, store_path
 from lib import ktap
 
 suite = ktap.Suite()
@@ -22,7 +22,7 @@ def leave(test: ktap.Test) -> None:
         file.write("changed\n")
 
 
-@suite.test("the store tells what the update costs, and what is booted")
+@suite.test("the store tells what an update costs, which takes /etc along")
 def listed(test: ktap.Test) -> None:
     status, text = care("list")
     test.equal(status, 0, "list")
@@ -33,6 +33,10 @@ def listed(test: ktap.Test) -> None:
     test.equal(lines["B"][5], "-", "the use of B")
     test.check(0 < int(lines["B"][3]) < 300,
                f"B has {lines['B'][3]} objects of its own")
+    # As composefs-root(8) says.
+    states = store_path() / "state/deploy"
+    run("cp", "-aT", f"{states}/{DIGEST}/etc/upper",
+        f"{states}/{lines['B'][0]}/etc/upper")
 
 
 suite.run()

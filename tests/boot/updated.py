@@ -20,11 +20,14 @@ def version(test: ktap.Test) -> None:
     test.check(run("tree", "--version"), "tree")
 
 
-@suite.test("/var is that of the old system, /etc is not")
+@suite.test("/var is that of the old system, and /etc has its changes")
 def state(test: ktap.Test) -> None:
     test.equal(Path("/var/lib/kept").read_text(), "A\n", "/var/lib/kept")
-    test.check(not Path("/etc/kept").exists(), "/etc/kept is there")
-    Path("/var/lib/kept").write_text("B\n")
+    test.equal(Path("/etc/kept").read_text(), "A\n", "/etc/kept")
+    test.check(Path("/etc/motd").read_text().endswith("changed\n"),
+               "/etc/motd")
+    for path in ("/var/lib/kept", "/etc/kept"):
+        Path(path).write_text("B\n")
 
 
 @suite.test("the image that is booted cannot be removed")

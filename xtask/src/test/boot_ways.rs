@@ -144,7 +144,11 @@ impl Machine<'_> {
             tamper: Some("image".to_owned()),
             ..self.args()
         };
-        let words = ["cannot be mounted", "fs-verity"].map(str::to_owned);
+        let own = digest_of(&Boot::prepare(self.context, &self.args())?.config.root_words);
+        let words = [
+            format!("image {own} cannot be mounted"),
+            "has no fs-verity digest".to_owned(),
+        ];
         self.refuse("an image that was changed", &args, &words)
     }
 

@@ -37,8 +37,10 @@ use crate::vm::VmConfig;
 pub use args::BootArgs;
 pub use args::Image;
 pub use args::Stack;
+pub use args::StoreType;
 pub use args::Way;
 use store::Store;
+pub use tamper::rename;
 use words::Root;
 
 /// Boots the system, and runs a command or a shell in it. Returns its exit status.

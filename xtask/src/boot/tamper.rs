@@ -57,6 +57,25 @@ pub fn link(disk: &Path, image: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives a file or directory of a disk another name in the same directory.
+///
+/// # Errors
+///
+/// When debugfs fails.
+pub fn rename(disk: &Path, dir: &str, old: &str, new: &str) -> Result<()> {
+    let mut said = debugfs(disk, &format!("ln {dir}/{old} {dir}/{new}"))?;
+    said += &debugfs(disk, &format!("unlink {dir}/{old}"))?;
+    let names = debugfs(disk, &format!("ls {dir}"))?;
+    let has = |name: &str| names.split_whitespace().any(|word| word == name);
+    if has(old) || !has(new) {
+        bail!(
+            "debugfs has not renamed {dir}/{old} on {}: {said}",
+            disk.display()
+        );
+    }
+    Ok(())
+}
+
 /// Runs a line of debugfs(8), which ends with success whatever happens.
 fn debugfs(disk: &Path, line: &str) -> Result<String> {
     output(

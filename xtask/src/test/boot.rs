@@ -18,6 +18,7 @@ use super::watch::watch_console;
 use crate::boot::Boot;
 use crate::boot::BootArgs;
 use crate::boot::Image;
+use crate::boot::StoreType;
 use crate::cache::RunDir;
 use crate::context::Context;
 use crate::guest_program;
@@ -37,7 +38,7 @@ const STORE: &str = "composefs-store";
 /// When the system cannot be made.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     let mut machine = Machine::new(context, report)?;
-    machine.boot("root", Image::A, None)?;
+    machine.boot("root", kept(Image::A))?;
     let zeros = "0".repeat(64);
     let wrong = BootArgs {
         digest: Some(zeros.clone()),
@@ -58,11 +59,25 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
 /// When the system cannot be made.
 pub fn run_all(context: &Context, report: &mut Report) -> Result<()> {
     let mut machine = Machine::new(context, report)?;
-    machine.boot("first", Image::A, None)?;
-    machine.boot("updated", Image::B, None)?;
-    machine.boot("back", Image::A, None)?;
-    machine.boot("soft_reboot", Image::A, None)?;
-    machine.boot("tampered", Image::A, Some("/usr/sbin/nginx"))?;
+    machine.boot("first", kept(Image::A))?;
+    machine.boot("updated", kept(Image::B))?;
+    machine.boot("back", kept(Image::A))?;
+    machine.boot("soft_reboot", kept(Image::A))?;
+    let tampered = BootArgs {
+        tamper: Some("/usr/sbin/nginx".to_owned()),
+        ..usual()
+    };
+    machine.boot("tampered", tampered)?;
+    let btrfs = BootArgs {
+        store: StoreType::Btrfs,
+        ..usual()
+    };
+    machine.boot("root", btrfs)?;
+    let patched = BootArgs {
+        flavor: Flavor::Patched,
+        ..usual()
+    };
+    machine.boot("root", patched)?;
     let changed = BootArgs {
         tamper: Some("image".to_owned()),
         ..usual()
@@ -73,6 +88,15 @@ pub fn run_all(context: &Context, report: &mut Report) -> Result<()> {
         |image, _| vec![format!("{image}: has no fs-verity digest")],
     )?;
     machine.without_store()
+}
+
+/// A boot of an image from the disk that is kept.
+fn kept(image: Image) -> BootArgs {
+    BootArgs {
+        image,
+        disk: Some(PathBuf::from(DISK)),
+        ..usual()
+    }
 }
 
 /// What all boots have in common. Debian's kernel is what such systems run.
@@ -108,21 +132,15 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn disk(&self) -> PathBuf {
-        self.work.path().join("disk.img")
-    }
-
-    /// Boots an image, with a file of it tampered with on a disk that is not kept, and runs a
-    /// program of tests/boot.
-    fn boot(&mut self, program: &'static str, image: Image, tamper: Option<&str>) -> Result<()> {
+    /// Boots, and runs a program of tests/boot. A disk that is kept is one of this machine.
+    fn boot(&mut self, program: &'static str, args: BootArgs) -> Result<()> {
+        let disk = args.disk.map(|name| self.work.path().join(name));
         let args = BootArgs {
-            image,
-            tamper: tamper.map(str::to_owned),
-            disk: tamper.is_none().then(|| self.disk()),
+            disk: disk.clone(),
             command: vec![format!(
                 "cp -rT /mnt/share /run/tests && exec python3 /run/tests/{program}.py"
             )],
-            ..usual()
+            ..args
         };
         let mut boot = Boot::prepare(self.context, &args)?;
         boot.config.share = Some(self.work.path().join(SHARE));
@@ -131,12 +149,16 @@ impl<'a> Machine<'a> {
             name: "boot".to_owned(),
             about: format!("booting for tests/boot/{program}.py"),
             prefix: String::new(),
-            suffix: format!(" ({program})"),
+            suffix: match (args.store, args.flavor) {
+                (StoreType::Btrfs, _) => format!(" ({program}, btrfs)"),
+                (_, Flavor::Patched) => format!(" ({program}, patched kernel)"),
+                _ => format!(" ({program})"),
+            },
             may_skip: false,
         };
         let console = watch_console(self.context, &boot.config, self.report, &program)?;
-        if tamper.is_none() {
-            self.check_shutdown(&console, &program.suffix);
+        if let Some(disk) = disk {
+            self.check_shutdown(&console, &disk, &program.suffix);
         }
         Ok(())
     }
@@ -206,11 +228,10 @@ impl<'a> Machine<'a> {
 
     /// Whether the last shutdown has unmounted all that can be, and left a disk without faults and
     /// with an empty journal.
-    fn check_shutdown(&mut self, console: &Path, suffix: &str) {
-        let disk = self.disk();
+    fn check_shutdown(&mut self, console: &Path, disk: &Path, suffix: &str) {
         let test = format!("a shutdown leaves nothing busy, and a clean disk{suffix}");
         self.report.check(&test, || {
-            let state = e2fs("dumpe2fs", &["-h"], &disk)?;
+            let state = e2fs("dumpe2fs", &["-h"], disk)?;
             let text = read(console)?;
             for words in ["Failed unmounting", "resource busy"] {
                 if text.contains(words) {
@@ -220,10 +241,13 @@ impl<'a> Machine<'a> {
             if state.contains("needs_recovery") {
                 bail!("its journal was not written back:\n{state}");
             }
-            e2fs("e2fsck", &["-f", "-n"], &disk).map(drop)
+            e2fs("e2fsck", &["-f", "-n"], disk).map(drop)
         });
     }
 }
+
+/// The name of the disk that is kept from boot to boot.
+const DISK: &str = "disk.img";
 
 /// The name of a directory for the guest.
 const SHARE: &str = "share";

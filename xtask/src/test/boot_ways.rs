@@ -13,6 +13,7 @@ use super::e2fs::e2fs;
 use super::report::Report;
 use super::watch::Program;
 use super::watch::watch;
+use crate::boot;
 use crate::boot::Boot;
 use crate::boot::BootArgs;
 use crate::boot::Way;
@@ -85,6 +86,10 @@ impl Machine<'_> {
             ..self.args()
         };
         let mut boot = Boot::prepare(self.context, &args)?;
+        if which == "first" && self.way != Way::SetupRoot {
+            // As on a new machine: /var is filled from the image.
+            boot::rename(&self.disk(), "/state/os/default", "var", "aside")?;
+        }
         let share = self.work.path().join("share");
         fs::create_dir_all(&share)?;
         fs::copy(self.context.repo.join("tests/boot/way"), share.join("way"))?;

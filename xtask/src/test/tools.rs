@@ -41,7 +41,13 @@ const TOOLS: &[Tool] = &[
         package: "composefs-store",
         file: "composefs-store",
         build: guest_program::build,
-        users: &["composefs_store"],
+        users: &["composefs_store", "composefs_readahead"],
+    },
+    Tool {
+        package: "composefs-readahead",
+        file: "composefs-readahead",
+        build: guest_program::build,
+        users: &["composefs_readahead"],
     },
     Tool {
         package: "composefs-old-image",

@@ -30,6 +30,7 @@ use crate::patches;
 use crate::setup;
 use crate::source::Source;
 use crate::test;
+use crate::test::TestArgs;
 use crate::vm;
 use crate::vm::VmArgs;
 use crate::vm::VmConfig;
@@ -122,18 +123,7 @@ enum Task {
         shell: bool,
     },
     /// Runs the tests, first on the host, then in the guest
-    Test {
-        /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
-        /// are programs of a suite, stress:plain is one of its kernels
-        #[arg(value_name = "SUITE")]
-        names: Vec<String>,
-        /// Also runs the suites that take long
-        #[arg(long, conflicts_with = "names")]
-        all: bool,
-        /// Lists the suites
-        #[arg(long)]
-        list: bool,
-    },
+    Test(TestArgs),
     /// Measures composefs, and erofs and overlayfs for comparison
     Bench(BenchArgs),
     /// Removes everything that was built or downloaded
@@ -191,8 +181,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Task::Vm(args) => return run_vm(&context, args),
         Task::Boot(args) => return Ok(ExitCode::from(boot::run(&context, args)?)),
         Task::Demo { flavor, shell } => return demo::run(&context, flavor, shell),
-        Task::Test { list: true, .. } => test::list(),
-        Task::Test { names, all, .. } => return test::run(&context, &names, all),
+        Task::Test(args) => return test::run(&context, &args),
         Task::Bench(args) => return bench::run(&context, &args),
         Task::CleanCache => context.cache.clean()?,
     }

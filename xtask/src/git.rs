@@ -2,7 +2,13 @@
 
 //! git, for the repository of its working directory and no other one.
 
+use std::path::Path;
 use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+use crate::progress::output;
 
 /// Variables that make git use a repository other than that of its working directory.
 const REPOSITORY: [&str; 10] = [
@@ -30,5 +36,83 @@ pub fn git() -> Command {
 pub fn forget_repository(command: &mut Command) {
     for name in REPOSITORY {
         command.env_remove(name);
+    }
+}
+
+/// What the working directory of a repository holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The name of a tree object: of all files, changed ones and new ones, too, but not of
+    /// those that git ignores.
+    pub object: String,
+    /// For people: the last commit, and whether files differ from it.
+    pub about: String,
+}
+
+impl Tree {
+    /// Stores the files in the repository, as `git stash` does, and names them. Neither the
+    /// index nor a branch is changed.
+    ///
+    /// # Errors
+    ///
+    /// When this is no repository with a commit, or a file cannot be read.
+    pub fn of(repo: &Path) -> Result<Self> {
+        let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let index = scratch.path().join("index");
+        let run = |words: &[&str]| -> Result<String> {
+            let mut command = git();
+            command
+                .current_dir(repo)
+                .env("GIT_INDEX_FILE", &index)
+                .args(words);
+            Ok(output(&mut command)?.trim().to_owned())
+        };
+        run(&["read-tree", "HEAD"])?;
+        run(&["add", "--all"])?;
+        let object = run(&["write-tree"])?;
+        let committed = run(&["rev-parse", "HEAD^{tree}"])?;
+        let mut about = run(&["log", "-1", "--format=%h (%s)"])?;
+        if object != committed {
+            about.push_str(", and changed files");
+        }
+        Ok(Self { object, about })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_what_the_files_hold() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let repo = dir.path();
+        let run = |words: &[&str]| {
+            let who = ["-c", "user.name=x", "-c", "user.email=x@x.test"];
+            output(git().current_dir(repo).args(who).args(words))
+        };
+        run(&["init", "--quiet"])?;
+        fs::write(repo.join(".gitignore"), "built\n")?;
+        fs::write(repo.join("file"), "one")?;
+        run(&["add", "--all"])?;
+        run(&["commit", "--quiet", "--message=a subject"])?;
+        let first = Tree::of(repo)?;
+        assert!(first.about.ends_with(" (a subject)"), "{}", first.about);
+        fs::write(repo.join("built"), "by make")?;
+        assert_eq!(Tree::of(repo)?, first);
+
+        fs::write(repo.join("file"), "two")?;
+        let changed = Tree::of(repo)?;
+        assert_ne!(changed.object, first.object);
+        assert!(changed.about.ends_with(", and changed files"));
+        fs::write(repo.join("file"), "one")?;
+        assert_eq!(Tree::of(repo)?, first);
+
+        fs::write(repo.join("new"), "")?;
+        assert_ne!(Tree::of(repo)?.object, first.object);
+        assert_eq!(run(&["diff", "--cached", "--name-only"])?, "");
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use anyhow::bail;
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
 
+use crate::progress::say;
 use crate::signals;
 
 /// A lock between processes, released when dropped or when the process ends.
@@ -31,10 +32,10 @@ impl Lock {
         let file = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
         let take = || flock(&file, FlockOperation::NonBlockingLockExclusive);
         if take().is_err() {
-            eprintln!(
+            say(&format!(
                 "xtask: waiting for another xtask, which holds {}",
                 path.display()
-            );
+            ));
             while take().is_err() {
                 if signals::interrupted() {
                     bail!("interrupted");

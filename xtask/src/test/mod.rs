@@ -16,209 +16,209 @@ mod imports;
 mod kdir;
 mod kunit;
 mod lanes;
+mod ledger;
 mod module;
 mod old;
+mod outcome;
 mod patches;
 mod report;
 mod selftests;
 mod stress;
+mod suite;
+mod suites;
+mod table;
+mod times;
 mod tools;
 mod watch;
 mod words;
 
 use std::env;
 use std::process::ExitCode;
+use std::time::Duration;
+use std::time::Instant;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use clap::Args;
 
 use crate::context::Context;
-use crate::kernel::Flavor;
 use crate::named;
+use crate::progress::Course;
+use crate::progress::Piece;
+use crate::progress::Transcript;
+use crate::progress::about;
+use crate::progress::print;
+use crate::progress::say;
 use crate::signals;
+use ledger::Ledger;
+use ledger::Record;
 use report::Report;
-use selftests::Boot;
-
-/// Some tests that belong together.
-struct Suite {
-    name: &'static str,
-    about: &'static str,
-    run: Run,
-}
-
-/// How a suite runs.
-enum Run {
-    /// As a whole.
-    Whole(fn(&Context, &mut Report) -> Result<()>),
-    /// On the plain and the debug kernel, or on the one in `SUITE:KERNEL`.
-    OnKernels(fn(&Context, &mut Report, Flavor) -> Result<()>),
-    /// In one boot of the guest, or only the programs in `SUITE:PROGRAM,...`.
-    Selftests(&'static Boot<'static>),
-}
-
-/// All suites, in the order in which they run: quick ones first.
-const SUITES: &[Suite] = &[
-    Suite {
-        name: "host",
-        about: "formatting, lints, documentation and tests of what runs on the host",
-        run: Run::Whole(host::run),
-    },
-    Suite {
-        name: "module",
-        about: "formatting and lints of the module, and that it cannot panic",
-        run: Run::Whole(module::run),
-    },
-    Suite {
-        name: "harness",
-        about: "that a guest which panics, hangs or breaks off does not pass",
-        run: Run::Whole(harness::run),
-    },
-    Suite {
-        name: "kunit",
-        about: "KUnit tests of fs/composefs/vfs, on both kernels",
-        run: Run::OnKernels(kunit::run),
-    },
-    Suite {
-        name: "selftests",
-        about: "tests/selftests in the guest, by run_kselftest.sh",
-        run: Run::Selftests(&boots::PLAIN),
-    },
-    Suite {
-        name: "debian",
-        about: "the module and the core selftests on Debian's own kernel: 1 minute",
-        run: Run::Selftests(&boots::DEBIAN),
-    },
-    Suite {
-        name: "debian-all",
-        about: "all selftests on Debian's own kernel",
-        run: Run::Selftests(&boots::DEBIAN_ALL),
-    },
-    Suite {
-        name: "clients",
-        about: "container tools and ostree of Debian, unmodified, on composefs: 2 minutes",
-        run: Run::Selftests(&boots::CLIENTS),
-    },
-    Suite {
-        name: "selinux",
-        about: "the selftests that need SELinux",
-        run: Run::Selftests(&boots::SELINUX),
-    },
-    Suite {
-        name: "patches",
-        about: "the patches for a kernel tree, and some selftests on the kernel they make",
-        run: Run::Whole(patches::run),
-    },
-    Suite {
-        name: "debug",
-        about: "some selftests on a kernel with KASAN, lockdep and more",
-        run: Run::Selftests(&boots::DEBUG),
-    },
-    Suite {
-        name: "kmemleak",
-        about: "the selftest for leaked memory, on the debug kernel with kmemleak",
-        run: Run::Selftests(&boots::KMEMLEAK),
-    },
-    Suite {
-        name: "stress",
-        about: "many threads at once, on both kernels",
-        run: Run::OnKernels(stress::run),
-    },
-    Suite {
-        name: "hostile",
-        about: "images made to do harm, on both kernels",
-        run: Run::OnKernels(hostile::run),
-    },
-    Suite {
-        name: "packages",
-        about: "the Debian packages, from installation to purge, on Debian's own kernel",
-        run: Run::Whole(deb::run),
-    },
-    Suite {
-        name: "boot",
-        about: "a Debian whose root is an image, and one whose root is refused: 2 minutes",
-        run: Run::Whole(boot::run),
-    },
-    Suite {
-        name: "boot-all",
-        about: "updates of such a system, and attacks on its disk",
-        run: Run::Whole(boot::run_all),
-    },
-    Suite {
-        name: "boot-ways",
-        about: "a Debian that boots from an image, by initramfs-tools, dracut and others",
-        run: Run::Whole(boot_ways::run),
-    },
-    Suite {
-        name: "old",
-        about: "mount.composefs on Debian's kernels 6.1 and 6.12",
-        run: Run::Whole(old::run),
-    },
-];
-
-/// The suites that run only if they are named or all are asked for: they take long.
-const ONLY_OF_ALL: [&str; 7] = [
-    "boot",
-    "boot-all",
-    "boot-ways",
-    "clients",
-    "debian-all",
-    "old",
-    "packages",
-];
+use suite::Task;
+use suite::When;
+use suites::SUITES;
+use times::Times;
 
 /// With this variable set, a skipped test has failed: it is for machines on which every
 /// test can run.
 const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 
-/// Prints the suites' names.
-pub fn list() {
-    for suite in SUITES {
-        let only = if suite.is_only_of_all() {
-            " (with --all)"
-        } else {
-            ""
-        };
-        println!("{:<10} {}{only}", suite.name, suite.about);
-    }
+/// What to test.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
+    /// are programs of a suite, stress:plain is one of its kernels
+    #[arg(value_name = "SUITE")]
+    names: Vec<String>,
+    /// Also runs the suites that take long
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Goes on with a run that was stopped: what has passed on the same tree is
+    /// not run again
+    #[arg(long)]
+    resume: bool,
+    /// Lists the suites, and how long they take
+    #[arg(long)]
+    list: bool,
 }
 
 /// Runs the suites of these names. `SUITE:PART` is a part of one. Without a name, runs those
-/// that do not take long, or with `all`, all of them.
+/// that do not take long, or with `--all`, all of them.
 ///
 /// # Errors
 ///
-/// When a name or a variable of the environment is wrong. A suite that cannot run counts
-/// as a failed test.
-pub fn run(context: &Context, names: &[String], all: bool) -> Result<ExitCode> {
+/// When a name or a variable of the environment is wrong, or the user interrupts. A suite that
+/// cannot run counts as a failed test.
+pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
+    if args.list {
+        list(context);
+        return Ok(ExitCode::SUCCESS);
+    }
     // Before anything is built.
     for variable in [hostile::SEED, stress::SECONDS, stress::SEED] {
         named::number(variable)?;
     }
     named::directory_of(selftests::IMAGES)?;
-    let wanted: Vec<(&str, Option<&str>)> = names.iter().map(|name| split(name)).collect();
-    for (name, part) in &wanted {
-        let Some(suite) = SUITES.iter().find(|suite| suite.name == *name) else {
+    let tasks = tasks(context, args)?;
+    let ledger = Ledger::open(&context.repo)?;
+    let mut records: Vec<Option<Record>> = tasks.iter().map(|_| None).collect();
+    if args.resume {
+        for (task, record) in tasks.iter().zip(&mut records) {
+            *record = ledger.passed(&task.name());
+        }
+        say(&resumed(&ledger, &records));
+    }
+    let ended = run_tasks(context, &ledger, &tasks, &mut records);
+    let records: Vec<Record> = records.into_iter().flatten().collect();
+    for line in table::lines(&records, &context.repo) {
+        print(&line);
+    }
+    if ended.is_err() {
+        say("xtask: stopped; the same command with --resume goes on from here");
+    }
+    ended?;
+    let sum = table::sum(&records);
+    if (sum.passed, sum.failed) == (0, 0) {
+        say("error: no test was run");
+    }
+    print(&table::counts(&sum));
+    Ok(if sum.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs what has no record yet.
+fn run_tasks(
+    context: &Context,
+    ledger: &Ledger,
+    tasks: &[Task],
+    records: &mut [Option<Record>],
+) -> Result<()> {
+    let mut times = Times::read(&context.cache);
+    let pieces = tasks.iter().zip(&*records).map(|(task, record)| Piece {
+        name: task.name(),
+        expected: match record {
+            Some(_) => Some(Duration::ZERO),
+            None => times.of(&task.name()).or_else(|| task.guess()),
+        },
+    });
+    let course = Course::begin(pieces.collect());
+    let todo = tasks.iter().zip(records).enumerate();
+    for (number, (task, record)) in todo.filter(|(_, (_, record))| record.is_none()) {
+        course.piece(number);
+        let ended = run_task(context, ledger, task)?;
+        if ended.outcome.is_good() {
+            times.keep(&ended.piece, ended.time)?;
+        }
+        *record = Some(ended);
+    }
+    Ok(())
+}
+
+fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
+    let piece = task.name();
+    let begun = ledger.begin(&piece)?;
+    let transcript = Transcript::begin(&begun.log)?;
+    let since = Instant::now();
+    let mut report = Report::new(task.suite.name, env::var_os(NO_SKIP).is_some());
+    let result = task.run(context, &mut report);
+    // Whatever the suite says: its tests may have failed because they were interrupted.
+    if signals::interrupted() {
+        bail!("interrupted during: {piece}");
+    }
+    if let Err(error) = result {
+        report.fail("the suite could not run", &format!("{error:#}"));
+    }
+    drop(transcript);
+    let record = Record {
+        piece,
+        outcome: report.into_outcome(),
+        time: since.elapsed(),
+        failed_before: begun.failed_before,
+        log: begun.log,
+    };
+    ledger.end(&record)?;
+    Ok(record)
+}
+
+/// What is gone on with, in words.
+fn resumed(ledger: &Ledger, records: &[Option<Record>]) -> String {
+    let passed = records.iter().flatten().count();
+    match ledger.other() {
+        _ if !ledger.is_empty() => format!(
+            "xtask: going on: {passed} of {} passed on this tree before",
+            records.len()
+        ),
+        Some(other) => format!(
+            "xtask: this tree was not tested before, so all begins anew; the last one was {other}"
+        ),
+        None => "xtask: nothing was tested before, so all begins anew".to_owned(),
+    }
+}
+
+/// What the arguments name, in the order of the suites.
+fn tasks(context: &Context, args: &TestArgs) -> Result<Vec<Task>> {
+    let wanted: Vec<(&str, Option<&str>)> = args.names.iter().map(|name| split(name)).collect();
+    for (name, _) in &wanted {
+        if SUITES.iter().all(|suite| suite.name != *name) {
             let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
             bail!(
                 "there is no test suite \"{name}\"; there are: {}",
                 known.join(" ")
             );
-        };
-        if let Some(part) = part {
-            suite.check_part(context, part)?;
         }
     }
-    let mut report = Report::new(env::var_os(NO_SKIP).is_some());
+    let mut tasks = Vec::new();
     for suite in SUITES {
-        if names.is_empty() && (all || !suite.is_only_of_all()) {
-            suite.run(context, &mut report, None)?;
+        if wanted.is_empty() && (args.all || suite.when == When::Gate) {
+            tasks.extend(suite.tasks(context, None)?);
         }
         for (_, part) in wanted.iter().filter(|(name, _)| *name == suite.name) {
-            suite.run(context, &mut report, *part)?;
+            tasks.extend(suite.tasks(context, *part)?);
         }
     }
-    Ok(report.summary())
+    Ok(tasks)
 }
 
 /// Splits `SUITE:PART`.
@@ -229,54 +229,35 @@ fn split(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-impl Suite {
-    fn is_only_of_all(&self) -> bool {
-        ONLY_OF_ALL.contains(&self.name)
-    }
-
-    fn check_part(&self, context: &Context, part: &str) -> Result<()> {
-        match self.run {
-            Run::Whole(_) => bail!("the suite \"{}\" has no parts", self.name),
-            Run::OnKernels(_) => kernel(part).map(drop),
-            Run::Selftests(_) => selftests::check_names(context, part),
-        }
-    }
-
-    fn run(&self, context: &Context, report: &mut Report, part: Option<&str>) -> Result<()> {
-        if signals::interrupted() {
-            bail!("interrupted");
-        }
-        report.begin(self.name);
-        if let Err(error) = self.run_part(context, report, part) {
-            if signals::interrupted() {
-                return Err(error);
+/// Prints the suites' names, and how long they take.
+fn list(context: &Context) {
+    let times = Times::read(&context.cache);
+    let mut gate = Duration::ZERO;
+    let mut all = Duration::ZERO;
+    for suite in SUITES {
+        let usual = Duration::from_secs(u64::from(suite.minutes) * 60);
+        let known = times.of(suite.name);
+        let time = known.unwrap_or(usual);
+        all += time;
+        let only = match suite.when {
+            When::All => " (with --all)",
+            When::Gate => {
+                gate += time;
+                ""
             }
-            report.fail("the suite could not run", &format!("{error:#}"));
-        }
-        Ok(())
+        };
+        let guessed = if known.is_some() { " " } else { "~" };
+        print(&format!(
+            "{:<12} {guessed}{:<10} {}{only}",
+            suite.name,
+            about(time),
+            suite.about
+        ));
     }
-
-    fn run_part(&self, context: &Context, report: &mut Report, part: Option<&str>) -> Result<()> {
-        match (&self.run, part) {
-            (Run::Whole(run), _) => run(context, report),
-            (Run::OnKernels(run), Some(name)) => run(context, report, kernel(name)?),
-            (Run::OnKernels(run), None) => {
-                // The plain kernel gets more done, the debug kernel sees more.
-                let flavors = vec![Flavor::Plain, Flavor::Debug];
-                lanes::at_once(report, flavors, |flavor, report| {
-                    run(context, report, flavor)
-                })
-            }
-            (Run::Selftests(boot), Some(names)) => selftests::part(context, report, boot, names),
-            (Run::Selftests(boot), None) => selftests::run(context, report, boot),
-        }
-    }
-}
-
-/// The kernel of this name that loads composefs as a module.
-fn kernel(name: &str) -> Result<Flavor> {
-    [Flavor::Plain, Flavor::Debug]
-        .into_iter()
-        .find(|flavor| flavor.name() == name)
-        .with_context(|| format!("there is no kernel \"{name}\"; this suite runs on: plain debug"))
+    print(&format!(
+        "The times are the last ones here, or with ~, those of two processors under emulation: \
+         {} in all, or {} with --all. What is not built yet takes longer.",
+        about(gate),
+        about(all)
+    ));
 }

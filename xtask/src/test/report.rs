@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The results of the tests, as the user sees them.
+//! The results of a suite's tests, as the user sees them.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use console::StyledObject;
 use console::style;
 
+use super::outcome::Outcome;
 use crate::ktap::Verdict;
+use crate::progress::print;
+use crate::signals;
 
 /// The results so far.
 #[derive(Default)]
@@ -19,25 +21,14 @@ pub struct Report {
     silent: bool,
     /// A skipped test counts as failed.
     strict: bool,
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-    figures: Vec<(String, String)>,
-    guests: Guests,
-}
-
-/// All boots of the guest.
-#[derive(Default)]
-struct Guests {
-    boots: u32,
-    time: Duration,
-    splats: usize,
+    outcome: Outcome,
 }
 
 impl Report {
-    /// An empty report. With `strict`, a skipped test counts as failed.
-    pub fn new(strict: bool) -> Self {
+    /// An empty report of a suite. With `strict`, a skipped test counts as failed.
+    pub fn new(suite: &str, strict: bool) -> Self {
         Self {
+            suite: suite.to_owned(),
             strict,
             ..Self::default()
         }
@@ -63,34 +54,35 @@ impl Report {
 
     /// Adds the results of a [`part`](Self::part) that has ended.
     pub fn add(&mut self, part: Self) {
-        self.passed += part.passed;
-        self.failed += part.failed;
-        self.skipped += part.skipped;
-        self.figures.extend(part.figures);
-        self.guests.boots += part.guests.boots;
-        self.guests.time += part.guests.time;
-        self.guests.splats += part.guests.splats;
+        self.outcome.add(part.outcome);
     }
 
     /// How many tests passed and failed.
     pub fn counts(&self) -> (u32, u32) {
-        (self.passed, self.failed)
+        (self.outcome.passed, self.outcome.failed)
     }
 
-    /// Begins a suite.
-    pub fn begin(&mut self, suite: &str) {
-        suite.clone_into(&mut self.suite);
+    /// All results.
+    pub fn into_outcome(self) -> Outcome {
+        self.outcome
     }
 
     /// Reports a test that passed.
     pub fn pass(&mut self, name: &str) {
-        self.passed += 1;
+        self.outcome.passed += 1;
         self.print(&style("ok  ").green(), name);
     }
 
-    /// Reports a test that failed, and why.
+    /// Reports a test that failed, and why. What fails because the user has interrupted is
+    /// no result.
     pub fn fail(&mut self, name: &str, why: &str) {
-        self.failed += 1;
+        if signals::interrupted() {
+            return;
+        }
+        self.outcome.failed += 1;
+        self.outcome
+            .failures
+            .push(format!("{}: {name}", self.suite));
         let mut text = name.to_owned();
         for line in why.lines() {
             text.push_str("\n       ");
@@ -113,13 +105,13 @@ impl Report {
             );
             return;
         }
-        self.skipped += 1;
+        self.outcome.skipped += 1;
         self.print(&style("skip").yellow(), &format!("{name} ({why})"));
     }
 
     fn print(&self, result: &StyledObject<&str>, text: &str) {
         if !self.silent {
-            println!("{result} {}: {text}", self.suite);
+            print(&format!("{result} {}: {text}", self.suite));
         }
     }
 
@@ -142,56 +134,16 @@ impl Report {
 
     /// Adds a figure to the table at the end.
     pub fn figure(&mut self, what: &str, value: &str) {
-        self.figures
+        self.outcome
+            .figures
             .push((format!("{}: {what}", self.suite), value.to_owned()));
     }
 
     /// Adds a boot of the guest: its time, and how often its kernel complained.
     pub fn guest(&mut self, time: Duration, splats: usize) {
-        self.guests.boots += 1;
-        self.guests.time += time;
-        self.guests.splats += splats;
-    }
-
-    fn print_figures(&self) {
-        let Guests {
-            boots,
-            time,
-            splats,
-        } = self.guests;
-        let mut figures = self.figures.clone();
-        if boots > 0 {
-            let minutes = format!("{boots}, {}", time.as_secs().div_ceil(60));
-            figures.push(("all: boots of the guest, minutes".to_owned(), minutes));
-            figures.push(("all: splats".to_owned(), splats.to_string()));
-        }
-        let width = figures.iter().map(|(what, _)| what.len()).max();
-        for (what, value) in &figures {
-            println!("     {what:<width$}  {value}", width = width.unwrap_or(0));
-        }
-    }
-
-    /// Prints the figures and the counts. Returns the exit status for xtask.
-    pub fn summary(&self) -> ExitCode {
-        self.print_figures();
-        if self.counts() == (0, 0) {
-            eprintln!("error: no test was run");
-        }
-        let skipped = match self.skipped {
-            0 => String::new(),
-            some => format!(", {some} skipped"),
-        };
-        println!("{} passed, {} failed{skipped}", self.passed, self.failed);
-        if self.is_good() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
-
-    /// Whether nothing failed and something passed.
-    fn is_good(&self) -> bool {
-        self.failed == 0 && self.passed > 0
+        self.outcome.guests.boots += 1;
+        self.outcome.guests.time += time;
+        self.outcome.guests.splats += splats;
     }
 }
 
@@ -203,11 +155,12 @@ mod tests {
     fn one_failure_among_many_counts() {
         let mut report = Report::silent();
         report.pass("one");
-        assert!(report.is_good());
         report.fail("two", "why");
         report.pass("three");
-        assert!(!report.is_good());
         assert_eq!(report.counts(), (2, 1));
+        let outcome = report.into_outcome();
+        assert!(!outcome.is_good());
+        assert_eq!(outcome.failures, [": two"]);
     }
 
     #[test]
@@ -217,7 +170,6 @@ mod tests {
         part.fail("one", "why");
         report.pass("two");
         report.add(part);
-        assert!(!report.is_good());
         assert_eq!(report.counts(), (1, 1));
     }
 
@@ -229,15 +181,6 @@ mod tests {
         };
         report.pass("one");
         report.skip("two", "no disk");
-        assert!(!report.is_good());
         assert_eq!(report.counts(), (1, 1));
-    }
-
-    #[test]
-    fn nothing_is_no_success() {
-        let mut report = Report::silent();
-        assert!(!report.is_good());
-        report.skip("one", "no disk");
-        assert!(!report.is_good());
     }
 }

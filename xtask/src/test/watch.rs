@@ -100,7 +100,7 @@ pub fn watch_console(
                 step.note(format!("# {took} s: {name}\n").as_bytes());
             }
             let cases = parser.line(&line);
-            step.suspend(|| teller.tell(&cases));
+            teller.tell(&cases);
         }
     })?;
     drop(step);

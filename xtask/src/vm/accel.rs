@@ -23,6 +23,7 @@ use super::run::run;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::progress::output;
+use crate::progress::say;
 
 /// Decides what executes the guest's instructions.
 ///
@@ -59,7 +60,7 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
         Ok("no") => return Ok(false),
         _ => {}
     }
-    eprintln!("xtask: testing once whether guests run with KVM here");
+    say("xtask: testing once whether guests run with KVM here");
     let probe = VmConfig {
         job: Job::Command(vec!["true".to_owned()]),
         root: Disk {
@@ -84,7 +85,7 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
     }
     let works = outcome.result == Ok(0);
     if !works {
-        eprintln!("xtask: guests do not boot with KVM, so they are emulated, which is slower");
+        say("xtask: guests do not boot with KVM, so they are emulated, which is slower");
     }
     fs::write(&answer, if works { "yes\n" } else { "no\n" })?;
     Ok(works)

@@ -12,6 +12,7 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::progress::output;
+use crate::progress::say;
 
 /// Makes the images again that were in use when the guest ended, one for each thread,
 /// from the guest's notes. Returns a description of them.
@@ -56,7 +57,7 @@ pub fn keep(share: &Path, kept: &Path) -> Result<()> {
             fs::create_dir_all(kept)?;
             let copy = kept.join(name);
             fs::copy(&file, &copy)?;
-            eprintln!("xtask: the image is kept as {}", copy.display());
+            say(&format!("xtask: the image is kept as {}", copy.display()));
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::named;
 use crate::progress::Step;
+use crate::progress::say;
 use crate::vm;
 use crate::vm::Job;
 use crate::vm::VmConfig;
@@ -126,9 +127,9 @@ fn seeds() -> Result<Vec<u64>> {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let today = now.as_secs() / DAY;
-    eprintln!(
+    say(&format!(
         "xtask: hostile images of the seeds {FIXED} and {today}; {SEED}={today} repeats the latter"
-    );
+    ));
     Ok(vec![FIXED, today])
 }
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The screen: lines that stay, and below them lines that move. What stays is also kept in a
+//! file, if there is a transcript.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use console::Term;
+use console::strip_ansi_codes;
+use indicatif::MultiProgress;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+/// The lines that move. There may be several at once.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The file of the [`Transcript`].
+static TRANSCRIPT: Mutex<Option<File>> = Mutex::new(None);
+
+/// A file that gets all that is said and printed until this is dropped, and the logs of all
+/// steps. There is one at a time.
+pub struct Transcript(());
+
+impl Transcript {
+    /// Begins it with an empty file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn begin(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(path)
+            .with_context(|| format!("cannot write the log {}", path.display()))?;
+        set_transcript(Some(file));
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        set_transcript(None);
+    }
+}
+
+fn set_transcript(file: Option<File>) {
+    *TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner) = file;
+}
+
+/// Adds a line to the transcript, if there is one.
+fn transcribe(line: &str) {
+    let file = TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(mut file) = file.as_ref() {
+        let _ = writeln!(file, "{}", strip_ansi_codes(line));
+    }
+}
+
+/// Adds the log of a step to the transcript, if there is one. The step's own file may be
+/// written again by the next run.
+pub fn transcribe_log(what: &str, log: &Path) {
+    let file = TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let (Some(mut file), Ok(bytes)) = (file.as_ref(), fs::read(log)) {
+        let _ = writeln!(file, "--- the log of: {what}");
+        let _ = file.write_all(&bytes);
+        let _ = writeln!(file, "--- the end of: {what}");
+    }
+}
+
+/// Writes a line to standard output: what a user asked for.
+pub fn print(line: &str) {
+    BARS.suspend(|| println!("{line}"));
+    transcribe(line);
+}
+
+/// Writes a line to standard error: what is being done.
+pub fn say(line: &str) {
+    BARS.suspend(|| eprintln!("{line}"));
+    transcribe(line);
+}
+
+/// Whether lines can move: whether standard error is a terminal.
+pub fn moves() -> bool {
+    Term::stderr().is_term()
+}
+
+/// A new line that moves, if it can.
+pub fn bar(prefix: String) -> Option<ProgressBar> {
+    if !moves() {
+        return None;
+    }
+    let bar = BARS.add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_prefix(prefix);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Some(bar)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A suite of tests, and how it runs.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use super::lanes;
+use super::report::Report;
+use super::selftests;
+use super::selftests::Boot;
+use crate::context::Context;
+use crate::kernel::Flavor;
+
+/// Some tests that belong together.
+pub struct Suite {
+    /// What users call it.
+    pub name: &'static str,
+    /// What it tests.
+    pub about: &'static str,
+    /// How long it takes on two processors under emulation, when all is built. The times of
+    /// this machine are used where they are known.
+    pub minutes: u32,
+    /// Whether it belongs to the gate.
+    pub when: When,
+    /// How it runs.
+    pub run: Run,
+}
+
+/// When a suite runs whose name is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Always.
+    Gate,
+    /// With `--all`.
+    All,
+}
+
+/// How a suite runs.
+pub enum Run {
+    /// As a whole.
+    Whole(fn(&Context, &mut Report) -> Result<()>),
+    /// On the plain and the debug kernel, or on the one in `SUITE:KERNEL`.
+    OnKernels(fn(&Context, &mut Report, Flavor) -> Result<()>),
+    /// In one boot of the guest, or only the programs in `SUITE:PROGRAM,...`.
+    Selftests(&'static Boot<'static>),
+}
+
+/// A suite or a part of it: what runs as a whole or not at all.
+pub struct Task {
+    /// The suite.
+    pub suite: &'static Suite,
+    /// Which part of it.
+    pub part: Option<String>,
+}
+
+impl Suite {
+    /// What has to run for the suite, or for a part of it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such part.
+    pub fn tasks(&'static self, context: &Context, part: Option<&str>) -> Result<Vec<Task>> {
+        match (&self.run, part) {
+            (_, None) => {}
+            (Run::Whole(_), Some(_)) => bail!("the suite \"{}\" has no parts", self.name),
+            (Run::OnKernels(_), Some(part)) => drop(kernel(part)?),
+            (Run::Selftests(_), Some(part)) => selftests::check_names(context, part)?,
+        }
+        Ok(vec![Task {
+            suite: self,
+            part: part.map(str::to_owned),
+        }])
+    }
+}
+
+impl Task {
+    /// SUITE or SUITE:PART.
+    pub fn name(&self) -> String {
+        match &self.part {
+            None => self.suite.name.to_owned(),
+            Some(part) => format!("{}:{part}", self.suite.name),
+        }
+    }
+
+    /// How long it may take where nobody has seen it yet.
+    pub fn guess(&self) -> Option<Duration> {
+        let seconds = u64::from(self.suite.minutes) * 60;
+        self.part.is_none().then(|| Duration::from_secs(seconds))
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run, for another reason than that a test fails.
+    pub fn run(&self, context: &Context, report: &mut Report) -> Result<()> {
+        match (&self.suite.run, self.part.as_deref()) {
+            (Run::Whole(run), _) => run(context, report),
+            (Run::OnKernels(run), Some(name)) => run(context, report, kernel(name)?),
+            (Run::OnKernels(run), None) => {
+                // The plain kernel gets more done, the debug kernel sees more.
+                let flavors = vec![Flavor::Plain, Flavor::Debug];
+                lanes::at_once(report, flavors, |flavor, report| {
+                    run(context, report, flavor)
+                })
+            }
+            (Run::Selftests(boot), Some(names)) => selftests::part(context, report, boot, names),
+            (Run::Selftests(boot), None) => selftests::run(context, report, boot),
+        }
+    }
+}
+
+/// The kernel of this name that loads composefs as a module.
+fn kernel(name: &str) -> Result<Flavor> {
+    [Flavor::Plain, Flavor::Debug]
+        .into_iter()
+        .find(|flavor| flavor.name() == name)
+        .with_context(|| format!("there is no kernel \"{name}\"; this suite runs on: plain debug"))
+}

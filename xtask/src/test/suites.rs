@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which suites there are.
+
+use super::boot;
+use super::boot_ways;
+use super::boots;
+use super::deb;
+use super::harness;
+use super::host;
+use super::hostile;
+use super::kunit;
+use super::module;
+use super::old;
+use super::patches;
+use super::stress;
+use super::suite::Run;
+use super::suite::Suite;
+use super::suite::When;
+
+/// All suites, in the order in which they run: quick ones first.
+pub const SUITES: &[Suite] = &[
+    Suite {
+        name: "host",
+        about: "formatting, lints, documentation and tests of what runs on the host",
+        minutes: 3,
+        when: When::Gate,
+        run: Run::Whole(host::run),
+    },
+    Suite {
+        name: "module",
+        about: "formatting and lints of the module, and that it cannot panic",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::Whole(module::run),
+    },
+    Suite {
+        name: "harness",
+        about: "that a guest which panics, hangs or breaks off does not pass",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::Whole(harness::run),
+    },
+    Suite {
+        name: "kunit",
+        about: "KUnit tests of fs/composefs/vfs, on both kernels",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::OnKernels(kunit::run),
+    },
+    Suite {
+        name: "selftests",
+        about: "tests/selftests in the guest, by run_kselftest.sh",
+        minutes: 9,
+        when: When::Gate,
+        run: Run::Selftests(&boots::PLAIN),
+    },
+    Suite {
+        name: "debian",
+        about: "the module and the core selftests on Debian's own kernel",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::Selftests(&boots::DEBIAN),
+    },
+    Suite {
+        name: "debian-all",
+        about: "all selftests on Debian's own kernel",
+        minutes: 9,
+        when: When::All,
+        run: Run::Selftests(&boots::DEBIAN_ALL),
+    },
+    Suite {
+        name: "clients",
+        about: "container tools and ostree of Debian, unmodified, on composefs",
+        minutes: 3,
+        when: When::All,
+        run: Run::Selftests(&boots::CLIENTS),
+    },
+    Suite {
+        name: "selinux",
+        about: "the selftests that need SELinux",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::Selftests(&boots::SELINUX),
+    },
+    Suite {
+        name: "patches",
+        about: "the patches for a kernel tree, and some selftests on the kernel they make",
+        minutes: 4,
+        when: When::Gate,
+        run: Run::Whole(patches::run),
+    },
+    Suite {
+        name: "debug",
+        about: "some selftests on a kernel with KASAN, lockdep and more",
+        minutes: 15,
+        when: When::Gate,
+        run: Run::Selftests(&boots::DEBUG),
+    },
+    Suite {
+        name: "kmemleak",
+        about: "the selftest for leaked memory, on the debug kernel with kmemleak",
+        minutes: 2,
+        when: When::Gate,
+        run: Run::Selftests(&boots::KMEMLEAK),
+    },
+    Suite {
+        name: "stress",
+        about: "many threads at once, on both kernels",
+        minutes: 4,
+        when: When::Gate,
+        run: Run::OnKernels(stress::run),
+    },
+    Suite {
+        name: "hostile",
+        about: "images made to do harm, on both kernels",
+        minutes: 5,
+        when: When::Gate,
+        run: Run::OnKernels(hostile::run),
+    },
+    Suite {
+        name: "packages",
+        about: "the Debian packages, from installation to purge, on Debian's own kernel",
+        minutes: 15,
+        when: When::All,
+        run: Run::Whole(deb::run),
+    },
+    Suite {
+        name: "boot",
+        about: "a Debian whose root is an image, and one whose root is refused",
+        minutes: 3,
+        when: When::All,
+        run: Run::Whole(boot::run),
+    },
+    Suite {
+        name: "boot-all",
+        about: "updates of such a system, and attacks on its disk",
+        minutes: 10,
+        when: When::All,
+        run: Run::Whole(boot::run_all),
+    },
+    Suite {
+        name: "boot-ways",
+        about: "a Debian that boots from an image, by initramfs-tools, dracut and others",
+        minutes: 10,
+        when: When::All,
+        run: Run::Whole(boot_ways::run),
+    },
+    Suite {
+        name: "old",
+        about: "mount.composefs on Debian's kernels 6.1 and 6.12",
+        minutes: 4,
+        when: When::All,
+        run: Run::Whole(old::run),
+    },
+];

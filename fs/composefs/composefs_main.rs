@@ -20,11 +20,13 @@
 //! | `sb.rs`        | what a super block holds                                              |
 //! | `options.rs`   | mount options                                                         |
 //! | `signature.rs` | the signature of an image                                             |
+//! | `refusal.rs`   | why a signature was refused, in words                                 |
 //! | `reason.rs`    | the text of an error number                                           |
 //! | `given.rs`     | files and directories that mount options name                         |
 //! | `digest.rs`    | fs-verity digests                                                     |
 //! | `cache.rs`     | the image's bytes, through a page cache                               |
 //! | `image/`       | the on-disk format                                                    |
+//! | `pkcs7/`       | what a signature says about its signers                               |
 //! | `vfs/`         | safe abstractions over the C VFS                                      |
 //!
 //! A file imports only files below it in this list.
@@ -51,7 +53,9 @@ mod inode;
 mod mount;
 mod object;
 mod options;
+pub mod pkcs7;
 mod reason;
+mod refusal;
 mod report;
 mod sb;
 mod signature;

@@ -18,6 +18,7 @@ use crate::module_parameters::{
     secondary_keyring, //
 };
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::vfs::{
     context::{
         FsContext,
@@ -38,7 +39,6 @@ use crate::vfs::{
 };
 use kernel::{
     cred::Credential,
-    fmt,
     prelude::*,
     seq_file::SeqFile, //
 };
@@ -273,7 +273,12 @@ impl Subject<'_> {
             self.fc.alert(fmt!(
                 "image {}: signature: {}",
                 self.name,
-                Fault { error: *e, digest }
+                Refusal {
+                    error: *e,
+                    digest,
+                    signature,
+                    keyring: KEYRING,
+                }
             ));
         })
     }
@@ -377,7 +382,7 @@ fn formatted(digest: &Digest) -> Result<KVec<u8>> {
 }
 
 /// Verifies a signature by the keys that the module's parameters allow. Without a trusted keyring,
-/// `verify_pkcs7_signature()` is not called, so that nothing of the signature is parsed.
+/// `verify_pkcs7_signature()` is not called, so that no parser in C gets the signature.
 fn verify(own: &Keyring, data: &[u8], signature: &[u8]) -> Result {
     let trusted = [
         (!own.is_empty()).then_some(Keys::In(own)),
@@ -394,30 +399,4 @@ fn verify(own: &Keyring, data: &[u8], signature: &[u8]) -> Result {
         }
     }
     result
-}
-
-/// Says why a signature was refused.
-struct Fault<'a> {
-    error: Error,
-    digest: &'a Digest,
-}
-
-impl fmt::Display for Fault<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.error {
-            ENOKEY => f.write_fmt(fmt!(
-                "none of the trusted keys has made it: keys are added to the keyring {KEYRING}"
-            )),
-            EKEYREVOKED => f.write_str("the key that has made it was revoked"),
-            EKEYEXPIRED => f.write_str("the key that has made it has expired"),
-            EKEYREJECTED => f.write_fmt(fmt!(
-                "it is not a good signature of {}, or its certificate was not valid at the time \
-                 of signing or is on the kernel's blacklist",
-                self.digest
-            )),
-            EBADMSG => f.write_str("it is not a PKCS#7 signature in DER without content"),
-            ENOPKG => f.write_str("this kernel lacks the algorithm of it"),
-            error => f.write_fmt(fmt!("it cannot be verified: {}", Reason(error))),
-        }
-    }
 }

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib import fixtures, ktap, matrix_image, mounts, objects, signing
+from lib.files import opened
 from lib.mounts import Context, Options, Value
 from lib.refused import check, refused
 from lib.shown import shown
@@ -65,9 +66,8 @@ def accepts(test: ktap.Test) -> None:
                 "more", signer().sign(data, *options))))
         for what, flags in (("a descriptor", os.O_RDONLY),
                             ("a descriptor of O_PATH", os.O_PATH)):
-            fd = os.open(file, flags)
-            mounts_by(test, what, by(fd))
-            os.close(fd)
+            with opened(file, flags) as fd:
+                mounts_by(test, what, by(fd))
         with mounts.attached(signing.mount_with_bytes(
                 matrix_image.options(), Path(file).read_bytes())) as top:
             matrix_image.check(test, top, "bytes")
@@ -92,14 +92,15 @@ def chain(test: ktap.Test) -> None:
     data = formatted(matrix_image.image().digest)
     file = signing.write("chain", below.sign(data, "-noattr"))
     alone = signing.write("alone", below.sign(data))
-    refused(test, "nothing is trusted", errno.ENOKEY, by(file), "signature")
+    refused(test, "nothing is trusted", errno.ENOKEY, by(file),
+            f'the certificate {below.serial()} by "vendor"')
     with trusting(signer()):
         mounts_by(test, "with its certificate", by(file))
         refused(test, "without it", errno.ENOKEY, by(alone), "signature")
 
 
 def wrong() -> dict[str, tuple[int, bytes, str]]:
-    """Signatures that are refused: the errno, the signature, and a word of the
+    """Signatures that are refused: the errno, the signature, and words of the
     message."""
     image = matrix_image.image()
     data = formatted(image.digest)
@@ -117,14 +118,21 @@ def wrong() -> dict[str, tuple[int, bytes, str]]:
     pem = signing.run("openssl", "pkcs7", "-inform", "der",
                       stdin=signer().sign(data))
     return {
-        "another key": (errno.ENOKEY, stranger.sign(data), "trusted keys"),
+        "another key": (
+            errno.ENOKEY, stranger.sign(data), "none of the trusted keys has "
+            f'made it, but the certificate {stranger.serial()} by "stranger"'),
+        "another key, by its identifier": (
+            errno.ENOKEY, stranger.sign_by_identifier(data),
+            f"the key with the identifier {stranger.identifier()}"),
         "another key, its certificate with it": (
             errno.ENOKEY, stranger.sign(data, "-noattr"), "trusted keys"),
         "another key in the name of a trusted one": (
             rejected, forger.sign(data), not_good),
         "the same, its certificate with it": (
             errno.ENOKEY, forger.sign(data, "-noattr"), "trusted keys"),
-        "another image": (rejected, signer().sign(other), not_good),
+        "another image": (
+            rejected, signer().sign(other), f"{not_good} {image.digest} by "
+            f'the certificate {signer().serial()} by "vendor"'),
         "another image, with attributes": (
             rejected, signer().sign(
                 other, "-nocerts", "-nosmimecap"), not_good),
@@ -134,7 +142,9 @@ def wrong() -> dict[str, tuple[int, bytes, str]]:
         "the other algorithm": (rejected, signer().sign(
             data[:8] + b"\2" + data[9:]), not_good),
         "signed when the certificate was not valid": (
-            rejected, past.sign(data, "-nosmimecap"), "not valid at the time"),
+            rejected, past.sign(data, "-nosmimecap"),
+            f'by the certificate {past.serial()} by "past", which is valid '
+            "from 2020-01-01 to 2021-01-01 only"),
         "with content": (errno.EBADMSG, signer().sign(
             data, "-nodetach", "-noattr", "-nocerts"), "without content"),
         "PEM": (errno.EBADMSG, pem, "not a PKCS#7 signature"),
@@ -225,9 +235,11 @@ def keys(test: ktap.Test) -> None:
     def expire(key: str) -> None:
         signing.run("keyctl", "timeout", key, "1")
         time.sleep(2.5)
-    after("revoked", errno.EKEYREVOKED, "revoked",
+    number = signer().serial()
+    after("revoked", errno.EKEYREVOKED, f"was revoked: the certificate {number}",
           lambda key: signing.run("keyctl", "revoke", key))
-    after("expired", errno.EKEYEXPIRED, "expired", expire)
+    after("expired", errno.EKEYEXPIRED,
+          f"has expired: the certificate {number}", expire)
     after("removed", errno.ENOKEY, ".composefs", lambda key: signing.run(
         "keyctl", "unlink", key, signing.COMPOSEFS))
 

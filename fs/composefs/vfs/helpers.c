@@ -4,6 +4,7 @@
  * kernel's headers, and fields that bindgen has no stable name for. Each wraps what
  * its name says. bindgen drops the prefix.
  */
+#include <keys/system_keyring.h>
 #include <linux/backing-file.h>
 #include <linux/blkdev.h>
 #include <linux/cred.h>
@@ -389,5 +390,11 @@ __rust_helper struct key *rust_helper_root_keyring_alloc(const char *name)
 __rust_helper bool rust_helper_keyring_is_empty(const struct key *keyring)
 {
 	return !READ_ONCE(keyring->keys.nr_leaves_on_tree);
+}
+
+__rust_helper int rust_helper_is_certificate_blacklisted(const u8 *hash,
+							 size_t len)
+{
+	return is_hash_blacklisted(hash, len, BLACKLIST_HASH_X509_TBS);
 }
 #endif

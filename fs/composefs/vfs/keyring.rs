@@ -3,7 +3,8 @@
 //! Keyrings, and signatures by the keys in them.
 //!
 //! C headers: [`include/linux/key.h`](srctree/include/linux/key.h),
-//! [`include/linux/verification.h`](srctree/include/linux/verification.h)
+//! [`include/linux/verification.h`](srctree/include/linux/verification.h),
+//! [`include/keys/system_keyring.h`](srctree/include/keys/system_keyring.h)
 
 /// The keys by one of which data must be signed.
 pub enum Keys<'a> {
@@ -17,6 +18,7 @@ pub enum Keys<'a> {
 }
 
 pub use imp::{
+    is_blacklisted,
     verify_detached,
     Keyring, //
 };
@@ -112,6 +114,17 @@ mod imp {
             )
         })
     }
+    /// Whether the kernel's blacklist has the certificate in which `signed` is what its issuer has
+    /// signed. `false` if there is no memory to look it up.
+    pub fn is_blacklisted(signed: &[u8]) -> bool {
+        let mut hash = [0; bindings::SHA256_DIGEST_SIZE as usize];
+        // SAFETY: `signed` has `signed.len()` bytes, and `hash` room for the result.
+        let result = unsafe {
+            bindings::sha256(signed.as_ptr(), signed.len(), hash.as_mut_ptr());
+            bindings::is_certificate_blacklisted(hash.as_ptr(), hash.len())
+        };
+        to_result(result) == Err(EKEYREJECTED)
+    }
 }
 
 #[cfg(not(CONFIG_SYSTEM_DATA_VERIFICATION))]
@@ -146,5 +159,9 @@ mod imp {
     /// `EOPNOTSUPP`.
     pub fn verify_detached(_data: &[u8], _signature: &[u8], _keys: &Keys<'_>) -> Result {
         Err(EOPNOTSUPP)
+    }
+    /// Returns `false`.
+    pub fn is_blacklisted(_signed: &[u8]) -> bool {
+        false
     }
 }

@@ -104,22 +104,25 @@ class Signer:
     def serial(self) -> str:
         """The number of the certificate, in hexadecimal digits."""
         said = run("openssl", "x509", "-in", self.pem, "-noout", "-serial")
-        return said.decode().strip().partition("=")[2]
+        return said.decode().strip().partition("=")[2].lower()
 
-    def issue(self, name: str, key: str) -> Signer:
-        """A certificate that this one vouches for."""
-        return Signer(name, key, "-CA", self.pem, "-CAkey", self.key)
-
-    def trusted(self, keyring: str = COMPOSEFS) -> str:
-        """Adds the certificate to a keyring. Returns the number of the key."""
-        return run("keyctl", "padd", "asymmetric", "", keyring,
-                   stdin=self.der).decode().strip()
+    def identifier(self) -> str:
+        """What the certificate calls its key, in hexadecimal digits."""
+        said = run("openssl", "x509", "-in", self.pem, "-noout", "-ext",
+                   "subjectKeyIdentifier").decode()
+        return said.split()[-1].replace(":", "").lower()
 
     def sign(self, data: bytes, *options: str) -> bytes:
         """A detached signature by openssl(1)."""
         return run("openssl", "smime", "-sign", "-binary", "-outform", "der",
                    "-md", "sha256", "-signer", self.pem, "-inkey", self.key,
                    *(options or ("-noattr", "-nocerts")), stdin=data)
+
+    def sign_by_identifier(self, data: bytes) -> bytes:
+        """A detached signature that names the key by its identifier."""
+        return run("openssl", "cms", "-sign", "-binary", "-outform", "der",
+                   "-md", "sha256", "-signer", self.pem, "-inkey", self.key,
+                   "-noattr", "-nocerts", "-keyid", stdin=data)
 
     def sign_file(self, file: str, algorithm: str = "sha256") -> bytes:
         """A detached signature of a file's fs-verity digest, by

@@ -50,14 +50,18 @@ impl Deref for Name {
 pub(crate) struct Given {
     /// The path as the mounter wrote it, for messages and `/proc/mounts`.
     pub(crate) name: Name,
-    /// The file itself, if the mounter passed a file descriptor.
+    /// The file itself, if the mounter passed a file descriptor or a path from one.
     pub(crate) path: Option<Path>,
 }
 
 impl Given {
     /// The file that a file descriptor of the mounter is open on.
     pub(crate) fn by_descriptor(descriptor: &Descriptor<'_>) -> Result<Self> {
-        let path = descriptor.path();
+        Self::by_path(descriptor.path())
+    }
+
+    /// The file that a path of the mounter leads to.
+    pub(crate) fn by_path(path: Path) -> Result<Self> {
         Ok(Self {
             name: Name::new(&path.name()?)?,
             path: Some(path),

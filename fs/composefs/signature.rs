@@ -90,7 +90,8 @@ impl Signatures {
     /// # Errors
     ///
     /// `EINVAL` for a value that is wrong, `EFBIG` for a signature that is too long, `EOPNOTSUPP`
-    /// if the kernel cannot verify what is asked for, `ENOMEM`. `fc` gets the message.
+    /// if the kernel cannot verify what is asked for, the error of the lookup of a path, `ENOMEM`.
+    /// `fc` gets the message.
     pub(crate) fn parse(&mut self, fc: &FsContext<'_>, param: &Parameter<'_>) -> Result<Parsed> {
         match (param.key.to_bytes(), &param.value) {
             (b"signature", Value::Flag | Value::Other) => {
@@ -110,6 +111,10 @@ impl Signatures {
             }
             (b"signature", Value::File(descriptor)) => {
                 let given = Given::by_descriptor(descriptor)?;
+                self.detached = Some(Source::in_file(fc, given)?);
+            }
+            (b"signature", Value::Path(path)) => {
+                let given = Given::by_path(path.lookup(fc)?)?;
                 self.detached = Some(Source::in_file(fc, given)?);
             }
             (b"signature", Value::Bytes(value)) => {

@@ -16,7 +16,7 @@ from typing import Any
 
 from lib import fail_nth, fixtures, ktap, matrix_image, mounts, signing
 from lib.fail_nth import Tally, injector
-from lib.mounts import Context
+from lib.mounts import At, Context
 from lib.signing import Signer, trusting
 
 suite = ktap.Suite()
@@ -80,7 +80,8 @@ def parsed(test: ktap.Test) -> None:
     for what, call in (
             ("bytes", lambda context: context.config(
                 mounts.FSCONFIG_SET_BINARY, "signature", data, len(data))),
-            ("a name", lambda context: context.set("signature", "/a"))):
+            ("a name", lambda context: context.set("signature", "/a")),
+            ("a path", lambda context: context.set("signature", At("/etc")))):
         tally = Tally(what)
         with injector() as inject, Context.open("composefs") as context:
             for outcome in inject.each(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lib import fixtures, ktap, matrix_image, mounts, objects, signing
 from lib.files import opened
-from lib.mounts import Context, Options, Value
+from lib.mounts import At, Context, Options, Value
 from lib.refused import check, refused
 from lib.shown import shown
 from lib.signing import Signer, formatted, trusting
@@ -71,6 +71,12 @@ def accepts(test: ktap.Test) -> None:
         with mounts.attached(signing.mount_with_bytes(
                 matrix_image.options(), Path(file).read_bytes())) as top:
             matrix_image.check(test, top, "bytes")
+        with opened(os.path.dirname(file), os.O_PATH) as top, \
+                opened(file, os.O_PATH) as itself:
+            for what, path in (("a path", At(file)),
+                               ("a path from a directory", At("good", top)),
+                               ("an empty path", At("", itself))):
+                mounts_by(test, what, by(path))
         strange = signing.write("a,b:c\\d", Path(file).read_bytes())
         mounts_by(test, "a strange name", by(
             strange.replace("\\", "\\\\").replace(",", "\\,")))
@@ -206,12 +212,16 @@ def files(test: ktap.Test) -> None:
                 ("a device", errno.EINVAL, "/dev/zero", "regular file"),
                 ("a pipe", errno.EINVAL, fifo, "regular file")):
             refused(test, what, number, by(file), file, words)
+            refused(test, f"{what}, as a path", number, by(At(file)), file)
+        refused(test, "no file at all", errno.EINVAL, by(At("")), "regular")
         refused(test, "no value", errno.EINVAL, by(None), "needs a value")
         refused(test, "no name", errno.EINVAL, by(""), "signature")
         for word in ("noverity", "tryverity"):
             refused(test, word, errno.EINVAL, by(good(), (word, None)),
                     "signature", "implies verity")
         with Context.open("composefs") as context:
+            test.fails(errno.EBADF, "a path from nowhere", context.set,
+                       "signature", At("good", 1000))
             test.fails(errno.EFBIG, "too many bytes", context.config,
                        mounts.FSCONFIG_SET_BINARY, "signature",
                        bytes(signing.MOST + 1), signing.MOST + 1)

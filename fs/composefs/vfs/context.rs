@@ -9,6 +9,7 @@ use super::{
     cred,
     keyring::Keyring,
     passed_file::Descriptor,
+    path::Path,
     registration,
     super_block::{
         self,
@@ -82,8 +83,34 @@ pub enum Value<'a> {
     File(Descriptor<'a>),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// Any other type, such as a path.
+    /// A path, which may start at a file descriptor.
+    Path(NamedPath<'a>),
+    /// Any other type.
     Other,
+}
+
+/// A path that is the value of a parameter: `struct filename`, and where it starts.
+///
+/// # Invariants
+///
+/// `param` is a parameter of the type `fs_value_is_filename` that is valid for `'a`.
+pub struct NamedPath<'a> {
+    param: NonNull<bindings::fs_parameter>,
+    _param: PhantomData<&'a bindings::fs_parameter>,
+}
+
+impl NamedPath<'_> {
+    /// Looks the path up as the current task does, and follows symbolic links. `fc` gets a message
+    /// if that fails.
+    ///
+    /// # Errors
+    ///
+    /// The error of the path lookup: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, ...
+    pub fn lookup(&self, fc: &FsContext<'_>) -> Result<Path> {
+        // SAFETY: By the type invariants of both, the context is locked, and the parameter is a
+        // valid path.
+        unsafe { Path::of_parameter(fc.fc.as_ptr(), self.param.as_ptr()) }
+    }
 }
 
 /// One parameter: `struct fs_parameter`.
@@ -102,7 +129,7 @@ impl<'a> Parameter<'a> {
     /// # Safety
     ///
     /// `param` must be valid for the lifetime of the result.
-    unsafe fn from_raw(param: *const bindings::fs_parameter) -> Result<Self> {
+    unsafe fn from_raw(param: *mut bindings::fs_parameter) -> Result<Self> {
         // SAFETY: The parameter is valid.
         let value = match unsafe { bindings::fs_parameter_type(param) } {
             bindings::fs_value_type_fs_value_is_flag => Value::Flag,
@@ -127,6 +154,11 @@ impl<'a> Parameter<'a> {
                 // SAFETY: There are so many bytes, which are valid as long as the parameter.
                 Value::Bytes(unsafe { NonNull::slice_from_raw_parts(bytes, len).as_ref() })
             }
+            bindings::fs_value_type_fs_value_is_filename => Value::Path(NamedPath {
+                // INVARIANT: That is its type.
+                param: NonNull::new(param).ok_or(EINVAL)?,
+                _param: PhantomData,
+            }),
             _ => Value::Other,
         };
         // SAFETY: The key is a C string that is valid as long as the parameter.

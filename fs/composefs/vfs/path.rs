@@ -52,6 +52,32 @@ impl Path {
         Ok(Self(path))
     }
 
+    /// Looks up the path that a parameter is, as the current task does, and follows symbolic links.
+    /// `fc` gets a message.
+    ///
+    /// # Errors
+    ///
+    /// As [`lookup`](Self::lookup).
+    ///
+    /// # Safety
+    ///
+    /// `fc` must be a context that is locked, and `param` one of its parameters of the type
+    /// `fs_value_is_filename`.
+    pub(super) unsafe fn of_parameter(
+        fc: *mut bindings::fs_context,
+        param: *mut bindings::fs_parameter,
+    ) -> Result<Self> {
+        let mut path: bindings::path = pin_init::zeroed();
+        let flags = bindings::LOOKUP_FOLLOW;
+        // SAFETY: Context and parameter are valid. The function changes only parameters that are
+        // strings. `path` has room for the result.
+        to_result(unsafe {
+            bindings::fs_lookup_param(fc, param, false, flags, (&raw mut path).cast())
+        })?;
+        // INVARIANT: `fs_lookup_param` took the references.
+        Ok(Self(path))
+    }
+
     /// Returns the path of `file`.
     ///
     /// # Safety

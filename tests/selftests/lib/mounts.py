@@ -39,8 +39,16 @@ MNT_DETACH = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+
+class At(NamedTuple):
+    """A path that starts at a file descriptor. "" is the file itself."""
+
+    path: str
+    fd: int = AT_FDCWD
+
+
 # The value of an option: None for a flag, a number for a file descriptor.
-Value = str | bytes | int | None
+Value = str | bytes | int | At | None
 Options = list[tuple[str, Value]]
 
 
@@ -86,6 +94,9 @@ class Context:
     def set(self, key: str, value: Value = None) -> None:
         if value is None:
             self.config(FSCONFIG_SET_FLAG, key)
+        elif isinstance(value, At):
+            self.config(FSCONFIG_SET_PATH if value.path
+                        else FSCONFIG_SET_PATH_EMPTY, key, *value)
         elif isinstance(value, int):
             self.config(FSCONFIG_SET_FD, key, aux=value)
         else:

@@ -11,7 +11,7 @@ use composefs_old_image::Image;
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// When the bytes are no such image, or one that is damaged.
 ///
 /// # Panics
 ///
@@ -30,7 +30,7 @@ pub fn dump(bytes: &[u8], limit: u64) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// When the bytes are no such image, or one that is damaged.
 ///
 /// # Panics
 ///

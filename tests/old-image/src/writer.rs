@@ -52,7 +52,7 @@ impl Written {
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there is no such field.
     pub fn field(&self, name: &str, index: usize) -> Field {
         let mut found = self.fields.iter().filter(|field| field.name == name);
         *found.nth(index).unwrap_or_else(|| panic!("no {name}"))

@@ -39,13 +39,13 @@ const SYSTEM: &str = "systemd-sysv,udev,initramfs-tools,kmod,zstd,fsverity";
 const INSTALL_KERNEL: &str = r#"chroot "$1" apt-get install --yes --no-install-recommends \
     -t trixie-backports linux-image-amd64 linux-headers-amd64"#;
 
-/// Leaves the kernel and its initramfs in /root, and makes room: nothing is built any more.
+/// Leaves the kernel and its initramfs in /srv, and makes room: nothing is built any more.
 const FINISH: &str = r#"chroot "$1" sh -c '
     set -e
-    cp /boot/vmlinuz-7.3.* /root/vmlinuz
-    cp /boot/initrd.img-7.3.* /root/initrd
+    cp /boot/vmlinuz-7.3.* /srv/vmlinuz
+    cp /boot/initrd.img-7.3.* /srv/initrd
     systemctl enable guest-init.service
-    rm -rf /root/old /root/new /var/cache/apt/* /usr/src/linux-source-* /usr/src/rustc-* \
+    rm -rf /srv/old /srv/new /var/cache/apt/* /usr/src/linux-source-* /usr/src/rustc-* \
         /usr/lib/llvm-*
 '"#;
 
@@ -91,8 +91,8 @@ fn life(context: &Context, work: &Path, old: &Path, new: &Path, tar: &Path) -> R
     let test = context.repo.join("tests/packages/in-chroot");
     let service = context.repo.join("scripts/guest-init.service");
     let test_line = format!(
-        "chroot \"$1\" env COMPOSEFS_JOBS={} bash /root/in-chroot /root/old /root/new \
-         >\"$1/root/results\"",
+        "chroot \"$1\" env COMPOSEFS_JOBS={} bash /srv/in-chroot /srv/old /srv/new \
+         >\"$1/srv/results\"",
         toolchain::jobs()?,
     );
     let mut command = debian::mmdebstrap("apt", "tar");
@@ -100,7 +100,7 @@ fn life(context: &Context, work: &Path, old: &Path, new: &Path, tar: &Path) -> R
     let hooks = [
         INSTALL_KERNEL.to_owned(),
         format!(
-            "copy-in {} {} {} /root",
+            "copy-in {} {} {} /srv",
             quoted(old.to_path_buf()),
             quoted(new.to_path_buf()),
             quoted(test)
@@ -108,9 +108,9 @@ fn life(context: &Context, work: &Path, old: &Path, new: &Path, tar: &Path) -> R
         test_line,
         format!("copy-in {} /etc/systemd/system", quoted(service)),
         FINISH.to_owned(),
-        format!("download /root/results {}", quoted(work.join("results"))),
-        format!("download /root/vmlinuz {}", quoted(work.join(KERNEL))),
-        format!("download /root/initrd {}", quoted(work.join(INITRAMFS))),
+        format!("download /srv/results {}", quoted(work.join("results"))),
+        format!("download /srv/vmlinuz {}", quoted(work.join(KERNEL))),
+        format!("download /srv/initrd {}", quoted(work.join(INITRAMFS))),
     ];
     for hook in hooks {
         command.arg(format!("--customize-hook={hook}"));

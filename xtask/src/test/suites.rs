@@ -129,7 +129,7 @@ pub const SUITES: &[Suite] = &[
         name: "boot",
         about: "a Debian whose root is an image, and one whose root is refused",
         minutes: 3,
-        when: When::All,
+        when: When::Gate,
         run: Run::Whole(boot::run),
     },
     Suite {

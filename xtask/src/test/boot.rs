@@ -68,16 +68,21 @@ pub fn run_all(context: &Context, report: &mut Report) -> Result<()> {
         ..usual()
     };
     machine.boot("tampered", tampered)?;
+    let inline = BootArgs {
+        image: Image::Inline,
+        ..usual()
+    };
     let btrfs = BootArgs {
         store: StoreType::Btrfs,
         ..usual()
     };
-    machine.boot("root", btrfs)?;
     let patched = BootArgs {
         flavor: Flavor::Patched,
         ..usual()
     };
-    machine.boot("root", patched)?;
+    for args in [inline, btrfs, patched] {
+        machine.boot("root", args)?;
+    }
     let changed = BootArgs {
         tamper: Some("image".to_owned()),
         ..usual()
@@ -149,9 +154,19 @@ impl<'a> Machine<'a> {
             name: "boot".to_owned(),
             about: format!("booting for tests/boot/{program}.py"),
             prefix: String::new(),
-            suffix: match (args.store, args.flavor) {
-                (StoreType::Btrfs, _) => format!(" ({program}, btrfs)"),
-                (_, Flavor::Patched) => format!(" ({program}, patched kernel)"),
+            suffix: match &args {
+                BootArgs {
+                    store: StoreType::Btrfs,
+                    ..
+                } => format!(" ({program}, btrfs)"),
+                BootArgs {
+                    flavor: Flavor::Patched,
+                    ..
+                } => format!(" ({program}, patched kernel)"),
+                BootArgs {
+                    image: Image::Inline,
+                    ..
+                } => format!(" ({program}, inline files)"),
                 _ => format!(" ({program})"),
             },
             may_skip: false,

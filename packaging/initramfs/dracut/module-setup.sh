@@ -23,7 +23,7 @@ install() {
 	local wanted=$systemdsystemunitdir/initrd-root-fs.target.requires
 
 	inst_multiple mount.composefs /usr/lib/composefs/composefs-root \
-		cp ln mkdir mount mv sync umount
+		composefs-readahead cp ln mkdir mount mv sync umount
 	inst_simple "$moddir/composefs-root.service" \
 		"$systemdsystemunitdir/composefs-root.service"
 	mkdir -p "$initdir$wanted"

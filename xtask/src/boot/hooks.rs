@@ -33,7 +33,7 @@ const MAKE: &str = r#"chroot "$1" sh -c '
     install -D initramfs-tools/hook /usr/share/initramfs-tools/hooks/composefs
     install -D initramfs-tools/local-bottom /usr/share/initramfs-tools/scripts/local-bottom/composefs
     install -D -t /usr/lib/dracut/modules.d/90composefs-root dracut/*
-    chmod 755 /usr/sbin/mount.composefs /usr/bin/composefs-setup-root
+    chmod 755 /usr/sbin/mount.composefs /usr/sbin/composefs-readahead /usr/bin/composefs-setup-root
 
     mkdir -p /lib/modules/0
     touch /lib/modules/0/modules.order /lib/modules/0/modules.builtin
@@ -64,6 +64,8 @@ pub fn make(context: &Context, way: Way) -> Result<Option<Base>> {
         return Ok(None);
     };
     let program = guest_program::build(context, "mount-composefs")?.join("mount-composefs");
+    let readahead =
+        guest_program::build(context, "composefs-readahead")?.join("composefs-readahead");
     let setup_root = tools::setup_root(context)?;
     let hooks = context.repo.join("packaging/initramfs");
     let conf = context.repo.join("scripts/boot-setup-root.conf");
@@ -72,6 +74,7 @@ pub fn make(context: &Context, way: Way) -> Result<Option<Base>> {
         .with("packages", PACKAGES)
         .with("make", MAKE)
         .with("program", fs::read(&program)?)
+        .with("readahead", fs::read(&readahead)?)
         .with("setup-root", setup_root.as_os_str().as_encoded_bytes())
         .with("conf", fs::read(&conf)?);
     for dir in ["", "dracut", "initramfs-tools"] {
@@ -92,6 +95,10 @@ pub fn make(context: &Context, way: Way) -> Result<Option<Base>> {
             ),
             "mv \"$1/tmp/composefs-setup-root\" \"$1/usr/bin/\"".to_owned(),
             format!("upload {} /usr/sbin/mount.composefs", quoted(&program)),
+            format!(
+                "upload {} /usr/sbin/composefs-readahead",
+                quoted(&readahead)
+            ),
             MAKE.to_owned(),
             format!(
                 "copy-out /tmp/initramfs-tools.cpio /tmp/dracut.cpio /tmp/setup-root.cpio {}",

@@ -112,6 +112,15 @@ class Signer:
                    "subjectKeyIdentifier").decode()
         return said.split()[-1].replace(":", "").lower()
 
+    def issue(self, name: str, key: str) -> Signer:
+        """A certificate that this one vouches for."""
+        return Signer(name, key, "-CA", self.pem, "-CAkey", self.key)
+
+    def trusted(self, keyring: str = COMPOSEFS) -> str:
+        """Adds the certificate to a keyring. Returns the number of the key."""
+        return run("keyctl", "padd", "asymmetric", "", keyring,
+                   stdin=self.der).decode().strip()
+
     def sign(self, data: bytes, *options: str) -> bytes:
         """A detached signature by openssl(1)."""
         return run("openssl", "smime", "-sign", "-binary", "-outform", "der",

@@ -248,9 +248,13 @@ impl<'a> Machine<'a> {
         self.report.check(&test, || {
             let state = e2fs("dumpe2fs", &["-h"], disk)?;
             let text = read(console)?;
-            for words in ["Failed unmounting", "resource busy"] {
-                if text.contains(words) {
-                    bail!("the console says \"{words}\": {}", console.display());
+            for line in text.lines() {
+                let is_bad = ["Failed unmounting", "resource busy"]
+                    .iter()
+                    .any(|words| line.contains(words));
+                // The directory of the host with this test, which still runs.
+                if is_bad && !line.contains("mnt-share.mount") {
+                    bail!("the console says \"{line}\": {}", console.display());
                 }
             }
             if state.contains("needs_recovery") {

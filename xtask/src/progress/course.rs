@@ -64,7 +64,7 @@ impl Course {
             piece_begun: now,
             doing: String::new(),
             said: now,
-            bar: screen::bar(String::new()),
+            bar: screen::bar("{spinner} {prefix};"),
             ended: false,
         }));
         *lock(&CURRENT) = Some(Arc::clone(&state));

@@ -95,17 +95,16 @@ pub fn moves() -> bool {
     Term::stderr().is_term()
 }
 
-/// A new line that moves, if it can.
-pub fn bar(prefix: String) -> Option<ProgressBar> {
+/// A new line that moves, if it can. It begins with what `template` says, and ends with the
+/// message.
+pub fn bar(template: &str) -> Option<ProgressBar> {
     if !moves() {
         return None;
     }
     let bar = BARS.add(ProgressBar::new_spinner());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
-    {
+    if let Ok(style) = ProgressStyle::with_template(&format!("{template} {{wide_msg:.dim}}")) {
         bar.set_style(style);
     }
-    bar.set_prefix(prefix);
     bar.enable_steady_tick(Duration::from_millis(120));
     Some(bar)
 }

@@ -60,8 +60,11 @@ impl Step {
         let bar = if course::show(doing) {
             None
         } else {
-            screen::bar(what.clone())
+            screen::bar("{spinner} {prefix} {elapsed}")
         };
+        if let Some(bar) = &bar {
+            bar.set_prefix(what.clone());
+        }
         if !screen::moves() {
             screen::say(&format!("xtask: {what} (log: {})", log.display()));
         }

@@ -8,6 +8,7 @@ mod boots;
 mod citations;
 mod compile_fail;
 mod deb;
+mod defects;
 mod e2fs;
 mod harness;
 mod host;
@@ -90,7 +91,7 @@ pub struct TestArgs {
 /// cannot run counts as a failed test.
 pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     if args.list {
-        list(context);
+        list(context)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is built.
@@ -230,14 +231,20 @@ fn split(name: &str) -> (&str, Option<&str>) {
 }
 
 /// Prints the suites' names, and how long they take.
-fn list(context: &Context) {
+fn list(context: &Context) -> Result<()> {
     let times = Times::read(&context.cache);
     let mut gate = Duration::ZERO;
     let mut all = Duration::ZERO;
     for suite in SUITES {
-        let usual = Duration::from_secs(u64::from(suite.minutes) * 60);
-        let known = times.of(suite.name);
-        let time = known.unwrap_or(usual);
+        let mut time = Duration::ZERO;
+        let mut guessed = ' ';
+        for task in suite.tasks(context, None)? {
+            let known = times.of(&task.name());
+            if known.is_none() {
+                guessed = '~';
+            }
+            time += known.or_else(|| task.guess()).unwrap_or_default();
+        }
         all += time;
         let only = match suite.when {
             When::All => " (with --all)",
@@ -246,7 +253,6 @@ fn list(context: &Context) {
                 ""
             }
         };
-        let guessed = if known.is_some() { " " } else { "~" };
         print(&format!(
             "{:<12} {guessed}{:<10} {}{only}",
             suite.name,
@@ -260,4 +266,5 @@ fn list(context: &Context) {
         about(gate),
         about(all)
     ));
+    Ok(())
 }

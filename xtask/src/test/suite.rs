@@ -21,8 +21,8 @@ pub struct Suite {
     pub name: &'static str,
     /// What it tests.
     pub about: &'static str,
-    /// How long it takes on two processors under emulation, when all is built. The times of
-    /// this machine are used where they are known.
+    /// How long it takes on two processors under emulation, when all is built; or each of its
+    /// pieces. The times of this machine are used where they are known.
     pub minutes: u32,
     /// Whether it belongs to the gate.
     pub when: When,
@@ -47,6 +47,14 @@ pub enum Run {
     OnKernels(fn(&Context, &mut Report, Flavor) -> Result<()>),
     /// In one boot of the guest, or only the programs in `SUITE:PROGRAM,...`.
     Selftests(&'static Boot<'static>),
+    /// One after the other. A run that was stopped goes on with the first one that did not
+    /// run, rather than with the suite.
+    Pieces {
+        /// The names of all pieces, or of those that `SUITE:WORDS` asks for.
+        list: fn(&Context, Option<&str>) -> Result<Vec<String>>,
+        /// Runs the piece of this name.
+        run: fn(&Context, &mut Report, &str) -> Result<()>,
+    },
 }
 
 /// A suite or a part of it: what runs as a whole or not at all.
@@ -64,16 +72,18 @@ impl Suite {
     ///
     /// When there is no such part.
     pub fn tasks(&'static self, context: &Context, part: Option<&str>) -> Result<Vec<Task>> {
+        let task = |part: Option<String>| Task { suite: self, part };
         match (&self.run, part) {
+            (Run::Pieces { list, .. }, part) => {
+                let pieces = list(context, part)?;
+                return Ok(pieces.into_iter().map(|piece| task(Some(piece))).collect());
+            }
             (_, None) => {}
             (Run::Whole(_), Some(_)) => bail!("the suite \"{}\" has no parts", self.name),
             (Run::OnKernels(_), Some(part)) => drop(kernel(part)?),
             (Run::Selftests(_), Some(part)) => selftests::check_names(context, part)?,
         }
-        Ok(vec![Task {
-            suite: self,
-            part: part.map(str::to_owned),
-        }])
+        Ok(vec![task(part.map(str::to_owned))])
     }
 }
 
@@ -89,7 +99,8 @@ impl Task {
     /// How long it may take where nobody has seen it yet.
     pub fn guess(&self) -> Option<Duration> {
         let seconds = u64::from(self.suite.minutes) * 60;
-        self.part.is_none().then(|| Duration::from_secs(seconds))
+        let known = self.part.is_none() || matches!(self.suite.run, Run::Pieces { .. });
+        known.then(|| Duration::from_secs(seconds))
     }
 
     /// Runs it.
@@ -110,6 +121,7 @@ impl Task {
             }
             (Run::Selftests(boot), Some(names)) => selftests::part(context, report, boot, names),
             (Run::Selftests(boot), None) => selftests::run(context, report, boot),
+            (Run::Pieces { run, .. }, piece) => run(context, report, piece.unwrap_or_default()),
         }
     }
 }

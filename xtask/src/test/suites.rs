@@ -6,6 +6,7 @@ use super::boot;
 use super::boot_ways;
 use super::boots;
 use super::deb;
+use super::defects;
 use super::harness;
 use super::host;
 use super::hostile;
@@ -152,5 +153,15 @@ pub const SUITES: &[Suite] = &[
         minutes: 4,
         when: When::All,
         run: Run::Whole(old::run),
+    },
+    Suite {
+        name: "defects",
+        about: "mistakes in the module, which the tests have to find",
+        minutes: 2,
+        when: When::All,
+        run: Run::Pieces {
+            list: defects::list,
+            run: defects::run,
+        },
     },
 ];

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mistakes in the module that the tests have to find: tests/defects.
+//!
+//! Each is put into a working tree of its own, in which a test has to fail, and for the right
+//! reason.
+
+mod defect;
+mod tree;
+
+use std::process::Command;
+
+use anyhow::Result;
+use anyhow::bail;
+
+use super::report::Report;
+use crate::context::Context;
+use crate::progress::Step;
+use crate::progress::tail;
+use defect::Defect;
+use defect::red_lines;
+use tree::Copy;
+
+/// The piece that runs the tests of some defects without a defect.
+const NONE: &str = "none";
+
+/// The test of the parser on the host. Other tests are arguments of `cargo xtask test`.
+const IMAGE: &str = "image";
+
+/// The defects, by their names. `words` has parts of names, with commas between them: then their
+/// tests run first without a defect. Among all suites, other suites have done that.
+///
+/// # Errors
+///
+/// When a defect cannot be read, or no name fits.
+pub fn list(context: &Context, words: Option<&str>) -> Result<Vec<String>> {
+    let defects = defect::all(context)?;
+    let Some(words) = words else {
+        return Ok(defects.into_iter().map(|defect| defect.name).collect());
+    };
+    let mut pieces = Vec::new();
+    for word in words.split(',') {
+        let mut fit = defects.iter().filter(|defect| defect.name.contains(word));
+        if word.is_empty() || !fit.clone().any(|_| true) {
+            let known: Vec<&str> = defects.iter().map(|defect| &defect.name[..]).collect();
+            bail!("no defect is called {word}; there are: {}", known.join(" "));
+        }
+        pieces.extend(fit.by_ref().map(|defect| defect.name.clone()));
+    }
+    pieces.sort();
+    pieces.dedup();
+    let mut tests: Vec<&str> = defects
+        .iter()
+        .filter(|defect| pieces.contains(&defect.name))
+        .map(|defect| &defect.test[..])
+        .collect();
+    tests.sort_unstable();
+    tests.dedup();
+    let without = tests.iter().map(|test| format!("{NONE}={test}"));
+    Ok(without.chain(pieces.iter().cloned()).collect())
+}
+
+/// Runs the piece of this name.
+///
+/// # Errors
+///
+/// When the tree cannot be made, or the user interrupts.
+pub fn run(context: &Context, report: &mut Report, piece: &str) -> Result<()> {
+    let copy = Copy::ready(context)?;
+    if let Some(test) = piece.strip_prefix(&format!("{NONE}=")) {
+        let ran = Ran::new(context, &copy, "no-defect", test)?;
+        report.check(&format!("without a defect, {test} passes"), || {
+            ran.expect_good()
+        });
+        return Ok(());
+    }
+    let defects = defect::all(context)?;
+    let Some(defect) = defects.into_iter().find(|defect| defect.name == piece) else {
+        bail!("there is no defect {piece}");
+    };
+    copy.apply(&defect.path)?;
+    let found = find(context, &copy, &defect);
+    copy.clean()?;
+    let test = &defect.test;
+    report.check(&format!("{piece} is found by {test}"), || found);
+    Ok(())
+}
+
+/// Whether the test of a defect, which was applied, finds it.
+fn find(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
+    build(context, copy, defect)?;
+    let ran = Ran::new(context, copy, &defect.name, &defect.test)?;
+    if ran.good {
+        bail!("the tests pass, with this defect: {}", defect.breaks);
+    }
+    let red = red_lines(&ran.said);
+    if !red.iter().any(|line| line.contains(&defect.red)) {
+        let red = red.join("\n");
+        bail!(
+            "another test fails than one with \"{}\":\n{red}\n{}",
+            defect.red,
+            ran.end
+        );
+    }
+    Ok(())
+}
+
+/// Builds what the defect is in. A defect that does not compile would be found by any test.
+fn build(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
+    let mut cargo = cargo(copy);
+    if defect.test == IMAGE {
+        cargo.args(["test", "--no-run", "--package", "composefs-image"]);
+    } else {
+        let debug = defect.test.contains("debug");
+        let flavor = if debug { "debug" } else { "plain" };
+        cargo.args(["xtask", "module", "--flavor", flavor]);
+    }
+    let log = context.cache.log("defect-build");
+    let step = Step::begin(format!("building with {}", defect.name), &log)?;
+    step.run(&mut cargo)
+}
+
+/// A test that has run in the copy.
+struct Ran {
+    good: bool,
+    said: String,
+    /// The last lines, for an error.
+    end: String,
+}
+
+impl Ran {
+    fn new(context: &Context, copy: &Copy, name: &str, test: &str) -> Result<Self> {
+        let mut cargo = cargo(copy);
+        if test == IMAGE {
+            cargo.args(["test", "--no-fail-fast", "--package", "composefs-image"]);
+        } else {
+            cargo.args(["xtask", "test", test]);
+        }
+        let log = context.cache.log(&format!("defect-{name}"));
+        let step = Step::begin(format!("running {test}, {name}"), &log)?;
+        let good = step.status(&mut cargo)?.success();
+        drop(step);
+        Ok(Self {
+            good,
+            said: String::from_utf8_lossy(&std::fs::read(&log)?).into_owned(),
+            end: format!("{}\nThe log: {}", tail(&log, 5), log.display()),
+        })
+    }
+
+    fn expect_good(&self) -> Result<()> {
+        if self.good {
+            return Ok(());
+        }
+        bail!("{}\n{}", red_lines(&self.said).join("\n"), self.end);
+    }
+}
+
+/// cargo in the copy.
+fn cargo(copy: &Copy) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(copy.path())
+        .env("CARGO_TARGET_DIR", copy.target())
+        .env("CARGO_TERM_COLOR", "never")
+        // The clone's, which cargo has set.
+        .env_remove("CARGO_MANIFEST_DIR")
+        // Short runs: the defects do not depend on chance.
+        .env(super::stress::SECONDS, "20");
+    cargo
+}

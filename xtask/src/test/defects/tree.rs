@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A copy of the clone, in which files may be broken.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+use crate::context::Context;
+use crate::git::Tree;
+use crate::git::git;
+use crate::progress::output;
+
+/// A working tree of the clone's repository, with the files that the clone has now. It stays in
+/// target/defects, so that only what differs is built again.
+pub struct Copy {
+    top: PathBuf,
+}
+
+impl Copy {
+    /// Makes it, or brings it up to date. What a run that was killed has left in it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When git cannot do that.
+    pub fn ready(context: &Context) -> Result<Self> {
+        let copy = Self {
+            top: context.repo.join("target/defects"),
+        };
+        fs::create_dir_all(&copy.top)
+            .with_context(|| format!("cannot make {}", copy.top.display()))?;
+        let here = |words: &[&str]| output(git().current_dir(&context.repo).args(words));
+        if !copy.path().join(".git").exists() {
+            // One that was removed with target/.
+            here(&["worktree", "prune"])?;
+            let path = copy.path();
+            let path = path.to_string_lossy();
+            here(&["worktree", "add", "--quiet", "--detach", "--force", &path])?;
+        }
+        let head = here(&["rev-parse", "HEAD"])?;
+        copy.git(&["checkout", "--quiet", "--force", "--detach", head.trim()])?;
+        copy.clean()?;
+        let tree = Tree::of(&context.repo)?;
+        copy.git(&["read-tree", "--reset", "-u", &tree.object])?;
+        Ok(copy)
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> PathBuf {
+        self.top.join("tree")
+    }
+
+    /// For what cargo builds of it.
+    pub fn target(&self) -> PathBuf {
+        self.top.join("cargo")
+    }
+
+    /// Applies a patch.
+    ///
+    /// # Errors
+    ///
+    /// When it does not apply.
+    pub fn apply(&self, patch: &Path) -> Result<()> {
+        output(self.command().arg("apply").arg(patch)).map(drop)
+    }
+
+    /// Takes back what was changed since [`ready`](Self::ready).
+    ///
+    /// # Errors
+    ///
+    /// When git cannot do that.
+    pub fn clean(&self) -> Result<()> {
+        self.git(&["checkout", "--quiet", "--", "."])?;
+        self.git(&["clean", "--quiet", "--force", "-d"])
+    }
+
+    fn git(&self, words: &[&str]) -> Result<()> {
+        output(self.command().args(words)).map(drop)
+    }
+
+    fn command(&self) -> Command {
+        let mut git = git();
+        git.current_dir(self.path());
+        git
+    }
+}

@@ -61,6 +61,8 @@ pub struct Record {
 /// The records of one tree.
 pub struct Ledger {
     dir: PathBuf,
+    /// The clone, and what it held when this was opened, if git can tell.
+    tree: Option<(PathBuf, String)>,
     /// The last other tree that was tested.
     other: Option<String>,
 }
@@ -70,9 +72,13 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When git cannot name the tree, or the directory cannot be made.
+    /// When the directory cannot be made.
     pub fn open(repo: &Path) -> Result<Self> {
-        let tree = Tree::of(repo).context("git cannot tell which tree is tested")?;
+        let top = repo.join("target/test");
+        // Not all who have the source have its history.
+        let Ok(tree) = Tree::of(repo) else {
+            return Self::of(&top, "unknown", "a tree that git does not know");
+        };
         let value = |name: &&str| env::var_os(name).filter(|value| !value.is_empty());
         let set = VARIABLES
             .iter()
@@ -83,7 +89,23 @@ impl Ledger {
             key = key.with(name, value.as_encoded_bytes());
             about.push_str(&format!(", {name}={}", value.to_string_lossy()));
         }
-        Self::of(&repo.join("target/test"), &key.finish(), &about)
+        let ledger = Self::of(&top, &key.finish(), &about)?;
+        Ok(Self {
+            tree: Some((repo.to_path_buf(), tree.object)),
+            ..ledger
+        })
+    }
+
+    /// Whether the clone still holds what it did. Where git does not know, nobody does.
+    ///
+    /// # Errors
+    ///
+    /// When git cannot tell any more.
+    pub fn is_current(&self) -> Result<bool> {
+        match &self.tree {
+            Some((repo, object)) => Ok(Tree::of(repo)?.object == *object),
+            None => Ok(false),
+        }
     }
 
     /// The records named `key` in `top`.
@@ -105,7 +127,11 @@ impl Ledger {
         let other = last.and_then(|(_, path)| fs::read_to_string(path.join(ABOUT)).ok());
         // Its time tells which tree was tested last.
         fs::write(dir.join(ABOUT), about)?;
-        Ok(Self { dir, other })
+        Ok(Self {
+            dir,
+            tree: None,
+            other,
+        })
     }
 
     /// The record of a piece that passed.

@@ -91,8 +91,7 @@ impl Cache {
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                let time = name.strip_prefix(&prefix);
-                time.is_some_and(|time| time.starts_with(|c: char| c.is_ascii_digit()))
+                name.strip_prefix(&prefix).is_some_and(begins_with_time)
             })
             .map(|entry| entry.path())
             .collect();
@@ -213,9 +212,38 @@ impl Cache {
     }
 }
 
+/// Whether the end of a log's name begins with a time, as [`Cache::numbered_log`] writes it.
+/// Other logs have longer names with a number of their own, like "selftests-1".
+fn begins_with_time(end: &str) -> bool {
+    let time = end.split('-').next().unwrap_or_default();
+    time.len() == 14 && time.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_of_another_name_are_left_alone() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let cache = Cache {
+            root: dir.path().to_path_buf(),
+        };
+        fs::create_dir(dir.path().join("logs"))?;
+        for _ in 0..30 {
+            fs::write(cache.numbered_log("suite-1")?, "")?;
+            fs::write(cache.numbered_log("suite")?, "")?;
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let names: Vec<String> = fs::read_dir(dir.path().join("logs"))?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        let numbered = names.iter().filter(|name| name.starts_with("suite-1-"));
+        assert_eq!(numbered.count(), 20);
+        assert_eq!(names.len(), 40);
+        Ok(())
+    }
 
     #[test]
     fn what_is_built_of_a_clone_goes_with_it() -> Result<()> {

@@ -115,6 +115,10 @@ enum Task {
     Boot(BootArgs),
     /// Mounts a real image in the guest, step by step
     Demo {
+        /// Makes an image of three layers, as containers have them, signs it, and mounts it
+        /// because its signature is good
+        #[arg(long)]
+        layers: bool,
         /// The kernel to boot [default: debian, or plain where that cannot be had]
         #[arg(long, value_enum)]
         flavor: Option<Flavor>,
@@ -180,7 +184,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),
         Task::Vm(args) => return run_vm(&context, args),
         Task::Boot(args) => return Ok(ExitCode::from(boot::run(&context, args)?)),
-        Task::Demo { flavor, shell } => return demo::run(&context, flavor, shell),
+        Task::Demo {
+            flavor,
+            layers,
+            shell,
+        } => return demo::run(&context, flavor, layers, shell),
         Task::Test(args) => return test::run(&context, &args),
         Task::Bench(args) => return bench::run(&context, &args),
         Task::CleanCache => context.cache.clean()?,

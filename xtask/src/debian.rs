@@ -88,12 +88,19 @@ fn is_about_reaching(option: &str) -> bool {
 
 /// Downloads a package, `NAME` or `NAME=VERSION` with `*` for any end of the version,
 /// and copies `path` out of it into the directory `to`. Says whether that went well;
-/// the step's log says why not.
+/// the step's log says why not. Without a mirror, mmdebstrap takes its own default, which has
+/// no backports.
 ///
 /// # Errors
 ///
 /// When mmdebstrap cannot be started, or the user interrupts.
-pub fn extract(step: &Step, mirror: &str, package: &str, path: &str, to: &Path) -> Result<bool> {
+pub fn extract(
+    step: &Step,
+    mirror: Option<&str>,
+    package: &str,
+    path: &str,
+    to: &Path,
+) -> Result<bool> {
     let unpack = format!(
         "cd \"$1\" && APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get download {} && \
          dpkg-deb --extract *.deb .",
@@ -105,15 +112,17 @@ pub fn extract(step: &Step, mirror: &str, package: &str, path: &str, to: &Path) 
         shell_words::quote(&to.to_string_lossy())
     );
     // No root file system is made: the hooks use its apt, and it is dropped.
-    let done = step.status(
-        mmdebstrap("custom", "null")
-            .arg(format!("--customize-hook={unpack}"))
-            .arg(format!("--customize-hook={copy}"))
-            .args([SUITE, "/dev/null"])
+    let mut command = mmdebstrap("custom", "null");
+    command
+        .arg(format!("--customize-hook={unpack}"))
+        .arg(format!("--customize-hook={copy}"))
+        .args([SUITE, "/dev/null"]);
+    if let Some(mirror) = mirror {
+        command
             .arg(format!("deb {mirror} {SUITE} main"))
-            .arg(format!("deb {mirror} {SUITE}-backports main")),
-    )?;
-    Ok(done.success())
+            .arg(format!("deb {mirror} {SUITE}-backports main"));
+    }
+    Ok(step.status(&mut command)?.success())
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn fetch(context: &Context, version: &str, dir: &Path) -> Result<()> {
     let path = format!("/usr/src/rustc-{version}/library");
     let log = context.cache.log("rust-src");
     let step = Step::begin("fetching the source of Rust's core", &log)?;
-    if !debian::extract(&step, &mirror, &package, &path, dir)? {
+    if !debian::extract(&step, Some(&mirror), &package, &path, dir)? {
         bail!("cannot fetch {package}");
     }
     step.done();

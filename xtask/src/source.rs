@@ -106,7 +106,13 @@ fn fetch(context: &Context, log: &Path, dir: &Path) -> Result<PathBuf> {
         packages::require(context, &[packages::GUEST])?;
         let name = format!("{PACKAGE}.tar.xz");
         let step = Step::begin("fetching the kernel's source from Debian", log)?;
-        if debian::extract(&step, &mirror, PACKAGE, &format!("/usr/src/{name}"), dir)? {
+        if debian::extract(
+            &step,
+            Some(&mirror),
+            PACKAGE,
+            &format!("/usr/src/{name}"),
+            dir,
+        )? {
             step.done();
             return Ok(dir.join(name));
         }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust programs that xtask needs: `cargo install`, into the cache.
+//! Programs that xtask needs: from crates.io by `cargo install`, or from Debian, into the cache.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::cache::Key;
 use crate::context::Context;
+use crate::debian;
+use crate::packages;
 use crate::progress::Step;
 
 /// A program on crates.io.
@@ -44,6 +47,16 @@ const CFSCTL: Tool = Tool {
     rustflags: Some("-C target-feature=+crt-static"),
 };
 
+/// The same with `cfsctl oci`, which takes twice as long to build.
+const CFSCTL_OCI: Tool = Tool {
+    arguments: &[
+        "--no-default-features",
+        "--features=pre-6.15,oci",
+        "--target=x86_64-unknown-linux-gnu",
+    ],
+    ..CFSCTL
+};
+
 /// Makes the root in an initramfs, where no C library may be.
 const SETUP_ROOT: Tool = Tool {
     package: "composefs-setup-root",
@@ -70,6 +83,36 @@ pub fn bindgen(context: &Context) -> Result<PathBuf> {
 /// When it cannot be built.
 pub fn cfsctl(context: &Context) -> Result<PathBuf> {
     install(context, &CFSCTL)
+}
+
+/// The program that makes images, also from the layers of containers.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn cfsctl_oci(context: &Context) -> Result<PathBuf> {
+    install(context, &CFSCTL_OCI)
+}
+
+/// Debian's program that makes and unpacks layers of containers. It runs in the guest.
+///
+/// # Errors
+///
+/// When Debian's package cannot be had.
+pub fn umoci(context: &Context) -> Result<PathBuf> {
+    let key = format!("umoci-{}", debian::SUITE);
+    let dir = context.cache.made("tools", &key, |dir| {
+        packages::require(context, &[packages::GUEST])?;
+        let log = context.cache.log("umoci");
+        let step = Step::begin("fetching umoci from Debian", &log)?;
+        let mirror = debian::mirror();
+        if !debian::extract(&step, mirror.as_deref(), "umoci", "/usr/bin/umoci", dir)? {
+            bail!("cannot fetch umoci from Debian; the log: {}", log.display());
+        }
+        step.done();
+        Ok(())
+    })?;
+    Ok(dir.join("umoci"))
 }
 
 /// The program of the composefs project that makes the root in an initramfs.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is built from tools/ and tests/ for some of the selftests.
+//! What some of the selftests need besides the guest: programs of this workspace, and of others.
 
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use anyhow::Result;
 
 use crate::context::Context;
 use crate::guest_program;
+use crate::tools;
 use crate::vm::VmConfig;
 
 /// The variable by which the selftests find the directory in the guest.
@@ -55,7 +57,25 @@ const TOOLS: &[Tool] = &[
         build: guest_program::build,
         users: &["old_image"],
     },
+    Tool {
+        package: "composefs-ctl",
+        file: "cfsctl",
+        build: |context, _| directory(&tools::cfsctl_oci(context)?),
+        users: &["layers"],
+    },
+    Tool {
+        package: "umoci",
+        file: "umoci",
+        build: |context, _| directory(&tools::umoci(context)?),
+        users: &["layers"],
+    },
 ];
+
+/// The directory of a program.
+fn directory(program: &Path) -> Result<PathBuf> {
+    let directory = program.parent().context("a tool is in no directory")?;
+    Ok(directory.to_path_buf())
+}
 
 /// Builds what the programs need that `may_run` tells, and gives it to the guest. Returns the line of the
 /// shell that sets [`VARIABLE`].

@@ -28,18 +28,30 @@ pub fn fragment(context: &Context, flavor: Flavor) -> Result<String> {
     Ok(text)
 }
 
-/// The name of the policy of IPE: in scripts/config, and in the kernel's build directory, where
-/// CONFIG_IPE_BOOT_POLICY looks for it.
-pub const IPE_POLICY: &str = "ipe-policy";
+/// Files that the kernel is built with: where they are in the repository, and their names in the
+/// build directory, where options look for them.
+const FILES: [(&str, &str); 2] = [
+    // CONFIG_IPE_BOOT_POLICY
+    ("scripts/config/ipe-policy", "ipe-policy"),
+    // CONFIG_SYSTEM_TRUSTED_KEYS
+    ("tests/selftests/test-key.pem", "test-key.pem"),
+];
 
-/// The policy of IPE that is built into the kernel.
+/// The names and texts of the files that the kernel is built with.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
-pub fn ipe_policy(context: &Context) -> Result<String> {
-    let path = context.repo.join("scripts/config").join(IPE_POLICY);
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+/// When one cannot be read.
+pub fn files(context: &Context) -> Result<Vec<(&'static str, String)>> {
+    FILES
+        .iter()
+        .map(|(path, name)| {
+            let path = context.repo.join(path);
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            Ok((*name, text))
+        })
+        .collect()
 }
 
 /// The options of a fragment that `config`, the text of a .config, lacks or has with

@@ -78,7 +78,8 @@ struct Job {
     tools: Toolchain,
     /// The configuration's fragments in one text.
     fragment: String,
-    ipe_policy: String,
+    /// Other files that the kernel is built with: names and texts.
+    files: Vec<(&'static str, String)>,
     key: String,
     entry: Entry,
 }
@@ -88,12 +89,14 @@ impl Job {
         let tools = Toolchain::ready(context)?;
         let source = Source::ready(context, own)?;
         let fragment = config::fragment(context, flavor)?;
-        let ipe_policy = config::ipe_policy(context)?;
+        let files = config::files(context)?;
         let mut key = Key::default()
             .with("version", &source.version)
             .with("config", &fragment)
-            .with("ipe-policy", &ipe_policy)
             .with("tools", tools.identity());
+        for (name, text) in &files {
+            key = key.with(name, text);
+        }
         if source.own {
             key = key.with("source", source.dir.as_os_str().as_encoded_bytes());
         }
@@ -104,7 +107,7 @@ impl Job {
             source,
             tools,
             fragment,
-            ipe_policy,
+            files,
             key,
             entry,
         })
@@ -150,7 +153,9 @@ impl Job {
         }
         fs::create_dir_all(self.build())?;
         fs::write(&fragment, &self.fragment)?;
-        fs::write(self.build().join(config::IPE_POLICY), &self.ipe_policy)?;
+        for (name, text) in &self.files {
+            fs::write(self.build().join(name), text)?;
+        }
         step.run(self.make().arg("rustavailable"))
             .context("the kernel's build refuses the Rust tools")?;
         step.run(

@@ -72,6 +72,9 @@ def rejected(test: ktap.Test) -> None:
         data = Signer.vendor().sign(b"another image")
         check(test, "bytes", data, False)
         check(test, "a file", signing.write("bad", data), False)
+        # The message to the mounter looks at the blacklist.
+        check(test, "with its certificate",
+              Signer.vendor().sign(b"another image", "-noattr"), False)
 
 
 @suite.test("the option: bytes, and a name")

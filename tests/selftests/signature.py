@@ -74,7 +74,7 @@ def accepts(test: ktap.Test) -> None:
         with opened(os.path.dirname(file), os.O_PATH) as top, \
                 opened(file, os.O_PATH) as itself:
             for what, path in (("a path", At(file)),
-                               ("a path from a directory", At("good", top)),
+                               ("from a directory", At("good", top)),
                                ("an empty path", At("", itself))):
                 mounts_by(test, what, by(path))
         strange = signing.write("a,b:c\\d", Path(file).read_bytes())
@@ -245,13 +245,42 @@ def keys(test: ktap.Test) -> None:
     def expire(key: str) -> None:
         signing.run("keyctl", "timeout", key, "1")
         time.sleep(2.5)
-    number = signer().serial()
-    after("revoked", errno.EKEYREVOKED, f"was revoked: the certificate {number}",
+    name = f"the certificate {signer().serial()}"
+    after("revoked", errno.EKEYREVOKED, f"was revoked: {name}",
           lambda key: signing.run("keyctl", "revoke", key))
-    after("expired", errno.EKEYEXPIRED,
-          f"has expired: the certificate {number}", expire)
+    after("expired", errno.EKEYEXPIRED, f"has expired: {name}", expire)
     after("removed", errno.ENOKEY, ".composefs", lambda key: signing.run(
         "keyctl", "unlink", key, signing.COMPOSEFS))
+
+
+@suite.test("a certificate on the kernel's blacklist is refused, where it is "
+            "looked at")
+def blacklisted(test: ktap.Test) -> None:
+    """It is looked at in a signature, and when it is added to a keyring."""
+    listed = Signer("listed", "second")
+    below = listed.issue("below-listed", "first")
+    data = formatted(matrix_image.image().digest)
+    files = [signing.write(f"listed-{number}", signed)
+             for number, signed in enumerate((
+                 listed.sign(data, "-noattr"),
+                 below.sign(data, "-noattr", "-certfile", listed.pem)))]
+    bare = signing.write("listed-bare", listed.sign(data))
+    with trusting(listed):
+        for file in (*files, bare):
+            mounts_by(test, f"{file}: before", by(file))
+        listed.blacklist()
+        for file in files:
+            refused(test, file, errno.EKEYREJECTED, by(file),
+                    f"blacklist has the certificate {listed.serial()}")
+        mounts_by(test, "its key is trusted, and it is not there", by(bare))
+        signing.clear()
+        try:
+            listed.trusted()
+        except AssertionError as error:
+            test.check("rejected" in str(error), str(error))
+        else:
+            test.fail("it was added to the keyring")
+        refused(test, "its key is gone", errno.ENOKEY, by(bare), "trusted")
 
 
 @suite.test("mounts by signature and by digest share a super block")

@@ -202,6 +202,34 @@ def others(test: ktap.Test) -> None:
                     matrix_image.options(("signature", bad)), "not a good")
 
 
+@suite.test("secondary_keyring=1 trusts the kernel's keys and those that they "
+            "vouch for")
+def secondary(test: ktap.Test) -> None:
+    kernel = Signer.built_in()
+    below = kernel.issue("below-kernel", "second")
+    data = signing.formatted(matrix_image.image().digest)
+    by_kernel, by_below = (
+        matrix_image.options(("signature", signing.write(name, by.sign(data))))
+        for name, by in (("by-kernel", kernel), ("by-below", below)))
+    for parameter in ("secondary_keyring=0", "platform_keyring=1"):
+        with module.loaded_with(parameter):
+            refused(test, f"by the kernel's, {parameter}", errno.ENOKEY,
+                    by_kernel, '"composefs test key"', kernel.serial())
+    with module.loaded_with("secondary_keyring=1"):
+        mounts_with(test, "by the kernel's", by_kernel)
+        refused(test, "by one that is not there", errno.ENOKEY, by_below,
+                below.serial())
+        key = below.trusted(signing.SECONDARY)
+        try:
+            mounts_with(test, "by one that was added", by_below)
+            test.check(keyctl("padd", "asymmetric", "", signing.SECONDARY,
+                              stdin=signer().der), "a stranger was added")
+        finally:
+            signing.run("keyctl", "unlink", key, signing.SECONDARY)
+        refused(test, "by one that was removed", errno.ENOKEY, by_below,
+                below.serial())
+
+
 @suite.test("a user namespace has no say in which keys are trusted")
 def namespace(test: ktap.Test) -> None:
     stranger = Signer("stranger", "second")

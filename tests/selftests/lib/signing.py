@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import struct
 import subprocess
@@ -20,9 +21,16 @@ from pathlib import Path
 from . import ktap, mounts
 from .image import ALGORITHMS
 
-# What "keyctl" calls the keyrings of composefs and of fs-verity.
+# What "keyctl" calls the keyrings of composefs, of fs-verity, and of the
+# kernel itself.
 COMPOSEFS = "%:.composefs"
 VERITY = "%:.fs-verity"
+BUILT_IN = "%:.builtin_trusted_keys"
+SECONDARY = "%:.secondary_trusted_keys"
+BLACKLIST = "%:.blacklist"
+
+# A certificate that the guest's kernels trust, and its private key.
+TEST_KEY = Path(__file__).parent.parent / "test-key.pem"
 
 # The longest signature that is read.
 MOST = 16128
@@ -101,6 +109,22 @@ class Signer:
         """The one that is trusted in most tests."""
         return cls("vendor", "first")
 
+    @classmethod
+    @functools.cache
+    def built_in(cls) -> Signer:
+        """The one that the guest's kernels trust.
+
+        Raises Skipped on other kernels.
+        """
+        name = "composefs test key"
+        keys = run("keyctl", "list", BUILT_IN).decode()
+        if f" {name}: " not in keys:
+            raise ktap.Skipped(f"the kernel was built without the {name}")
+        self = cls.__new__(cls)
+        self.key = self.pem = str(TEST_KEY)
+        self.der = run("openssl", "x509", "-in", self.pem, "-outform", "der")
+        return self
+
     def serial(self) -> str:
         """The number of the certificate, in hexadecimal digits."""
         said = run("openssl", "x509", "-in", self.pem, "-noout", "-serial")
@@ -111,6 +135,21 @@ class Signer:
         said = run("openssl", "x509", "-in", self.pem, "-noout", "-ext",
                    "subjectKeyIdentifier").decode()
         return said.split()[-1].replace(":", "").lower()
+
+    def tbs_hash(self) -> str:
+        """The hash of what is signed in the certificate, by which the
+        kernel's blacklist knows it."""
+        signed = path("tbs")
+        run("openssl", "asn1parse", "-inform", "der", "-strparse", "4",
+            "-noout", "-out", str(signed), stdin=self.der)
+        return hashlib.sha256(signed.read_bytes()).hexdigest()
+
+    def blacklist(self) -> None:
+        """Adds the certificate to the kernel's blacklist, until the next
+        boot. The kernel wants a signature for that."""
+        entry = f"tbs:{self.tbs_hash()}"
+        run("keyctl", "padd", "blacklist", entry, BLACKLIST,
+            stdin=Signer.built_in().sign(entry.encode()))
 
     def issue(self, name: str, key: str) -> Signer:
         """A certificate that this one vouches for."""

@@ -17,8 +17,9 @@ use crate::guest::System;
 use crate::kernel::Flavor;
 
 /// Programs that need a boot of their own, or the debug kernel.
-const SPECIAL: [&str; 6] = [
+const SPECIAL: [&str; 7] = [
     "selinux",
+    "ipe",
     "disks_random",
     "fail_nth",
     "fail_nth_mount",
@@ -61,6 +62,20 @@ pub const SELINUX: Boot<'_> = Boot {
     lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Only(&["selinux"]),
+    timeout: Duration::from_secs(10 * 60),
+    program_timeout: None,
+};
+
+/// The plain kernel with IPE, which would not let the guest boot if it enforced its policy from the
+/// start: the programs of the guest's disk have no signatures.
+pub const IPE: Boot<'_> = Boot {
+    name: "ipe",
+    flavor: Flavor::Plain,
+    system: System::Usual,
+    append: &["lsm=ipe", "ipe.enforce=0"],
+    lanes: 1,
+    origin: Origin::Clone,
+    programs: Programs::Only(&["ipe"]),
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
 };

@@ -85,6 +85,13 @@ pub const SUITES: &[Suite] = &[
         run: Run::Selftests(&boots::SELINUX),
     },
     Suite {
+        name: "ipe",
+        about: "the selftest that needs IPE, which lets only some programs run",
+        minutes: 1,
+        when: When::Gate,
+        run: Run::Selftests(&boots::IPE),
+    },
+    Suite {
         name: "patches",
         about: "the patches for a kernel tree, and some selftests on the kernel they make",
         minutes: 4,

@@ -100,8 +100,7 @@ pub fn cfsctl_oci(context: &Context) -> Result<PathBuf> {
 ///
 /// When Debian's package cannot be had.
 pub fn umoci(context: &Context) -> Result<PathBuf> {
-    let key = format!("umoci-{}", debian::SUITE);
-    let dir = context.cache.made("tools", &key, |dir| {
+    let dir = context.cache.made("umoci", debian::SUITE, |dir| {
         packages::require(context, &[packages::GUEST])?;
         let log = context.cache.log("umoci");
         let step = Step::begin("fetching umoci from Debian", &log)?;

@@ -46,7 +46,7 @@ const SECONDS: &[(&str, u32, u32)] = &[
     ("helper_util_linux", 18, 4),
     ("idmap", 4, 35),
     ("label", 6, 20),
-    ("layers", 60, 4),
+    ("layers", 30, 4),
     ("libcomposefs", 30, 4),
     ("lifecycle", 29, 92),
     ("lock_order", 4, 190),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
-"""Images of layers, by the tools of others: tar(1) packs a layer, umoci(1) makes
-an OCI image of some and unpacks it, cfsctl(1) of the composefs project merges
-the layers to one image of composefs.
+"""Images of layers, by the tools of others: tar(1) packs a layer, umoci(1)
+makes an OCI image of some and unpacks it, cfsctl(1) of the composefs project
+merges the layers to one image of composefs.
 
 COMPOSEFS_TOOLS names a directory with umoci and cfsctl.
 """
@@ -83,6 +83,11 @@ class Server:
         bundle = self.top / f"unpacked-{tag}"
         run("umoci", "unpack", "--image", f"{self.layout}:{tag}", bundle)
         return bundle / "rootfs"
+
+    def repack(self, tree: Path, tag: str) -> None:
+        """An image with one more layer, in which umoci notes what was changed
+        in the tree since it was unpacked."""
+        run("umoci", "repack", "--image", f"{self.layout}:{tag}", tree.parent)
 
     def pull(self, tag: str) -> Path:
         """The image of composefs that cfsctl makes. Returns its file."""

@@ -23,6 +23,8 @@ const LIST: &str = include_str!("../../scripts/host-packages");
 
 /// To build the kernel, the module and Rust programs.
 pub const KERNEL: &str = "kernel";
+/// To build programs of crates.io.
+pub const TOOLS: &str = "tools";
 /// To make the guest's disks.
 pub const GUEST: &str = "guest";
 /// To run the guest.
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(Need::all().count(), count.count());
         for need in Need::all() {
             assert!(
-                [KERNEL, GUEST, VM, BOOT, TEST, DEB].contains(&need.set),
+                [KERNEL, TOOLS, GUEST, VM, BOOT, TEST, DEB].contains(&need.set),
                 "{need:?}"
             );
             assert!(!need.package.contains('/'), "{need:?}");

@@ -17,6 +17,7 @@ use crate::tools;
 pub fn run(context: &Context) -> Result<()> {
     let all = [
         packages::KERNEL,
+        packages::TOOLS,
         packages::GUEST,
         packages::VM,
         packages::BOOT,

@@ -131,6 +131,7 @@ fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
         .finish();
     let key = format!("{}-{}-{key}", tool.program, tool.version);
     let dir = context.cache.made("tools", &key, |dir| {
+        packages::require(context, &[packages::TOOLS])?;
         let log = context.cache.log(tool.program);
         let step = Step::begin(format!("building {} {}", tool.program, tool.version), &log)?;
         let mut cargo = Command::new("cargo");

@@ -8,10 +8,10 @@ use super::der::{
     Values, //
 };
 
-/// The object that stands for the common name of somebody.
+/// The object identifier of a common name.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// What tells a certificate from others: who has issued it, and its number there.
+/// The identity of a certificate: its issuer, and the number that it has there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Number<'a> {
     issuer: &'a [u8],

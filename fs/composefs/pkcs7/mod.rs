@@ -39,7 +39,7 @@ use der::{
     Values, //
 };
 
-/// The object that stands for the time of signing.
+/// The object identifier of the time of signing.
 const SIGNING_TIME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x05];
 
 /// A signed message.
@@ -50,7 +50,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message. `None` if it is none in DER.
+    /// Reads a message. Returns `None` if the bytes are not a message in DER.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut outer = Values::new(Values::new(bytes).read(tag::SEQUENCE)?);
         let _type = outer.read(tag::OBJECT)?;
@@ -74,7 +74,7 @@ impl<'a> Message<'a> {
             .filter_map(|value| Certificate::parse(value.content))
     }
 
-    /// Those who have signed it, one in most messages.
+    /// The signers of the message. Most messages have one.
     pub fn signers(&self) -> impl Iterator<Item = Signer<'a>> {
         self.signers
             .filter_map(|value| Signer::parse(value.content))
@@ -104,7 +104,7 @@ pub enum Key<'a> {
     Identifier(&'a [u8]),
 }
 
-/// One who has signed a message.
+/// A signer of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Signer<'a> {
     /// The key that was used.

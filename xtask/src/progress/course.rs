@@ -162,7 +162,7 @@ fn left(pieces: &[Piece], current: usize, elapsed: Duration) -> String {
     match (sum, unknown) {
         (Duration::ZERO, 0) => "nearly done".to_owned(),
         (sum, 0) => format!("about {} left", about(sum)),
-        (Duration::ZERO, _) => "nobody knows how long still".to_owned(),
+        (Duration::ZERO, _) => "no estimate yet".to_owned(),
         (sum, some) => format!("about {} left and {some} of unknown time", about(sum)),
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         let first = pieces(&[None]);
         assert_eq!(
             left(&first, 0, Duration::ZERO),
-            "nobody knows how long still"
+            "no estimate yet"
         );
         let second = pieces(&[Some(60), None]);
         assert_eq!(

@@ -33,6 +33,9 @@ def listed(test: ktap.Test) -> None:
     test.equal(lines["B"][5], "-", "the use of B")
     test.check(0 < int(lines["B"][3]) < 300,
                f"B has {lines['B'][3]} objects of its own")
+    test.check(lines["inline"][0] != DIGEST, "A and inline are one image")
+    test.check(int(lines["inline"][1]) < int(lines["A"][1]) - 1000,
+               f"inline needs {lines['inline'][1]} objects")
     # As composefs-root(8) says.
     states = store_path() / "state/deploy"
     run("cp", "-aT", f"{states}/{DIGEST}/etc/upper",

@@ -34,6 +34,9 @@ def shown(test: ktap.Test) -> None:
                    f"the source of {path}: {found[1]}")
     test.check(f"digest=sha256:{DIGEST}" in mounts.info("/").options,
                f"no digest: {mounts.info('/')}")
+    test.equal(Path("/sys/module/composefs/initstate").exists(),
+               "COMPOSEFS_BUILT_IN" not in os.environ,
+               "whether composefs is a module")
 
 
 @suite.test("the system is running, and no unit has failed")

@@ -105,6 +105,24 @@ def inline(test: ktap.Test, store: Store) -> None:
                 test.equal(Path(top, str(size)).read_bytes(),
                            (tree / str(size)).read_bytes(),
                            f"{size} bytes by {way.__name__}")
+    # The largest, while an image of the store is damaged.
+    image = store.image(digest)
+    good = image.read_bytes()
+    image.unlink()
+    image.write_bytes(good[:4096])
+    large = store.top / "large"
+    plant(large, old)
+    (large / "2048").write_bytes(b"large".ljust(2048, b"."))
+    added, told = store.run("add", "--inline", "2048", large, "large")
+    test.check('"composefs-store clean" later' in told, told)
+    for way in (Store.mounted, stack):
+        with way(store, added) as top:
+            test.equal(Path(top, "2048").read_bytes(),
+                       (large / "2048").read_bytes(), way.__name__)
+    image.unlink()
+    image.write_bytes(good)
+    enable_verity(image, store.algorithm)
+    store.run("remove", "large")
     for wrong in "0", "2049":
         why = store.refused("add", "--inline", wrong, str(tree))
         test.check("1..=2048" in why, why)

@@ -17,6 +17,9 @@ use anyhow::bail;
 /// The first line.
 const HEAD: &str = "composefs-readahead 1";
 
+/// The most bytes of a list. One of a boot has some hundred lines.
+const MOST: u64 = 16 << 20;
+
 /// A part of a file or of the disk, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -49,8 +52,15 @@ impl List {
     ///
     /// When the file cannot be read, or is no list.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let read = || {
+            let found = fs::metadata(path)?;
+            // A boot is not to wait for anything else.
+            if !found.is_file() || found.len() > MOST {
+                bail!("is no file of at most {MOST} bytes");
+            }
+            Ok(fs::read_to_string(path)?)
+        };
+        let text = read().with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 

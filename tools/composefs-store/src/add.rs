@@ -71,15 +71,21 @@ pub fn add<Digest: FsVerityHashValue>(
     let mut sizes = Sizes::new(store);
     let all = sizes.count(&needed);
     let new = sizes.count(needed.difference(&before));
-    if inline.is_some() {
-        // The content of small files came into the store as objects.
-        remove::collect(store)?;
-    }
     println!("{digest}");
     eprintln!(
         "{} objects with {} bytes, {} of them new with {} bytes",
         all.objects, all.bytes, new.objects, new.bytes
     );
+    if inline.is_some() {
+        // The content of small files came into the store as objects. The image is there and whole,
+        // whatever becomes of them.
+        if let Err(error) = remove::collect(store) {
+            eprintln!(
+                "composefs-store: objects that no image needs are left ({error:#}); remove them \
+                 with \"composefs-store clean\" later"
+            );
+        }
+    }
     Ok(())
 }
 

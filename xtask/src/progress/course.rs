@@ -198,10 +198,7 @@ mod tests {
     #[test]
     fn what_never_ran_is_said() {
         let first = pieces(&[None]);
-        assert_eq!(
-            left(&first, 0, Duration::ZERO),
-            "no estimate yet"
-        );
+        assert_eq!(left(&first, 0, Duration::ZERO), "no estimate yet");
         let second = pieces(&[Some(60), None]);
         assert_eq!(
             left(&second, 0, Duration::ZERO),

@@ -140,10 +140,14 @@ impl<'a> Machine<'a> {
     /// Boots, and runs a program of tests/boot. A disk that is kept is one of this machine.
     fn boot(&mut self, program: &'static str, args: BootArgs) -> Result<()> {
         let disk = args.disk.map(|name| self.work.path().join(name));
+        let built_in = match args.flavor {
+            Flavor::Patched => "env COMPOSEFS_BUILT_IN=1 ",
+            _ => "",
+        };
         let args = BootArgs {
             disk: disk.clone(),
             command: vec![format!(
-                "cp -rT /mnt/share /run/tests && exec python3 /run/tests/{program}.py"
+                "cp -rT /mnt/share /run/tests && exec {built_in}python3 /run/tests/{program}.py"
             )],
             ..args
         };

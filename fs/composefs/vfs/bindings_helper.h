@@ -6,7 +6,6 @@
 #include <linux/compiler_types.h>
 #include <linux/cleanup.h>
 
-#include <crypto/sha2.h>
 #include <linux/anon_inodes.h>
 #include <linux/backing-file.h>
 #include <linux/blkdev.h>

@@ -17,10 +17,10 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::cache::Key;
+use crate::chroot;
 use crate::context::Context;
 use crate::debian;
 use crate::packages;
-use crate::path;
 use crate::progress::Step;
 
 /// The packages, besides those of the kernel. The kernel's source has to be of the same version.
@@ -71,26 +71,6 @@ chroot "$1" apt-get install --yes --no-install-recommends \
     "linux-binary-$release" "linux-modules-$release" "linux-headers-$release"
 chroot "$1" depmod "$release"
 echo "$release" >"$1/etc/kernel-release"
-"#;
-
-/// Mounts what a command needs, and runs it in the root `$1`. The words up to `--` are directories
-/// that it sees at their own paths.
-const ENTER: &str = r#"
-set -e
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
-root=$1
-shift
-for dir in /proc /dev; do
-	mount --rbind "$dir" "$root$dir"
-done
-while [ "$1" != -- ]; do
-	mkdir -p "$root$1"
-	mount --bind "$1" "$root$1"
-	shift
-done
-shift
-exec chroot "$root" "$@"
 "#;
 
 /// The directory.
@@ -147,14 +127,7 @@ impl BuildRoot {
             let step = Step::begin("fetching Debian's kernel and its compilers", &log)?;
             let root = entry.join(ROOT);
             fs::create_dir(&root)?;
-            let mmdebstrap = mmdebstrap(&install);
-            let mut unpack = Command::new("bash");
-            unpack
-                .args(["-c", UNPACK, "bash"])
-                .arg(&root)
-                .arg(mmdebstrap.get_program())
-                .args(mmdebstrap.get_args());
-            if !step.status(&mut unpack)?.success() {
+            if !chroot::unpack(&step, &mmdebstrap(&install), &root)? {
                 let said = fs::read_to_string(&log)?;
                 if said.contains(NO_SPACE) {
                     bail!(
@@ -191,23 +164,7 @@ impl BuildRoot {
     /// A command that runs in it. It sees the cache and the clone at their own paths, and no
     /// environment of this machine.
     pub fn command(&self, context: &Context, program: &str) -> Command {
-        let mut command = Command::new("unshare");
-        command
-            .env_clear()
-            .env("PATH", path::with_sbin())
-            .env("LC_ALL", "C")
-            .env("HOME", "/root")
-            .arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        command
-            .args(["sh", "-c", ENTER, "sh"])
-            .arg(&self.dir)
-            .arg(context.cache.root())
-            .arg(&context.repo)
-            .args(["--", program]);
-        command
+        chroot::command(&self.dir, &[context.cache.root(), &context.repo], program)
     }
 }
 
@@ -216,11 +173,6 @@ const NO_SPACE: &str = "No space left on device";
 
 /// The directory in its cache entry.
 const ROOT: &str = "root";
-
-/// Unpacks the archive that a command writes into the directory `$1`. All files belong to the
-/// user, so that the user can remove them.
-const UNPACK: &str = "set -o pipefail; root=$1; shift; \
-    \"$@\" | tar --extract --no-same-owner --exclude='./dev/*' --directory=\"$root\"";
 
 fn mmdebstrap(install: &str) -> Command {
     // With apt in it, which installs what the source's version decides.

@@ -9,6 +9,7 @@ mod bench;
 mod boot;
 mod build_root;
 mod cache;
+mod chroot;
 mod cli;
 mod context;
 mod deb;

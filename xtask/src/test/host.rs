@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::cargo_test;
 use super::citations;
 use super::imports;
 use super::report::Report;
@@ -69,7 +70,9 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     });
     report.check("the patches in tests/defects apply", || defects(context));
     report.check("the manual pages have no faults", || manual_pages(context));
-    tests(context, report)
+    let mut cargo = cargo(context);
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    cargo_test::run(context, report, "host", &mut cargo, "")
 }
 
 /// Whether the patches in tests/defects apply. They are used on demand only, so nothing
@@ -147,64 +150,8 @@ fn plain(
     Ok(())
 }
 
-/// Runs `cargo test`, and reports each of its tests.
-fn tests(context: &Context, report: &mut Report) -> Result<()> {
-    let log = context.cache.numbered_log("test-host")?;
-    let step = Step::begin("running cargo test", &log)?;
-    let status = step.status(cargo(context).args(["test", "--workspace", "--no-fail-fast"]))?;
-    drop(step);
-    let text = fs::read_to_string(&log)?;
-    let mut failed = false;
-    for (name, result) in text.lines().filter_map(result) {
-        match result {
-            "ok" => report.pass(name),
-            "ignored" => report.skip(name, "ignored by cargo test"),
-            _ => {
-                failed = true;
-                report.fail(name, &format!("see {}", log.display()));
-            }
-        }
-    }
-    if !status.success() && !failed {
-        report.fail(
-            "cargo test",
-            &format!("{}\nThe log: {}", tail(&log, 30), log.display()),
-        );
-    }
-    Ok(())
-}
-
 fn cargo(context: &Context) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&context.repo);
     cargo
-}
-
-/// The name and the result in a line of `cargo test`.
-fn result(line: &str) -> Option<(&str, &str)> {
-    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-    // "ignored, the reason"
-    let word = result.split([',', ' ']).next().unwrap_or(result);
-    ["ok", "FAILED", "ignored"]
-        .contains(&word)
-        .then_some((name.trim(), word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::result;
-
-    #[test]
-    fn lines_of_cargo_test_are_read() {
-        assert_eq!(result("test a::b ... ok"), Some(("a::b", "ok")));
-        assert_eq!(
-            result("test a ... ignored, no images"),
-            Some(("a", "ignored"))
-        );
-        assert_eq!(
-            result("test a - should panic ... ok"),
-            Some(("a - should panic", "ok"))
-        );
-        assert_eq!(result("test result: ok. 3 passed"), None);
-    }
 }

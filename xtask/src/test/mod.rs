@@ -5,11 +5,13 @@
 mod boot;
 mod boot_ways;
 mod boots;
+mod cargo_test;
 mod citations;
 mod compile_fail;
 mod deb;
 mod defects;
 mod e2fs;
+mod foreign;
 mod harness;
 mod host;
 mod hostile;
@@ -185,7 +187,9 @@ fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
     if ledger.is_current()? {
         ledger.end(&record)?;
     } else {
-        say("xtask: --resume will not know of this result: files have changed meanwhile");
+        say(
+            "xtask: --resume will not know of this result: its files changed, or git does not know them",
+        );
     }
     Ok(record)
 }

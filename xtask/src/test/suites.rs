@@ -7,6 +7,7 @@ use super::boot_ways;
 use super::boots;
 use super::deb;
 use super::defects;
+use super::foreign;
 use super::harness;
 use super::host;
 use super::hostile;
@@ -160,6 +161,13 @@ pub const SUITES: &[Suite] = &[
         minutes: 4,
         when: When::All,
         run: Run::Whole(old::run),
+    },
+    Suite {
+        name: "foreign",
+        about: "the tests of the parser on machines of 32 bits, and of the other byte order",
+        minutes: 10,
+        when: When::All,
+        run: Run::Whole(foreign::run),
     },
     Suite {
         name: "defects",

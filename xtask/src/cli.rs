@@ -47,6 +47,7 @@ Environment:
   COMPOSEFS_STRESS_SECONDS seconds for each boot of the suite stress
   COMPOSEFS_STRESS_SEED    seed of the random choices in the suite stress
   COMPOSEFS_HOSTILE_SEED   seed of the images in the suite hostile
+  COMPOSEFS_FUZZ_SECONDS   seconds for each target of the suite fuzz
   COMPOSEFS_NO_SKIP        if set, a skipped test counts as failed
   COMPOSEFS_ACCEL          kvm, tcg or auto, as with vm --accel";
 

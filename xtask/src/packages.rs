@@ -33,6 +33,8 @@ pub const VM: &str = "vm";
 pub const BOOT: &str = "boot";
 /// To build and check the tests.
 pub const TEST: &str = "test";
+/// To fuzz on the host.
+pub const FUZZ: &str = "fuzz";
 /// To make Debian packages.
 pub const DEB: &str = "deb";
 
@@ -187,7 +189,7 @@ mod tests {
         assert_eq!(Need::all().count(), count.count());
         for need in Need::all() {
             assert!(
-                [KERNEL, TOOLS, GUEST, VM, BOOT, TEST, DEB].contains(&need.set),
+                [KERNEL, TOOLS, GUEST, VM, BOOT, TEST, FUZZ, DEB].contains(&need.set),
                 "{need:?}"
             );
             assert!(!need.package.contains('/'), "{need:?}");

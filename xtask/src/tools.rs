@@ -66,6 +66,15 @@ const SETUP_ROOT: Tool = Tool {
     rustflags: Some("-C target-feature=+crt-static"),
 };
 
+/// Finds inputs that reach new code.
+const CARGO_FUZZ: Tool = Tool {
+    package: "cargo-fuzz",
+    version: "0.13.2",
+    program: "cargo-fuzz",
+    arguments: &[],
+    rustflags: None,
+};
+
 /// The bindings generator that the kernel's build runs. It has one version on all
 /// machines, so that they build the same bindings.
 ///
@@ -121,6 +130,15 @@ pub fn umoci(context: &Context) -> Result<PathBuf> {
 /// When it cannot be built.
 pub fn setup_root(context: &Context) -> Result<PathBuf> {
     install(context, &SETUP_ROOT)
+}
+
+/// The subcommand of cargo that fuzzes.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn cargo_fuzz(context: &Context) -> Result<PathBuf> {
+    install(context, &CARGO_FUZZ)
 }
 
 fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {

@@ -16,15 +16,15 @@ use crate::context::Context;
 use crate::guest::System;
 use crate::kernel::Flavor;
 
-/// Programs that need a boot of their own, or the debug kernel.
-const SPECIAL: [&str; 7] = [
-    "selinux",
-    "ipe",
+/// Programs that need a boot of their own.
+const OWN_BOOT: [&str; 3] = ["selinux", "ipe", "kmemleak"];
+
+/// Programs that need the debug kernel.
+const ONLY_ON_DEBUG: [&str; 4] = [
     "disks_random",
     "fail_nth",
     "fail_nth_mount",
     "fail_nth_signature",
-    "kmemleak",
 ];
 
 /// All other programs on the plain kernel.
@@ -35,7 +35,7 @@ pub const PLAIN: Boot<'_> = Boot {
     append: &[],
     lanes: 2,
     origin: Origin::Clone,
-    programs: Programs::AllBut(&SPECIAL),
+    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG]),
     timeout: Duration::from_secs(45 * 60),
     program_timeout: None,
 };
@@ -147,7 +147,56 @@ const TREE: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-/// The programs about memory, locks and lifetimes. Comparisons of whole trees would take
+/// The programs about memory, locks and lifetimes.
+const ON_DEBUG: [&str; 45] = [
+    "options",
+    "source",
+    "label",
+    "passed_file",
+    "basedir",
+    "userns",
+    "userns_basedir",
+    "attributes",
+    "statx",
+    "asked",
+    "changing",
+    "verity_repair",
+    "verity_log",
+    "verity_event",
+    "events",
+    "dm_verity",
+    "damage",
+    "idmap",
+    "through",
+    "differences",
+    "remount",
+    "readonly",
+    "locks",
+    "lifecycle",
+    "faults",
+    "sharing",
+    "data_read",
+    "data_direct",
+    "data_map",
+    "data_shared",
+    "data_store",
+    "uprobes",
+    "readdir",
+    "handles",
+    "lock_order",
+    "waiting",
+    "stalled",
+    "cold",
+    "disks",
+    "disks_random",
+    "signature",
+    "signature_keys",
+    "fail_nth_signature",
+    "fail_nth_mount",
+    "fail_nth",
+];
+
+/// These programs on the debug kernel. Comparisons of whole trees would take
 /// too long: system calls are thirty times slower on the debug kernel.
 pub const DEBUG: Boot<'_> = Boot {
     name: "debug",
@@ -156,55 +205,18 @@ pub const DEBUG: Boot<'_> = Boot {
     append: &[],
     lanes: 2,
     origin: Origin::Clone,
-    programs: Programs::Only(&[
-        "options",
-        "source",
-        "label",
-        "passed_file",
-        "basedir",
-        "userns",
-        "userns_basedir",
-        "attributes",
-        "statx",
-        "asked",
-        "changing",
-        "verity_repair",
-        "verity_log",
-        "verity_event",
-        "events",
-        "dm_verity",
-        "damage",
-        "idmap",
-        "through",
-        "differences",
-        "remount",
-        "readonly",
-        "locks",
-        "lifecycle",
-        "faults",
-        "sharing",
-        "data_read",
-        "data_direct",
-        "data_map",
-        "data_shared",
-        "data_store",
-        "uprobes",
-        "readdir",
-        "handles",
-        "lock_order",
-        "waiting",
-        "stalled",
-        "cold",
-        "disks",
-        "disks_random",
-        "signature",
-        "signature_keys",
-        "fail_nth_signature",
-        "fail_nth_mount",
-        "fail_nth",
-    ]),
+    programs: Programs::Only(&ON_DEBUG),
     timeout: Duration::from_secs(50 * 60),
     program_timeout: Some(Duration::from_secs(15 * 60)),
+};
+
+/// All others on that kernel. Some compare whole trees.
+pub const DEBUG_ALL: Boot<'_> = Boot {
+    name: "debug-all",
+    programs: Programs::AllBut(&[&OWN_BOOT, &ON_DEBUG]),
+    timeout: Duration::from_secs(5 * 60 * 60),
+    program_timeout: Some(Duration::from_secs(2 * 60 * 60)),
+    ..DEBUG
 };
 
 /// The search for leaks. It slows each allocation, so it has a boot of its own.

@@ -12,6 +12,7 @@ mod deb;
 mod defects;
 mod e2fs;
 mod foreign;
+mod fuzz;
 mod harness;
 mod host;
 mod hostile;
@@ -97,7 +98,7 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is built.
-    for variable in [hostile::SEED, stress::SECONDS, stress::SEED] {
+    for variable in [hostile::SEED, stress::SECONDS, stress::SEED, fuzz::SECONDS] {
         named::number(variable)?;
     }
     named::directory_of(selftests::IMAGES)?;

@@ -40,8 +40,8 @@ use crate::vm::VmConfig;
 /// Some of the programs of tests/selftests, named without `.py`.
 #[derive(Clone, Copy, Debug)]
 pub enum Programs<'a> {
-    /// All but these, and those of the suite "clients".
-    AllBut(&'a [&'a str]),
+    /// All but those of these lists, and those of the suite "clients".
+    AllBut(&'a [&'a [&'a str]]),
     /// These.
     Only(&'a [&'a str]),
     /// Those of the suite "clients": their names begin with `clients_`.
@@ -52,7 +52,9 @@ impl Programs<'_> {
     /// Whether a program may be one of these.
     pub fn may_run(&self, name: &str) -> bool {
         match self {
-            Self::AllBut(names) => !names.contains(&name) && !name.starts_with(CLIENTS),
+            Self::AllBut(lists) => {
+                !lists.iter().any(|names| names.contains(&name)) && !name.starts_with(CLIENTS)
+            }
             Self::Only(names) => names.contains(&name),
             Self::Clients => name.starts_with(CLIENTS),
         }

@@ -53,6 +53,9 @@ const DEBUG: Limits = Limits {
     margin: Duration::from_secs(1800),
 };
 
+/// How long the threads of the long suite run, in seconds.
+const LONG: u64 = 1800;
+
 /// Runs the suite on one of the kernels.
 ///
 /// # Errors
@@ -60,7 +63,27 @@ const DEBUG: Limits = Limits {
 /// When the program cannot be built, or the guest cannot be made or fails.
 pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
     let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
-    let seconds = named::number(SECONDS)?.unwrap_or(limits.seconds);
+    stress(context, report, flavor, &limits, limits.seconds)
+}
+
+/// The same for [`LONG`].
+///
+/// # Errors
+///
+/// As for [`run`].
+pub fn run_long(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
+    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    stress(context, report, flavor, &limits, LONG)
+}
+
+fn stress(
+    context: &Context,
+    report: &mut Report,
+    flavor: Flavor,
+    limits: &Limits,
+    usual: u64,
+) -> Result<()> {
+    let seconds = named::number(SECONDS)?.unwrap_or(usual);
     let seed = named::number(SEED)?.unwrap_or(1);
     let programs = guest_program::build(context, PROGRAM)?;
     let disk = fixtures::make(context, flavor)?;

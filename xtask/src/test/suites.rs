@@ -8,6 +8,7 @@ use super::boots;
 use super::deb;
 use super::defects;
 use super::foreign;
+use super::fuzz;
 use super::harness;
 use super::host;
 use super::hostile;
@@ -161,6 +162,34 @@ pub const SUITES: &[Suite] = &[
         minutes: 4,
         when: When::All,
         run: Run::Whole(old::run),
+    },
+    Suite {
+        name: "debug-all",
+        about: "all other selftests on that kernel with KASAN, lockdep and more",
+        minutes: 60,
+        when: When::All,
+        run: Run::Selftests(&boots::DEBUG_ALL),
+    },
+    Suite {
+        name: "stress-long",
+        about: "the suite stress for half an hour, on both kernels",
+        minutes: 40,
+        when: When::All,
+        run: Run::OnKernels(stress::run_long),
+    },
+    Suite {
+        name: "hostile-long",
+        about: "250,000 images made to do harm, on both kernels",
+        minutes: 45,
+        when: When::All,
+        run: Run::OnKernels(hostile::run_long),
+    },
+    Suite {
+        name: "fuzz",
+        about: "coverage-guided fuzzing of parsers on the host: images, old ones, signatures",
+        minutes: 35,
+        when: When::All,
+        run: Run::Whole(fuzz::run),
     },
     Suite {
         name: "foreign",

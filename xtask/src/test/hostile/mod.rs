@@ -73,13 +73,33 @@ const DEBUG: Limits = Limits {
 /// When the program or its images cannot be made, or the guest cannot be made or fails.
 pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
     let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    hostile(context, report, flavor, &limits)
+}
+
+/// The same with ten times as many images.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub fn run_long(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
+    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let limits = Limits {
+        count: 10 * limits.count,
+        least: 10 * limits.least,
+        seconds: 10 * limits.seconds,
+        ..limits
+    };
+    hostile(context, report, flavor, &limits)
+}
+
+fn hostile(context: &Context, report: &mut Report, flavor: Flavor, limits: &Limits) -> Result<()> {
     let programs = guest_program::build(context, PROGRAM)?;
     let disk = fixtures::make(context, flavor)?;
     let run = context.cache.run_dir()?;
     let share = run.path().join("share");
     corpus(context, &share.join("images"))?;
     let mut config = VmConfig::prepare(context, flavor, true, Job::Shell(None))?;
-    config.job = Job::Command(vec![script(&limits, &seeds()?)]);
+    config.job = Job::Command(vec![script(limits, &seeds()?)]);
     config.share = Some(share.clone());
     config.mounts = vec![("programs".to_owned(), programs.clone())];
     config.fixtures = Some(disk);

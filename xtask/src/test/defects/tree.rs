@@ -34,10 +34,14 @@ impl Copy {
         fs::create_dir_all(&copy.top)
             .with_context(|| format!("cannot make {}", copy.top.display()))?;
         let here = |words: &[&str]| output(git().current_dir(&context.repo).args(words));
-        if !copy.path().join(".git").exists() {
-            // One that was removed with target/.
-            here(&["worktree", "prune"])?;
+        if !copy.is_one() {
             let path = copy.path();
+            if path.exists() {
+                fs::remove_dir_all(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+            // One that was removed with target/, or whose clone was moved.
+            here(&["worktree", "prune"])?;
             let path = path.to_string_lossy();
             here(&["worktree", "add", "--quiet", "--detach", "--force", &path])?;
         }
@@ -47,6 +51,17 @@ impl Copy {
         let tree = Tree::of(&context.repo)?;
         copy.git(&["read-tree", "--reset", "-u", &tree.object])?;
         Ok(copy)
+    }
+
+    /// Whether it is a working tree of its own. In a directory that is none, git would take the
+    /// clone, and throw away what was changed there.
+    fn is_one(&self) -> bool {
+        let Ok(path) = self.path().canonicalize() else {
+            return false;
+        };
+        let mut git = self.command();
+        let top = output(git.args(["rev-parse", "--show-toplevel"]));
+        top.is_ok_and(|top| Path::new(top.trim()) == path)
     }
 
     /// Its directory.

@@ -160,7 +160,7 @@ fn left(pieces: &[Piece], current: usize, elapsed: Duration) -> String {
         }
     }
     match (sum, unknown) {
-        (Duration::ZERO, 0) => "nearly done".to_owned(),
+        (Duration::ZERO, 0) => "longer than the last time".to_owned(),
         (sum, 0) => format!("about {} left", about(sum)),
         (Duration::ZERO, _) => "no estimate yet".to_owned(),
         (sum, some) => format!("about {} left and {some} of unknown time", about(sum)),
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(left(1, 60), "about 2 min left");
         // It takes longer than the last time.
         assert_eq!(left(1, 1000), "about 1 min left");
-        assert_eq!(left(2, 60), "nearly done");
+        assert_eq!(left(2, 60), "longer than the last time");
     }
 
     #[test]

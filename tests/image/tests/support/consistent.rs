@@ -9,8 +9,7 @@ use std::ops::ControlFlow;
 
 use composefs_image::{Content, Image, InodeLayout, LookupHint};
 
-use super::memory::Memory;
-use super::xattr;
+use super::memory::{xattr, Memory};
 
 /// Largest number of reads of a directory or an inode.
 const QUESTIONS: usize = 200;

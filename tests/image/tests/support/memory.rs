@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An image in memory.
+//! An image in memory. The fuzzer uses this file, too.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use composefs_image::Source;
+use composefs_image::{Error, Image, InodeLayout, Source};
 
 /// The error of a failed read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,4 +90,22 @@ impl Source for Memory {
     fn xxh32(data: &[u8], seed: u32) -> u32 {
         xxhash_rust::xxh32::xxh32(data, seed)
     }
+}
+
+/// Returns the length of an xattr's value, and fills the front of `out` with the value if it fits,
+/// as getxattr(2) does.
+pub fn xattr(
+    image: &Image<Memory>,
+    layout: &InodeLayout,
+    index: u8,
+    name: &[u8],
+    out: &mut [u8],
+) -> Result<Option<usize>, Error<Fault>> {
+    let Some(value) = image.find_xattr(layout, index, name)? else {
+        return Ok(None);
+    };
+    if let Some(out) = out.get_mut(..value.len) {
+        image.read_xattr(value, out)?;
+    }
+    Ok(Some(value.len))
 }

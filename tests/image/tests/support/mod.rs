@@ -12,9 +12,8 @@ pub mod model;
 pub mod walk;
 pub mod writer;
 
-pub use memory::Memory;
+pub use memory::{xattr, Memory};
 
-use composefs_image::{Error, Image, InodeLayout, Source};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
@@ -33,22 +32,4 @@ pub fn cases(cases: u32) -> ProptestConfig {
         rng_seed: RngSeed::Fixed(1),
         ..config
     }
-}
-
-/// Returns the length of an xattr's value, and fills the front of `out` with the value if it fits,
-/// as getxattr(2) does.
-pub fn xattr(
-    image: &Image<Memory>,
-    layout: &InodeLayout,
-    index: u8,
-    name: &[u8],
-    out: &mut [u8],
-) -> Result<Option<usize>, Error<<Memory as Source>::Error>> {
-    let Some(value) = image.find_xattr(layout, index, name)? else {
-        return Ok(None);
-    };
-    if let Some(out) = out.get_mut(..value.len) {
-        image.read_xattr(value, out)?;
-    }
-    Ok(Some(value.len))
 }

@@ -9,8 +9,7 @@ use composefs_image::overlay::Escapes;
 use composefs_image::{overlay, Content, Error, FileType, Image, InodeLayout};
 
 use super::consistent;
-use super::memory::{Fault, Memory};
-use super::xattr;
+use super::memory::{xattr, Fault, Memory};
 
 /// Numbers of what a walk has found.
 #[derive(Debug, Default)]

@@ -163,8 +163,16 @@ impl Options {
             (b"tryverity", Value::Flag) => self.verity = Some(Verity::Try),
             (b"noverity", Value::Flag) => self.verity = Some(Verity::Off),
             (b"escaped", Value::Flag) => self.escaped = true,
-            (b"image" | b"basedir" | b"digest", _) => {
+            (b"image" | b"basedir" | b"digest", Value::Flag) => {
                 fc.error(fmt!("{}: needs a value", param.key));
+                return Err(EINVAL);
+            }
+            (b"image" | b"basedir", _) => {
+                fc.error(fmt!("{}: takes a string or a file descriptor", param.key));
+                return Err(EINVAL);
+            }
+            (b"digest", _) => {
+                fc.error(fmt!("digest: takes a string"));
                 return Err(EINVAL);
             }
             (b"verity" | b"tryverity" | b"noverity" | b"escaped", _) => {

@@ -35,10 +35,7 @@ pub(crate) struct Refusal<'a> {
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = Message::parse(self.signature);
-        let by = By(message
-            .as_ref()
-            .and_then(|it| it.signers().next())
-            .map(|it| it.key));
+        let by = BySigners(message.as_ref());
         match self.error {
             ENOKEY => f.write_fmt(fmt!(
                 "none of the trusted keys has made it, but {by}: keys are added to the keyring {}",
@@ -46,7 +43,7 @@ impl fmt::Display for Refusal<'_> {
             )),
             EKEYREVOKED => f.write_fmt(fmt!("the key that has made it was revoked: {by}")),
             EKEYEXPIRED => f.write_fmt(fmt!("the key that has made it has expired: {by}")),
-            EKEYREJECTED => self.rejected(f, message, by),
+            EKEYREJECTED => self.rejected(f, message.as_ref(), by),
             EBADMSG => f.write_str("it is not a PKCS#7 signature in DER without content"),
             ENOPKG => f.write_str("this kernel lacks the algorithm of it"),
             error => f.write_fmt(fmt!("it cannot be verified: {}", Reason(error))),
@@ -59,19 +56,23 @@ impl Refusal<'_> {
     fn rejected(
         &self,
         f: &mut fmt::Formatter<'_>,
-        message: Option<Message<'_>>,
-        by: By<'_>,
+        message: Option<&Message<'_>>,
+        by: BySigners<'_>,
     ) -> fmt::Result {
-        let blacklisted = message.as_ref().and_then(|it| {
+        let blacklisted = message.and_then(|it| {
             it.certificates()
                 .find(|certificate| keyring::is_blacklisted(certificate.signed))
         });
         if let Some(certificate) = blacklisted {
-            let by = By(Some(Key::Of(certificate.number)));
-            return f.write_fmt(fmt!("the kernel's blacklist has {by}"));
+            // It need not be that of a signer.
+            let by = By(Key::Of(certificate.number));
+            return f.write_fmt(fmt!(
+                "it has {by}, which is on the kernel's blacklist"
+            ));
         }
         match message.and_then(|it| it.signed_while_invalid()) {
             Some((time, certificate)) => {
+                let by = By(Key::Of(certificate.number));
                 let (from, to) = certificate.valid;
                 f.write_fmt(fmt!(
                     "it was made on {} by {by}, which is valid from {} to {} only",
@@ -88,23 +89,42 @@ impl Refusal<'_> {
     }
 }
 
-/// The key that a signature names.
-struct By<'a>(Option<Key<'a>>);
+/// Most signers that are named. There is one in most messages.
+const SIGNERS: usize = 3;
+
+/// The keys that a message names.
+struct BySigners<'a>(Option<&'a Message<'a>>);
+
+impl fmt::Display for BySigners<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut signers = self.0.into_iter().flat_map(|it| it.signers());
+        let Some(first) = signers.next() else {
+            return f.write_str("an unknown one");
+        };
+        By(first.key).fmt(f)?;
+        for signer in signers.take(SIGNERS - 1) {
+            f.write_fmt(fmt!(", {}", By(signer.key)))?;
+        }
+        Ok(())
+    }
+}
+
+/// A key that a message names.
+struct By<'a>(Key<'a>);
 
 impl fmt::Display for By<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(Key::Of(number)) => {
+            Key::Of(number) => {
                 f.write_fmt(fmt!("the certificate {}", Hex(digits(number))))?;
                 match number.issuer_name() {
                     Some(name) => f.write_fmt(fmt!(" by \"{}\"", BStr::from_bytes(cut(name)))),
                     None => Ok(()),
                 }
             }
-            Some(Key::Identifier(bytes)) => {
+            Key::Identifier(bytes) => {
                 f.write_fmt(fmt!("the key with the identifier {}", Hex(bytes)))
             }
-            None => f.write_str("an unknown one"),
         }
     }
 }

@@ -60,8 +60,9 @@ def kinds(test: ktap.Test) -> None:
             with Context.open("composefs") as context:
                 test.fails(errno.EINVAL, f"{key} as {name}", context.config,
                            command, key, b"/tmp", aux)
-                test.check(any(key in line for line in context.messages()),
-                           f"{key} as {name}: no message names the option")
+                words = f"{key}: takes "
+                test.check(any(words in line for line in context.messages()),
+                           f"{key} as {name}: no message says '{words}'")
 
 
 @suite.test("malformed digests are EINVAL")

@@ -121,6 +121,11 @@ def wrong() -> dict[str, tuple[int, bytes, str]]:
     past = Signer("past", "first", "-not_before", "20200101000000Z",
                   "-not_after", "20210101000000Z")
     past.trusted()
+    # Signers are in the order of their length.
+    late = Signer("one whose name is longer than that of the vendor", "first",
+                  "-not_before", "20200101000000Z",
+                  "-not_after", "20210101000000Z")
+    late.trusted()
     pem = signing.run("openssl", "pkcs7", "-inform", "der",
                       stdin=signer().sign(data))
     return {
@@ -151,6 +156,10 @@ def wrong() -> dict[str, tuple[int, bytes, str]]:
             rejected, past.sign(data, "-nosmimecap"),
             f'by the certificate {past.serial()} by "past", which is valid '
             "from 2020-01-01 to 2021-01-01 only"),
+        "signed by two, one of them when its certificate was not valid": (
+            rejected, signer().sign(data, "-nosmimecap", "-signer", late.pem,
+                                    "-inkey", late.key),
+            f"by the certificate {late.serial()} by"),
         "with content": (errno.EBADMSG, signer().sign(
             data, "-nodetach", "-noattr", "-nocerts"), "without content"),
         "PEM": (errno.EBADMSG, pem, "not a PKCS#7 signature"),
@@ -271,7 +280,8 @@ def blacklisted(test: ktap.Test) -> None:
         listed.blacklist()
         for file in files:
             refused(test, file, errno.EKEYREJECTED, by(file),
-                    f"blacklist has the certificate {listed.serial()}")
+                    f"it has the certificate {listed.serial()} by "
+                    '"listed", which is on the kernel\'s blacklist')
         mounts_by(test, "its key is trusted, and it is not there", by(bare))
         signing.clear()
         try:

@@ -12,6 +12,7 @@ use anyhow::bail;
 
 use super::cargo_test;
 use super::citations;
+use super::defects;
 use super::imports;
 use super::report::Report;
 use super::words;
@@ -68,26 +69,19 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("words and lines of the module", || {
         words::check(&context.module_dir())
     });
-    report.check("the patches in tests/defects apply", || defects(context));
+    report.check("the patches in tests/defects apply", || {
+        defects_apply(context)
+    });
     report.check("the manual pages have no faults", || manual_pages(context));
     let mut cargo = cargo(context);
     cargo.args(["test", "--workspace", "--no-fail-fast"]);
     cargo_test::run(context, report, "host", &mut cargo, "")
 }
 
-/// Whether the patches in tests/defects apply. They are used on demand only, so nothing
-/// else would notice that the code below them has changed.
-fn defects(context: &Context) -> Result<()> {
-    let mut patches: Vec<PathBuf> = fs::read_dir(context.repo.join("tests/defects"))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "patch"))
-        .collect();
-    patches.sort();
-    if patches.is_empty() {
-        bail!("tests/defects has no patches");
-    }
-    for patch in patches {
+/// Whether the patches in tests/defects apply. They are used at night only, so nothing
+/// else of the gate would notice that the code below them has changed.
+fn defects_apply(context: &Context) -> Result<()> {
+    for patch in defects::patches(context)? {
         let done = git()
             .current_dir(&context.repo)
             .args(["apply", "--check"])

@@ -75,7 +75,7 @@ impl Ledger {
     /// When the directory cannot be made.
     pub fn open(repo: &Path) -> Result<Self> {
         let top = repo.join("target/test");
-        // Not all who have the source have its history.
+        // An archive of the source has no history.
         let Ok(tree) = Tree::of(repo) else {
             return Self::of(&top, "unknown", "a tree that git does not know");
         };

@@ -51,7 +51,7 @@ impl Defect {
 ///
 /// # Errors
 ///
-/// When there is none, or one cannot be read.
+/// When there is no patch, or a patch cannot be read.
 pub fn all(context: &Context) -> Result<Vec<Defect>> {
     let dir = context.repo.join("tests/defects");
     let mut paths: Vec<PathBuf> = fs::read_dir(&dir)

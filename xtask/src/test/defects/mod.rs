@@ -8,6 +8,7 @@
 mod defect;
 mod tree;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -26,6 +27,16 @@ const NONE: &str = "none";
 
 /// The test of the parser on the host. Other tests are arguments of `cargo xtask test`.
 const IMAGE: &str = "image";
+
+/// The patches of all defects.
+///
+/// # Errors
+///
+/// When there is no patch, or a patch cannot be read or does not say what it is about.
+pub fn patches(context: &Context) -> Result<Vec<PathBuf>> {
+    let defects = defect::all(context)?;
+    Ok(defects.into_iter().map(|defect| defect.path).collect())
+}
 
 /// The defects, by their names. `words` has parts of names, with commas between them: then their
 /// tests run first without a defect. Among all suites, other suites have done that.

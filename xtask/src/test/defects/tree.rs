@@ -53,8 +53,8 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Whether it is a working tree of its own. In a directory that is none, git would take the
-    /// clone, and throw away what was changed there.
+    /// Whether it is a working tree of its own. Anywhere else below the clone, git would work on
+    /// the clone itself, and throw away what was changed there.
     fn is_one(&self) -> bool {
         let Ok(path) = self.path().canonicalize() else {
             return false;

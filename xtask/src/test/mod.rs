@@ -143,6 +143,9 @@ fn run_tasks(
     records: &mut [Option<Record>],
 ) -> Result<()> {
     let mut times = Times::read(&context.cache);
+    // The next run may be without them.
+    let other_times =
+        env::var_os(fuzz::SECONDS).is_some() || env::var_os(stress::SECONDS).is_some();
     let pieces = tasks.iter().zip(&*records).map(|(task, record)| Piece {
         name: task.name(),
         expected: match record {
@@ -155,7 +158,7 @@ fn run_tasks(
     for (number, (task, record)) in todo.filter(|(_, (_, record))| record.is_none()) {
         course.piece(number);
         let ended = run_task(context, ledger, task)?;
-        if ended.outcome.is_good() {
+        if ended.outcome.is_good() && !other_times {
             times.keep(&ended.piece, ended.time)?;
         }
         *record = Some(ended);

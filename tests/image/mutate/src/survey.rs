@@ -21,6 +21,14 @@ const STUBS_MAX: usize = 8;
 const BLOCK: usize = 4096;
 const DIRENT: usize = 12;
 
+/// Where the unit `number` is, if each has `size` bytes. What no image can have is far behind the
+/// end, with room to add to it: on machines of 32 bits, too.
+fn place(number: u64, size: usize) -> usize {
+    const FAR: usize = usize::MAX / 4;
+    let at = number.saturating_mul(size as u64);
+    usize::try_from(at).map_or(FAR, |at| at.min(FAR))
+}
+
 /// An inode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inode {
@@ -85,7 +93,7 @@ impl Survey {
     /// Reads an image.
     pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut survey = Self::default();
-        let shared_at = get(bytes, 1068, 4).unwrap_or(0) as usize * BLOCK;
+        let shared_at = place(get(bytes, 1068, 4).unwrap_or(0), BLOCK);
         let mut known = HashSet::new();
         let mut shared = HashSet::new();
         let mut stubs = HashSet::new();
@@ -130,7 +138,7 @@ impl Survey {
             let at = if inode.layout == 4 && rest <= BLOCK as u64 {
                 inode.tail()
             } else {
-                (inode.start + number) as usize * BLOCK
+                place(inode.start.saturating_add(number), BLOCK)
             };
             let entries = get(bytes, at + 8, 2).unwrap_or(0) as usize / DIRENT;
             for entry in 0..entries.min(BLOCK / DIRENT) {
@@ -180,7 +188,7 @@ impl Survey {
                 break;
             };
             self.ids.push(at);
-            let entry = shared_at + id as usize * 4;
+            let entry = shared_at + place(id, 4);
             if shared.insert(entry) {
                 self.xattrs.extend(Xattr::read(bytes, entry));
             }
@@ -227,9 +235,9 @@ impl Inode {
     pub(crate) fn data(&self) -> (usize, usize) {
         let len = self.size.min(2 * BLOCK as u64) as usize;
         match self.layout {
-            0 => (self.start as usize * BLOCK, len),
+            0 => (place(self.start, BLOCK), len),
             4 if self.size <= BLOCK as u64 => (self.tail(), len),
-            4 => (self.start as usize * BLOCK, BLOCK),
+            4 => (place(self.start, BLOCK), BLOCK),
             _ => (self.tail(), 4),
         }
     }

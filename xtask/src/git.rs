@@ -3,10 +3,12 @@
 //! git, for the repository of its working directory and no other one.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::progress::output;
 
@@ -39,6 +41,9 @@ pub fn forget_repository(command: &mut Command) {
     }
 }
 
+/// Asks for the directory with the objects.
+const OBJECTS: [&str; 3] = ["rev-parse", "--git-path", "objects"];
+
 /// What the working directory of a repository holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
@@ -50,26 +55,60 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Stores the files in the repository, as `git stash` does, and names them. Neither the
-    /// index nor a branch is changed.
+    /// Names what is there. The repository is not changed: neither its objects, nor the index,
+    /// nor a branch.
     ///
     /// # Errors
     ///
-    /// When this is no repository with a commit, or a file cannot be read.
+    /// When this is no repository with a commit, has another one in it, whose files git does not
+    /// look at, or when a file cannot be read.
     pub fn of(repo: &Path) -> Result<Self> {
+        Self::with_objects(repo, None)
+    }
+
+    /// The same, with the files stored in the repository, as `git stash` does, for those who read
+    /// the tree.
+    ///
+    /// # Errors
+    ///
+    /// As for [`of`](Self::of).
+    pub fn stored(repo: &Path) -> Result<Self> {
+        let own = output(git().current_dir(repo).args(OBJECTS))?;
+        Self::with_objects(repo, Some(repo.join(own.trim())))
+    }
+
+    /// Stores new objects in a directory, or in one that is removed at once.
+    fn with_objects(repo: &Path, store: Option<PathBuf>) -> Result<Self> {
         let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
         let index = scratch.path().join("index");
+        let store = match store {
+            Some(store) => store,
+            None => {
+                let new = scratch.path().join("objects");
+                std::fs::create_dir(&new)?;
+                new
+            }
+        };
+        let own = output(git().current_dir(repo).args(OBJECTS))?;
+        let own = repo.join(own.trim());
         let run = |words: &[&str]| -> Result<String> {
             let mut command = git();
             command
                 .current_dir(repo)
                 .env("GIT_INDEX_FILE", &index)
+                .env("GIT_OBJECT_DIRECTORY", &store)
+                .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &own)
                 .args(words);
             Ok(output(&mut command)?.trim().to_owned())
         };
         run(&["read-tree", "HEAD"])?;
         run(&["add", "--all"])?;
         let object = run(&["write-tree"])?;
+        let entries = run(&["ls-tree", "-r", &object])?;
+        if let Some(line) = entries.lines().find(|line| line.starts_with("160000 ")) {
+            let path = line.split('\t').nth(1).unwrap_or_default();
+            bail!("{path} is a repository in this one");
+        }
         let committed = run(&["rev-parse", "HEAD^{tree}"])?;
         let mut about = run(&["log", "-1", "--format=%h (%s)"])?;
         if object != committed {
@@ -113,6 +152,17 @@ mod tests {
         fs::write(repo.join("new"), "")?;
         assert_ne!(Tree::of(repo)?.object, first.object);
         assert_eq!(run(&["diff", "--cached", "--name-only"])?, "");
+        assert!(run(&["cat-file", "-t", &changed.object]).is_err(), "stored");
+        let stored = Tree::stored(repo)?;
+        assert_eq!(run(&["cat-file", "-t", &stored.object])?, "tree\n");
+
+        output(
+            git()
+                .current_dir(repo)
+                .args(["clone", "--quiet", ".", "inner"]),
+        )?;
+        let error = Tree::of(repo).map(drop).unwrap_err().to_string();
+        assert!(error.contains("inner is a repository"), "{error}");
         Ok(())
     }
 }

@@ -152,7 +152,7 @@ impl Machine<'_> {
         let own = digest_of(&Boot::prepare(self.context, &self.args())?.config.root_words);
         let words = [
             format!("image {own} cannot be mounted"),
-            "has no fs-verity digest".to_owned(),
+            "Image has no fs-verity".to_owned(),
         ];
         self.refuse("an image that was changed", &args, &words)
     }

@@ -24,9 +24,12 @@ use serde::Serialize;
 use super::outcome::Outcome;
 use crate::cache::Key;
 use crate::git::Tree;
+use crate::progress::say;
 
 /// Variables of the environment that change what is tested.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 10] = [
+    "COMPOSEFS_ACCEL",
+    "COMPOSEFS_DEBIAN_MIRROR",
     "COMPOSEFS_FUZZ_SECONDS",
     "COMPOSEFS_HOSTILE_SEED",
     "COMPOSEFS_IMAGES",
@@ -76,8 +79,14 @@ impl Ledger {
     pub fn open(repo: &Path) -> Result<Self> {
         let top = repo.join("target/test");
         // An archive of the source has no history.
-        let Ok(tree) = Tree::of(repo) else {
-            return Self::of(&top, "unknown", "a tree that git does not know");
+        let tree = match Tree::of(repo) {
+            Ok(tree) => tree,
+            Err(error) => {
+                say(&format!(
+                    "xtask: --resume will know of no result, as git does not know the files: {error:#}"
+                ));
+                return Self::of(&top, "unknown", "a tree that git does not know");
+            }
         };
         let value = |name: &&str| env::var_os(name).filter(|value| !value.is_empty());
         let set = VARIABLES
@@ -96,16 +105,20 @@ impl Ledger {
         })
     }
 
-    /// Whether the clone still holds what it did. Where git does not know, nobody does.
-    ///
-    /// # Errors
-    ///
-    /// When git cannot tell any more.
-    pub fn is_current(&self) -> Result<bool> {
-        match &self.tree {
-            Some((repo, object)) => Ok(Tree::of(repo)?.object == *object),
-            None => Ok(false),
-        }
+    /// Whether a result can be kept: the clone still holds what it did. If not, says why.
+    pub fn is_current(&self) -> bool {
+        let Some((repo, object)) = &self.tree else {
+            return false;
+        };
+        let why = match Tree::of(repo) {
+            Ok(tree) if tree.object == *object => return true,
+            Ok(_) => "files have changed meanwhile".to_owned(),
+            Err(error) => format!("git does not know the files any more: {error:#}"),
+        };
+        say(&format!(
+            "xtask: --resume will not know of this result: {why}"
+        ));
+        false
     }
 
     /// The records named `key` in `top`.
@@ -158,16 +171,19 @@ impl Ledger {
     /// When the record cannot be removed.
     pub fn begin(&self, piece: &str) -> Result<Begun> {
         let log = self.file(piece, "log");
+        // The logs are there also if a later try was interrupted.
+        let failed = |number: u32| self.file(piece, &format!("failed-{number}.log"));
         let mut failed_before = 0;
-        if let Some(record) = self.record(piece) {
-            failed_before = record.failed_before;
-            if !record.outcome.is_good() {
-                failed_before += 1;
-                let _ = fs::rename(
-                    &log,
-                    self.file(piece, &format!("failed-{failed_before}.log")),
-                );
-            }
+        while failed(failed_before + 1).exists() {
+            failed_before += 1;
+        }
+        if self
+            .record(piece)
+            .is_some_and(|record| !record.outcome.is_good())
+        {
+            failed_before += 1;
+            fs::rename(&log, failed(failed_before))
+                .with_context(|| format!("cannot keep {}", log.display()))?;
         }
         match fs::remove_file(self.file(piece, "json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => bail!(error),
@@ -284,10 +300,16 @@ mod tests {
         let top = tempfile::tempdir()?;
         let ledger = Ledger::of(top.path(), "a", "tree a")?;
         ended(&ledger, "suite:part", 1, 1)?;
+        // It was stopped before its end.
+        ledger.begin("suite:part")?;
+        ended(&ledger, "suite:part", 0, 2)?;
         ended(&ledger, "suite:part", 2, 0)?;
         let record = ledger.passed("suite:part");
-        assert_eq!(record.map(|record| record.failed_before), Some(1));
-        assert!(ledger.file("suite:part", "failed-1.log").exists());
+        assert_eq!(record.map(|record| record.failed_before), Some(2));
+        for number in 1..=2 {
+            let log = ledger.file("suite:part", &format!("failed-{number}.log"));
+            assert_eq!(fs::read_to_string(log)?, "said", "{number}");
+        }
         Ok(())
     }
 

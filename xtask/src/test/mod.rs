@@ -104,7 +104,7 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     named::directory_of(selftests::IMAGES)?;
     let tasks = tasks(context, args)?;
     let ledger = Ledger::open(&context.repo)?;
-    if args.resume && !ledger.is_current()? {
+    if args.resume && !ledger.is_current() {
         bail!("git does not know which tree this is, so nobody can tell what has passed on it");
     }
     let mut records: Vec<Option<Record>> = tasks.iter().map(|_| None).collect();
@@ -188,12 +188,8 @@ fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
         failed_before: begun.failed_before,
         log: begun.log,
     };
-    if ledger.is_current()? {
+    if ledger.is_current() {
         ledger.end(&record)?;
-    } else {
-        say(
-            "xtask: --resume will not know of this result: its files changed, or git does not know them",
-        );
     }
     Ok(record)
 }

@@ -79,7 +79,7 @@ pub fn list(context: &Context, words: Option<&str>) -> Result<Vec<String>> {
 pub fn run(context: &Context, report: &mut Report, piece: &str) -> Result<()> {
     let copy = Copy::ready(context)?;
     if let Some(test) = piece.strip_prefix(&format!("{NONE}=")) {
-        let ran = Ran::new(context, &copy, "no-defect", test)?;
+        let ran = Ran::new(&copy, "no-defect", test)?;
         report.check(&format!("without a defect, {test} passes"), || {
             ran.expect_good()
         });
@@ -100,7 +100,7 @@ pub fn run(context: &Context, report: &mut Report, piece: &str) -> Result<()> {
 /// Whether the test of a defect, which was applied, finds it.
 fn find(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
     build(context, copy, defect)?;
-    let ran = Ran::new(context, copy, &defect.name, &defect.test)?;
+    let ran = Ran::new(copy, &defect.name, &defect.test)?;
     if ran.good {
         bail!("the tests pass, with this defect: {}", defect.breaks);
     }
@@ -140,14 +140,15 @@ struct Ran {
 }
 
 impl Ran {
-    fn new(context: &Context, copy: &Copy, name: &str, test: &str) -> Result<Self> {
+    fn new(copy: &Copy, name: &str, test: &str) -> Result<Self> {
         let mut cargo = cargo(copy);
         if test == IMAGE {
             cargo.args(["test", "--no-fail-fast", "--package", "composefs-image"]);
         } else {
             cargo.args(["xtask", "test", test]);
         }
-        let log = context.cache.log(&format!("defect-{name}"));
+        // Not in the cache, where another clone's would be as well.
+        let log = copy.log(name);
         let step = Step::begin(format!("running {test}, {name}"), &log)?;
         let good = step.status(&mut cargo)?.success();
         drop(step);

@@ -34,7 +34,7 @@ impl Copy {
         fs::create_dir_all(&copy.top)
             .with_context(|| format!("cannot make {}", copy.top.display()))?;
         let here = |words: &[&str]| output(git().current_dir(&context.repo).args(words));
-        if !copy.is_one() {
+        if !copy.is_one(context) {
             let path = copy.path();
             if path.exists() {
                 fs::remove_dir_all(&path)
@@ -48,20 +48,25 @@ impl Copy {
         let head = here(&["rev-parse", "HEAD"])?;
         copy.git(&["checkout", "--quiet", "--force", "--detach", head.trim()])?;
         copy.clean()?;
-        let tree = Tree::of(&context.repo)?;
+        let tree = Tree::stored(&context.repo)?;
         copy.git(&["read-tree", "--reset", "-u", &tree.object])?;
         Ok(copy)
     }
 
     /// Whether it is a working tree of its own. Anywhere else below the clone, git would work on
     /// the clone itself, and throw away what was changed there.
-    fn is_one(&self) -> bool {
+    ///
+    /// Nor may it belong to another clone, from which target/ was copied.
+    fn is_one(&self, context: &Context) -> bool {
         let Ok(path) = self.path().canonicalize() else {
             return false;
         };
-        let mut git = self.command();
-        let top = output(git.args(["rev-parse", "--show-toplevel"]));
+        let common = |git: &mut Command| {
+            output(git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"])).ok()
+        };
+        let top = output(self.command().args(["rev-parse", "--show-toplevel"]));
         top.is_ok_and(|top| Path::new(top.trim()) == path)
+            && common(&mut self.command()) == common(git().current_dir(&context.repo))
     }
 
     /// Its directory.
@@ -72,6 +77,11 @@ impl Copy {
     /// For what cargo builds of it.
     pub fn target(&self) -> PathBuf {
         self.top.join("cargo")
+    }
+
+    /// The log of what runs in it.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.top.join(format!("{name}.log"))
     }
 
     /// Applies a patch.

@@ -66,9 +66,7 @@ impl Refusal<'_> {
         if let Some(certificate) = blacklisted {
             // It need not be that of a signer.
             let by = By(Key::Of(certificate.number));
-            return f.write_fmt(fmt!(
-                "it has {by}, which is on the kernel's blacklist"
-            ));
+            return f.write_fmt(fmt!("it has {by}, which is on the kernel's blacklist"));
         }
         match message.and_then(|it| it.signed_while_invalid()) {
             Some((time, certificate)) => {

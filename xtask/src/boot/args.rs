@@ -104,8 +104,8 @@ pub struct BootArgs {
     #[arg(long, value_name = "HEX")]
     pub digest: Option<String>,
 
-    /// Replaces the object of this file by one that differs in a byte, or the
-    /// image itself if this is the word "image"
+    /// Replaces the object of this file by one that differs in a byte and has no
+    /// fs-verity, or the image itself if this is the word "image"
     #[arg(long, value_name = "PATH")]
     pub tamper: Option<String>,
 

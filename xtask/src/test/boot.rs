@@ -92,6 +92,13 @@ pub fn run_all(context: &Context, report: &mut Report) -> Result<()> {
         changed,
         |image, _| vec![format!("{image}: has no fs-verity digest")],
     )?;
+    let no_init = BootArgs {
+        tamper: Some("/usr/lib/systemd/systemd".to_owned()),
+        ..usual()
+    };
+    machine.refuse("an init that was changed is refused", no_init, |_, _| {
+        vec!["has no fs-verity digest, expected sha256:".to_owned()]
+    })?;
     machine.without_store()
 }
 

@@ -39,8 +39,10 @@ pub fn count(console: &Path) -> usize {
     complaints(&read(console)).count()
 }
 
-/// What an initramfs prints last when it has no root: systemd's and that of initramfs-tools.
-const REFUSALS: [&str; 4] = [
+/// What an initramfs prints last when it has no root: systemd's and that of initramfs-tools. And
+/// what systemd prints when it cannot start the init of the root.
+const REFUSALS: [&str; 5] = [
+    "Freezing execution",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "(initramfs) ",

@@ -29,7 +29,7 @@ impl RawMode {
     pub fn enter() -> Result<Self> {
         let before = tcgetattr(io::stdin()).context(
             "a shell in the guest needs a terminal; run a command instead: \
-             `cargo xtask vm -- COMMAND`",
+             add `-- COMMAND`",
         )?;
         let mut raw = before.clone();
         raw.make_raw();

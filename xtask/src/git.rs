@@ -66,8 +66,8 @@ impl Tree {
         Self::with_objects(repo, None)
     }
 
-    /// The same, with the files stored in the repository, as `git stash` does, for those who read
-    /// the tree.
+    /// The same, with the files stored in the repository, as `git stash` does, for a caller that
+    /// reads the tree.
     ///
     /// # Errors
     ///

@@ -158,7 +158,7 @@ impl<'a> Machine<'a> {
             )],
             ..args
         };
-        let mut boot = Boot::prepare(self.context, &args)?;
+        let mut boot = prepare(self.context, &args)?;
         boot.config.share = Some(self.work.path().join(SHARE));
         boot.config.log_name = format!("boot-{program}-console");
         let program = Program {
@@ -201,7 +201,7 @@ impl<'a> Machine<'a> {
             command: vec!["true".to_owned()],
             ..args
         };
-        let boot = Boot::prepare(self.context, &args)?;
+        let boot = prepare(self.context, &args)?;
         let log = self.context.cache.numbered_log("boot-refused")?;
         let step = Step::begin("booting what is to be refused", &log)?;
         let outcome = vm::run(self.context, &boot.config, &mut |_, bytes| step.note(bytes))?;
@@ -274,6 +274,14 @@ impl<'a> Machine<'a> {
             e2fs("e2fsck", &["-f", "-n"], disk).map(drop)
         });
     }
+}
+
+/// A boot on one processor. With two, QEMU's emulation now and then ends Debian's kernel early by the
+/// int3 with which it patches its own code on the other processor.
+fn prepare(context: &Context, args: &BootArgs) -> Result<Boot> {
+    let mut boot = Boot::prepare(context, args)?;
+    boot.config.smp = 1;
+    Ok(boot)
 }
 
 /// The name of the disk that is kept from boot to boot.

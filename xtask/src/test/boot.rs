@@ -276,8 +276,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A boot on one processor. With two, QEMU's emulation now and then ends Debian's kernel early by the
-/// int3 with which it patches its own code on the other processor.
+/// A boot on one processor. With two, QEMU's emulation now and then ends Debian's kernel early by
+/// the int3 with which it patches its own code on the other processor.
 fn prepare(context: &Context, args: &BootArgs) -> Result<Boot> {
     let mut boot = Boot::prepare(context, args)?;
     boot.config.smp = 1;

@@ -83,7 +83,7 @@ impl Ledger {
             Ok(tree) => tree,
             Err(error) => {
                 say(&format!(
-                    "xtask: --resume will know of no result, as git does not know the files: {error:#}"
+                    "xtask: --resume will know of no result: git does not know the files: {error:#}"
                 ));
                 return Self::of(&top, "unknown", "a tree that git does not know");
             }

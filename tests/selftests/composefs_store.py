@@ -144,7 +144,7 @@ def in_namespace(store: Store, digest: str) -> Iterator[str]:
         assert process.stdin and process.stdout
         process.stdout.readline()
         try:
-            yield f"/proc/{process.pid}/root/mnt"
+            yield str(Path("/proc", str(process.pid), "root", "mnt"))
         finally:
             process.stdin.close()
             process.wait()

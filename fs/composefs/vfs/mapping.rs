@@ -239,7 +239,8 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Whether one of the `1 << order` pages from `first` on is in the page cache or being filled.
     fn has_any(&self, first: c_ulong, order: c_uint) -> bool {
         let last = first | !(c_ulong::MAX << order);
-        let pos = |index: c_ulong| i64::try_from(index << PAGE_SHIFT).unwrap_or(i64::MAX);
+        // A `c_ulong` of 32 bits has no room for the position.
+        let pos = |index: c_ulong| i64::try_from(index).map_or(i64::MAX, |at| at << PAGE_SHIFT);
         // SAFETY: The mapping is valid.
         unsafe { bindings::filemap_range_has_page(self.mapping(), pos(first), pos(last)) }
     }
@@ -300,9 +301,9 @@ const READ_ORDER: c_uint = bindings::READ_PAGES.ilog2();
 /// Order of a read that is not sequential: 16 KiB, or a page if that is larger.
 const READ_ORDER_MIN: c_uint = bindings::READ_PAGES_MIN.ilog2();
 
-/// Number of 16 KiB places of a 256 KiB folio that must have been read before the next miss reads
-/// all of it.
-const PARTS_MAX: usize = 8;
+/// Number of such reads in the place of a 256 KiB folio after which the next miss reads all of it:
+/// one half.
+const PARTS_MAX: usize = 1 << (READ_ORDER - READ_ORDER_MIN) >> 1;
 
 impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     fn drop(&mut self) {
@@ -365,6 +366,22 @@ mod tests {
                 ensure!(mapping.bytes(pos)?.first() == Some(&Pattern::at(pos)));
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn half_of_a_large_folio_is_read_before_all_of_it() -> Result {
+        let mount = Mount::new()?;
+        let Some(mapping) = mount.sb().data().mappings.last() else {
+            return Err(EINVAL);
+        };
+        // A read that is not sequential.
+        let step = 16384.max(1 << PAGE_SHIFT);
+        let places: u64 = 262_144 / step;
+        for pos in (0..262_144).step_by(usize::try_from(step)?) {
+            ensure!(mapping.bytes(pos)?.first() == Some(&Pattern::at(pos)));
+        }
+        ensure!(i64::from(mapping.reader().reads()) == i64::try_from(places / 2 + 1)?);
         Ok(())
     }
 

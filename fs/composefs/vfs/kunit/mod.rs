@@ -224,10 +224,12 @@ impl super_block::Operations for Toy {
     }
 }
 
-/// A source of bytes that differ from all bytes nearby. Its reads can be made to fail.
+/// A source of bytes that differ from all bytes nearby. Its reads are counted, and can be made to
+/// fail.
 pub(super) struct Pattern {
     size: u64,
     broken: Atomic<i32>,
+    reads: Atomic<i32>,
 }
 
 impl Pattern {
@@ -235,12 +237,18 @@ impl Pattern {
         Self {
             size,
             broken: Atomic::new(0),
+            reads: Atomic::new(0),
         }
     }
 
     /// Returns the byte at `pos`.
     pub(super) fn at(pos: u64) -> u8 {
         (pos ^ pos >> 8 ^ pos >> 16) as u8
+    }
+
+    /// Returns the number of reads so far.
+    pub(super) fn reads(&self) -> i32 {
+        self.reads.load(Relaxed)
     }
 
     /// Sets whether reads end too early.
@@ -253,6 +261,7 @@ impl Reader for Pattern {
     fn read(&self, pos: u64, out: &mut Buffer<'_>) -> Result {
         let left = usize::try_from(self.size.saturating_sub(pos)).map_err(|_| EFBIG)?;
         let mut len = left.min(out.room());
+        self.reads.fetch_add(1, Relaxed);
         if self.broken.load(Relaxed) != 0 {
             len /= 2;
         }

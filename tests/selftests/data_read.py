@@ -17,7 +17,7 @@ import socket
 import struct
 
 from lib import (caches, fixtures, ktap, objects, read_whole, reference,
-                 special_image)
+                 special_image, syscalls)
 from lib.compare_object import Call, brief, check_same, file_and_object
 from lib.files import opened
 from lib.mounts import libc
@@ -29,7 +29,7 @@ suite = ktap.Suite()
 FS_IOC_FIEMAP = 0xc020660b
 FS_IOC_READ_VERITY_METADATA = 0xc0286687
 FS_IOC_GETFLAGS = 0x80086601
-SYS_READAHEAD = 187
+SYS_READAHEAD = syscalls.number("readahead")
 
 
 @suite.test("files of all sizes, each way of reading as the first access")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import (fail_nth, fixtures, ktap, leaks, matrix_image, module, mounts,
-                 objects)
+                 objects, syscalls)
 from lib.fail_nth import Injector, Tally, injector
 from lib.files import opened
 from lib.mounts import Context, Options, libc
@@ -31,7 +31,6 @@ suite = ktap.Suite()
 ENOMEM, EINVAL = errno.ENOMEM, errno.EINVAL
 # clone_private_mount() returns EINVAL if it cannot allocate memory, too.
 OF_MOUNT = (None, ENOMEM, EINVAL)
-SYS_FINIT_MODULE, SYS_DELETE_MODULE = 313, 176
 
 
 def pinned() -> Options:
@@ -219,12 +218,13 @@ def module_path() -> str:
 
 
 def load(fd: int) -> None:
-    if libc.syscall(SYS_FINIT_MODULE, fd, b"", 0):
+    if libc.syscall(syscalls.number("finit_module"), fd, b"", 0):
         raise OSError(ctypes.get_errno(), "finit_module")
 
 
 def remove() -> None:
-    if libc.syscall(SYS_DELETE_MODULE, b"composefs", os.O_NONBLOCK):
+    if libc.syscall(syscalls.number("delete_module"), b"composefs",
+                    os.O_NONBLOCK):
         raise OSError(ctypes.get_errno(), "delete_module")
 
 

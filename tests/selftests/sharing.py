@@ -17,12 +17,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lib import (caches, fixtures, ktap, matrix_image, mounts, objects,
-                 process, slab)
+                 process, slab, syscalls)
 from lib.mounts import Context, Options, Value, libc
 
 suite = ktap.Suite()
 
-SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = 250, 1
+KEYCTL_JOIN_SESSION_KEYRING = 1
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 MANY = 20
@@ -165,7 +165,8 @@ def change_fsgid() -> None:
 
 
 def change_session() -> None:
-    if libc.syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+    if libc.syscall(syscalls.number("keyctl"), KEYCTL_JOIN_SESSION_KEYRING,
+                    None) < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"keyctl: {os.strerror(number)}")
 

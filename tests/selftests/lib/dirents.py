@@ -10,9 +10,10 @@ import stat
 import struct
 from typing import NamedTuple
 
+from . import syscalls
 from .mounts import libc
 
-SYS_GETDENTS64 = 217
+SYS_GETDENTS64 = syscalls.number("getdents64")
 
 _HEAD = struct.Struct("<QqHB")
 

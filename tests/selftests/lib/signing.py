@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import ktap, mounts
+from . import ktap, mounts, syscalls
 from .image import ALGORITHMS
 
 # What "keyctl" calls the keyrings of composefs, of fs-verity, and of the
@@ -35,7 +35,7 @@ TEST_KEY = Path(__file__).parent.parent / "test-key.pem"
 # The longest signature that is read.
 MOST = 16128
 
-SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = 250, 1
+KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 def run(*command: str, stdin: bytes = b"") -> bytes:
@@ -50,7 +50,8 @@ def run(*command: str, stdin: bytes = b"") -> bytes:
 def join_session() -> None:
     """Gives this process, and the programs that it runs, a new and empty
     session keyring: @s for keyctl(1)."""
-    if mounts.libc.syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+    if mounts.libc.syscall(syscalls.number("keyctl"),
+                           KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
         raise OSError(ctypes.get_errno(), "keyctl")
 
 

@@ -25,6 +25,8 @@ use crate::guest;
 use crate::guest::System;
 use crate::kernel;
 use crate::kernel::Flavor;
+use crate::kernel::TargetArgs;
+use crate::machine::Arch;
 use crate::module;
 use crate::patches;
 use crate::setup;
@@ -65,9 +67,8 @@ enum Task {
     Setup,
     /// Builds the guest's kernel
     Kernel {
-        /// Which kernel
-        #[arg(long, value_enum, default_value_t)]
-        flavor: Flavor,
+        #[command(flatten)]
+        target: TargetArgs,
         /// Builds this Linux tree instead of fetching one
         #[arg(long, value_name = "DIR", env = "COMPOSEFS_KERNEL_SOURCE")]
         source: Option<PathBuf>,
@@ -77,9 +78,8 @@ enum Task {
     },
     /// Builds composefs.ko for the guest's kernel
     Module {
-        /// Which kernel
-        #[arg(long, value_enum, default_value_t)]
-        flavor: Flavor,
+        #[command(flatten)]
+        target: TargetArgs,
         /// Runs clippy as well
         #[arg(long)]
         clippy: bool,
@@ -109,6 +109,9 @@ enum Task {
         /// Which system is on it
         #[arg(long, value_enum, default_value_t)]
         system: System,
+        /// For which processor
+        #[arg(long, value_enum, default_value_t)]
+        arch: Arch,
     },
     /// Boots the guest, and runs a command or a shell in it
     Vm(VmArgs),
@@ -145,16 +148,16 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Task::Setup => setup::run(&context)?,
         Task::Kernel {
-            flavor,
+            target,
             source,
             configure_only: true,
-        } => kernel::configure_only(&context, flavor, source.as_deref())?,
-        Task::Kernel { flavor, source, .. } => {
-            let kernel = kernel::make(&context, flavor, source.as_deref())?;
+        } => kernel::configure_only(&context, target.target()?, source.as_deref())?,
+        Task::Kernel { target, source, .. } => {
+            let kernel = kernel::make(&context, target.target()?, source.as_deref())?;
             println!("{}", kernel.image.display());
         }
-        Task::Module { flavor, clippy } => {
-            let kernel = kernel::make(&context, flavor, None)?;
+        Task::Module { target, clippy } => {
+            let kernel = kernel::make(&context, target.target()?, None)?;
             let module = module::make(&context, &kernel, module::Lint::from_flag(clippy))?;
             println!("{}", module.display());
         }
@@ -182,7 +185,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
                 println!("{}", package.display());
             }
         }
-        Task::Guest { system } => println!("{}", guest::make(&context, system)?.root.display()),
+        Task::Guest { system, arch } => {
+            println!("{}", guest::make(&context, system, arch)?.root.display());
+        }
         Task::Vm(args) => return run_vm(&context, args),
         Task::Boot(args) => return Ok(ExitCode::from(boot::run(&context, args)?)),
         Task::Demo {
@@ -199,16 +204,17 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 
 fn run_vm(context: &Context, args: VmArgs) -> Result<ExitCode> {
     let args = args.checked()?;
-    let mut config = VmConfig::prepare(context, args.flavor, !args.no_module, args.job())?;
+    let target = args.target.target()?;
+    let mut config = VmConfig::prepare(context, target, !args.no_module, args.job())?;
     if args.fixtures {
-        config.fixtures = Some(fixtures::make(context, args.flavor)?);
+        config.fixtures = Some(fixtures::make(context, target)?);
         eprintln!(
             "xtask: images are in {0}/images, their objects in {0}/objects",
             vm::FIXTURES
         );
     }
     if args.system != System::Usual {
-        config.root.file = guest::make(context, args.system)?.root;
+        config.root.file = guest::make(context, args.system, target.machine.arch())?.root;
     }
     args.apply(&mut config);
     // A pipe or a file is meant for the command, a terminal is not.

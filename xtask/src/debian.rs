@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::machine::Arch;
 use crate::progress::Step;
 use crate::progress::output;
 
@@ -86,7 +87,7 @@ fn is_about_reaching(option: &str) -> bool {
     names.iter().any(|start| name.starts_with(start)) && !option.ends_with(" \"\";")
 }
 
-/// Downloads a package, `NAME` or `NAME=VERSION` with `*` for any end of the version,
+/// Downloads a package for a processor, `NAME` or `NAME=VERSION` with `*` for any end of the version,
 /// and copies `path` out of it into the directory `to`. Says whether that went well;
 /// the step's log says why not. Without a mirror, mmdebstrap takes its own default, which has
 /// no backports.
@@ -97,6 +98,7 @@ fn is_about_reaching(option: &str) -> bool {
 pub fn extract(
     step: &Step,
     mirror: Option<&str>,
+    arch: Arch,
     package: &str,
     path: &str,
     to: &Path,
@@ -114,6 +116,7 @@ pub fn extract(
     // No root file system is made: the hooks use its apt, and it is dropped.
     let mut command = mmdebstrap("custom", "null");
     command
+        .arg(format!("--architectures={}", arch.debian()))
         .arg(format!("--customize-hook={unpack}"))
         .arg(format!("--customize-hook={copy}"))
         .args([SUITE, "/dev/null"]);

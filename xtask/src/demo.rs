@@ -19,6 +19,7 @@ use crate::guest_disk;
 use crate::guest_disk::Recipe;
 use crate::kernel;
 use crate::kernel::Flavor;
+use crate::machine::Arch;
 use crate::tools;
 use crate::vm;
 use crate::vm::Disk;
@@ -78,7 +79,11 @@ fn of_debian(context: &Context, flavor: Flavor) -> Result<Show> {
 /// Shows an image of layers, which is made in the guest.
 fn of_layers(context: &Context) -> Result<Show> {
     let mut mounts = Vec::new();
-    for program in [tools::cfsctl_oci(context)?, tools::umoci(context)?] {
+    let arch = Arch::default();
+    for program in [
+        tools::cfsctl_oci(context, arch)?,
+        tools::umoci(context, arch)?,
+    ] {
         let name = program.file_name().context("a tool has no name")?;
         let directory = program.parent().context("a tool is in no directory")?;
         mounts.push((name.to_string_lossy().into_owned(), directory.to_path_buf()));

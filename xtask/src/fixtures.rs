@@ -12,15 +12,15 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest_disk;
 use crate::guest_disk::Recipe;
-use crate::kernel::Flavor;
+use crate::kernel::Target;
 use crate::vm::Disk;
 
-/// Makes the disk unless the cache has it, for the kernel of `flavor`.
+/// Makes the disk unless the cache has it, for the kernel `target`.
 ///
 /// # Errors
 ///
 /// When a tool cannot be built or the guest fails.
-pub fn make(context: &Context, flavor: Flavor) -> Result<Disk> {
+pub fn make(context: &Context, target: impl Into<Target>) -> Result<Disk> {
     let scripts = context.repo.join("scripts");
     let selftests = context.repo.join("tests/selftests");
     let mut key = Key::default();
@@ -33,7 +33,7 @@ pub fn make(context: &Context, flavor: Flavor) -> Result<Disk> {
     }
     guest_disk::make(
         context,
-        flavor,
+        target,
         Recipe {
             kind: "fixtures",
             about: "making images for the tests, in the guest",

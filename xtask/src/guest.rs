@@ -16,6 +16,8 @@ use anyhow::bail;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::debian;
+use crate::emulation;
+use crate::machine::Arch;
 use crate::packages;
 use crate::path;
 use crate::progress::Step;
@@ -74,6 +76,17 @@ impl System {
         }
     }
 
+    /// Checks that it is there for a processor.
+    fn check(self, arch: Arch) -> Result<()> {
+        if self != Self::Usual && arch != Arch::default() {
+            bail!(
+                "--system clients is made for {} only",
+                Arch::default().name()
+            );
+        }
+        Ok(())
+    }
+
     /// Its list of packages in scripts.
     fn packages(self) -> &'static str {
         match self {
@@ -97,23 +110,34 @@ pub struct Guest {
 /// # Errors
 ///
 /// When tools are missing, Debian cannot be reached or the disk is full.
-pub fn make(context: &Context, system: System) -> Result<Guest> {
+pub fn make(context: &Context, system: System, arch: Arch) -> Result<Guest> {
+    system.check(arch)?;
     let packages = names(&context.repo.join("scripts").join(system.packages()))?;
     let stub = context.repo.join("scripts/guest-stub");
     let kind = system.kind();
-    let key = Key::default()
+    let mut key = Key::default()
         .with("suites", system.suites().join(" "))
         .with("packages", packages.join(","))
         .with("excluded", EXCLUDED.join(","))
         .with("stub", fs::read(&stub)?)
         .with("hook", HIDE_C_PROGRAM)
-        .with("sizes", format!("{FREE} {SCRATCH_SIZE}"))
-        .finish();
-    let dir = context.cache.made(kind, &key, |dir| {
+        .with("sizes", format!("{FREE} {SCRATCH_SIZE}"));
+    if arch != Arch::default() {
+        key = key.with("architecture", arch.name());
+    }
+    let dir = context.cache.made(kind, &key.finish(), |dir| {
         packages::require(context, &[packages::GUEST])?;
-        let step = Step::begin(format!("making the {kind}"), &context.cache.log(kind))?;
+        emulation::ready(context, arch)?;
+        let log = context.cache.log(&format!("{kind}-{}", arch.name()));
+        let step = Step::begin(format!("making the {kind} for {}", arch.name()), &log)?;
         let tar = dir.join("root.tar");
-        step.run(&mut mmdebstrap(system.suites(), &packages, &stub, &tar))?;
+        step.run(&mut mmdebstrap(
+            system.suites(),
+            arch,
+            &packages,
+            &stub,
+            &tar,
+        ))?;
         disk_from_tar(&step, &tar, dir, &dir.join(ROOT))?;
         fs::remove_file(&tar)?;
         verity_disk(&step, &dir.join(SCRATCH), SCRATCH_SIZE)?;
@@ -142,10 +166,18 @@ pub fn names(list: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-fn mmdebstrap(suites: &[&str], packages: &[String], stub: &Path, tar: &Path) -> Command {
+fn mmdebstrap(
+    suites: &[&str],
+    arch: Arch,
+    packages: &[String],
+    stub: &Path,
+    tar: &Path,
+) -> Command {
     let (first, others) = suites.split_first().unwrap_or((&debian::SUITE, &[]));
     let mut command = debian::mmdebstrap("essential", "tar");
-    command.arg(format!("--include={}", packages.join(",")));
+    command
+        .arg(format!("--architectures={}", arch.debian()))
+        .arg(format!("--include={}", packages.join(",")));
     for path in EXCLUDED {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }

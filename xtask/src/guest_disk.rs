@@ -15,7 +15,7 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest;
 use crate::guest::System;
-use crate::kernel::Flavor;
+use crate::kernel::Target;
 use crate::progress::Step;
 use crate::progress::tail;
 use crate::tools;
@@ -47,15 +47,20 @@ pub struct Recipe {
     pub key: Key,
 }
 
-/// Makes the disk unless the cache has it. Its content does not depend on the kernel, so the one
-/// of `flavor`, which is going to read it, is used.
+/// Makes the disk unless the cache has it. Its content does not depend on the kernel, so `target`,
+/// which is going to read it, is used.
 ///
 /// # Errors
 ///
 /// When a tool cannot be built, or the command or the guest fails.
-pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
-    let cfsctl = recipe.cfsctl.then(|| tools::cfsctl(context)).transpose()?;
-    let guest = guest::make(context, System::Usual)?;
+pub fn make(context: &Context, target: impl Into<Target>, recipe: Recipe) -> Result<Disk> {
+    let target = target.into().for_disks();
+    let arch = target.machine.arch();
+    let cfsctl = recipe
+        .cfsctl
+        .then(|| tools::cfsctl(context, arch))
+        .transpose()?;
+    let guest = guest::make(context, System::Usual, arch)?;
     let mut key = recipe.key;
     if let Some(cfsctl) = &cfsctl {
         key = key.with("cfsctl", cfsctl.as_os_str().as_encoded_bytes());
@@ -75,7 +80,7 @@ pub fn make(context: &Context, flavor: Flavor, recipe: Recipe) -> Result<Disk> {
             recipe.command
         );
         let job = Job::Command(vec![script]);
-        let mut config = VmConfig::prepare(context, flavor.for_disks(), false, job)?;
+        let mut config = VmConfig::prepare(context, target, false, job)?;
         let log = context.cache.log(recipe.kind);
         let step = Step::begin(recipe.about, &log)?;
         let file = dir.join(NAME);

@@ -89,13 +89,9 @@ pub fn make(context: &Context, kernel: &Kernel, lint: Lint) -> Result<PathBuf> {
     }
     let _lock = context.cache.lock(&format!("module-{}", kernel.key))?;
     std::fs::create_dir_all(&objects)?;
-    let log = context
-        .cache
-        .log(&format!("{}-{}", lint.name(), kernel.flavor.name()));
-    let step = Step::begin(
-        format!("building composefs.ko ({})", kernel.flavor.name()),
-        &log,
-    )?;
+    let name = kernel.target().name();
+    let log = context.cache.log(&format!("{}-{name}", lint.name()));
+    let step = Step::begin(format!("building composefs.ko ({name})"), &log)?;
     make.arg("-C")
         .arg(&kernel.build)
         .arg(format!("M={}", source.display()))

@@ -15,6 +15,7 @@ use console::Term;
 
 use crate::context::Context;
 use crate::llvm::Llvm;
+use crate::machine::Arch;
 use crate::path;
 use crate::progress::Step;
 use crate::progress::output;
@@ -29,6 +30,10 @@ pub const TOOLS: &str = "tools";
 pub const GUEST: &str = "guest";
 /// To run the guest.
 pub const VM: &str = "vm";
+/// To run a guest that is an arm64.
+pub const VM_ARM64: &str = "vm-arm64";
+/// To run programs of arm64 without a guest.
+pub const ARM64: &str = "arm64";
 /// To make what `cargo xtask boot` boots.
 pub const BOOT: &str = "boot";
 /// To build and check the tests.
@@ -37,6 +42,14 @@ pub const TEST: &str = "test";
 pub const FUZZ: &str = "fuzz";
 /// To make Debian packages.
 pub const DEB: &str = "deb";
+
+/// To run a guest with this processor.
+pub fn vm(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => VM,
+        Arch::Arm64 => VM_ARM64,
+    }
+}
 
 /// The versions of LLVM to install, the first one that the distribution has.
 const LLVM_VERSIONS: [u32; 6] = [19, 20, 21, 22, 18, 17];
@@ -189,7 +202,10 @@ mod tests {
         assert_eq!(Need::all().count(), count.count());
         for need in Need::all() {
             assert!(
-                [KERNEL, TOOLS, GUEST, VM, BOOT, TEST, FUZZ, DEB].contains(&need.set),
+                [
+                    KERNEL, TOOLS, GUEST, VM, VM_ARM64, ARM64, BOOT, TEST, FUZZ, DEB
+                ]
+                .contains(&need.set),
                 "{need:?}"
             );
             assert!(!need.package.contains('/'), "{need:?}");

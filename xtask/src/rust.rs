@@ -13,6 +13,7 @@ use anyhow::bail;
 
 use crate::context::Context;
 use crate::debian;
+use crate::machine::Arch;
 use crate::packages;
 use crate::progress::Step;
 use crate::progress::output;
@@ -52,6 +53,24 @@ pub fn library(context: &Context) -> Result<PathBuf> {
     Ok(dir.join("library"))
 }
 
+/// Makes the compiler compile for another target: adds Rust's library of it.
+///
+/// # Errors
+///
+/// When it is missing and rustup does not have it.
+pub fn add_target(context: &Context, triple: &str) -> Result<()> {
+    let dir = rustc(&["--print", "target-libdir", "--target", triple])?;
+    if Path::new(dir.trim()).exists() {
+        return Ok(());
+    }
+    let log = context.cache.log("rust-target");
+    let step = Step::begin(format!("adding Rust's library for {triple}"), &log)?;
+    step.run(Command::new("rustup").args(["target", "add", triple]))
+        .with_context(|| format!("there is no Rust library for {triple}; rustup has it"))?;
+    step.done();
+    Ok(())
+}
+
 fn fetch(context: &Context, version: &str, dir: &Path) -> Result<()> {
     let mirror = debian::mirror().context("no Debian mirror is known")?;
     packages::require(context, &[packages::GUEST])?;
@@ -59,7 +78,8 @@ fn fetch(context: &Context, version: &str, dir: &Path) -> Result<()> {
     let path = format!("/usr/src/rustc-{version}/library");
     let log = context.cache.log("rust-src");
     let step = Step::begin("fetching the source of Rust's core", &log)?;
-    if !debian::extract(&step, Some(&mirror), &package, &path, dir)? {
+    let arch = Arch::default();
+    if !debian::extract(&step, Some(&mirror), arch, &package, &path, dir)? {
         bail!("cannot fetch {package}");
     }
     step.done();

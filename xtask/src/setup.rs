@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use crate::context::Context;
+use crate::machine::Arch;
 use crate::packages;
 use crate::rust;
 use crate::tools;
@@ -27,7 +28,7 @@ pub fn run(context: &Context) -> Result<()> {
     packages::require(context, &all)?;
     let bindgen = tools::bindgen(context)?;
     let library = rust::library(context)?;
-    let cfsctl = tools::cfsctl(context)?;
+    let cfsctl = tools::cfsctl(context, Arch::default())?;
     println!("system packages  installed");
     println!("bindgen          {}", bindgen.display());
     println!("Rust's core      {}", library.display());

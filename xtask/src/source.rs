@@ -13,6 +13,7 @@ use anyhow::bail;
 
 use crate::context::Context;
 use crate::debian;
+use crate::machine::Arch;
 use crate::named;
 use crate::packages;
 use crate::progress::Step;
@@ -109,6 +110,7 @@ fn fetch(context: &Context, log: &Path, dir: &Path) -> Result<PathBuf> {
         if debian::extract(
             &step,
             Some(&mirror),
+            Arch::default(),
             PACKAGE,
             &format!("/usr/src/{name}"),
             dir,

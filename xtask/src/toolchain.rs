@@ -12,6 +12,7 @@ use anyhow::bail;
 
 use crate::context::Context;
 use crate::llvm::Llvm;
+use crate::machine::Machine;
 use crate::named;
 use crate::packages;
 use crate::path;
@@ -71,8 +72,8 @@ impl Toolchain {
         &self.identity
     }
 
-    /// `make` for a kernel or a module.
-    pub fn make(&self) -> Command {
+    /// `make` for a kernel or a module of a machine.
+    pub fn make(&self, machine: Machine) -> Command {
         let mut make = Command::new("make");
         for name in FOREIGN {
             make.env_remove(name);
@@ -86,6 +87,7 @@ impl Toolchain {
             .env("KBUILD_BUILD_USER", "xtask")
             .env("KBUILD_BUILD_HOST", "composefs")
             .env("PATH", path::with_sbin())
+            .args(machine.make_variables())
             .arg(format!("LLVM={}", self.llvm.make_variable()))
             .arg(format!("BINDGEN={}", self.bindgen.display()))
             .arg(format!("-j{}", self.jobs));

@@ -11,7 +11,9 @@ use anyhow::bail;
 
 use crate::cache::Key;
 use crate::context::Context;
+use crate::cross::Compilers;
 use crate::debian;
+use crate::machine::Arch;
 use crate::packages;
 use crate::progress::Step;
 
@@ -21,7 +23,8 @@ struct Tool {
     version: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
-    rustflags: Option<&'static str>,
+    /// Whether it runs in the guest, too.
+    in_guest: bool,
 }
 
 const BINDGEN: Tool = Tool {
@@ -29,7 +32,7 @@ const BINDGEN: Tool = Tool {
     version: "0.72.1",
     program: "bindgen",
     arguments: &[],
-    rustflags: None,
+    in_guest: false,
 };
 
 /// Makes images. It runs in the guest too, whose C library is not the host's, so it is
@@ -38,22 +41,13 @@ const CFSCTL: Tool = Tool {
     package: "composefs-ctl",
     version: "0.9.4",
     program: "cfsctl",
-    arguments: &[
-        "--no-default-features",
-        "--features=pre-6.15",
-        // With a target named, build scripts and macros are built without RUSTFLAGS.
-        "--target=x86_64-unknown-linux-gnu",
-    ],
-    rustflags: Some("-C target-feature=+crt-static"),
+    arguments: &["--no-default-features", "--features=pre-6.15"],
+    in_guest: true,
 };
 
 /// The same with `cfsctl oci`, which takes twice as long to build.
 const CFSCTL_OCI: Tool = Tool {
-    arguments: &[
-        "--no-default-features",
-        "--features=pre-6.15,oci",
-        "--target=x86_64-unknown-linux-gnu",
-    ],
+    arguments: &["--no-default-features", "--features=pre-6.15,oci"],
     ..CFSCTL
 };
 
@@ -62,8 +56,8 @@ const SETUP_ROOT: Tool = Tool {
     package: "composefs-setup-root",
     version: "0.9.4",
     program: "composefs-setup-root",
-    arguments: &["--no-default-features", "--target=x86_64-unknown-linux-gnu"],
-    rustflags: Some("-C target-feature=+crt-static"),
+    arguments: &["--no-default-features"],
+    in_guest: true,
 };
 
 /// Finds inputs that reach new code.
@@ -72,7 +66,7 @@ const CARGO_FUZZ: Tool = Tool {
     version: "0.13.2",
     program: "cargo-fuzz",
     arguments: &[],
-    rustflags: None,
+    in_guest: false,
 };
 
 /// The bindings generator that the kernel's build runs. It has one version on all
@@ -90,8 +84,8 @@ pub fn bindgen(context: &Context) -> Result<PathBuf> {
 /// # Errors
 ///
 /// When it cannot be built.
-pub fn cfsctl(context: &Context) -> Result<PathBuf> {
-    install(context, &CFSCTL)
+pub fn cfsctl(context: &Context, arch: Arch) -> Result<PathBuf> {
+    install_for(context, arch, &CFSCTL)
 }
 
 /// The program that makes images, also from the layers of containers.
@@ -99,8 +93,8 @@ pub fn cfsctl(context: &Context) -> Result<PathBuf> {
 /// # Errors
 ///
 /// When it cannot be built.
-pub fn cfsctl_oci(context: &Context) -> Result<PathBuf> {
-    install(context, &CFSCTL_OCI)
+pub fn cfsctl_oci(context: &Context, arch: Arch) -> Result<PathBuf> {
+    install_for(context, arch, &CFSCTL_OCI)
 }
 
 /// Debian's program that makes and unpacks layers of containers. It runs in the guest.
@@ -108,13 +102,18 @@ pub fn cfsctl_oci(context: &Context) -> Result<PathBuf> {
 /// # Errors
 ///
 /// When Debian's package cannot be had.
-pub fn umoci(context: &Context) -> Result<PathBuf> {
-    let dir = context.cache.made("umoci", debian::SUITE, |dir| {
+pub fn umoci(context: &Context, arch: Arch) -> Result<PathBuf> {
+    let key = match arch {
+        Arch::X86_64 => debian::SUITE.to_owned(),
+        other => format!("{}-{}", debian::SUITE, other.name()),
+    };
+    let dir = context.cache.made("umoci", &key, |dir| {
         packages::require(context, &[packages::GUEST])?;
         let log = context.cache.log("umoci");
         let step = Step::begin("fetching umoci from Debian", &log)?;
         let mirror = debian::mirror();
-        if !debian::extract(&step, mirror.as_deref(), "umoci", "/usr/bin/umoci", dir)? {
+        let mirror = mirror.as_deref();
+        if !debian::extract(&step, mirror, arch, "umoci", "/usr/bin/umoci", dir)? {
             bail!("cannot fetch umoci from Debian; the log: {}", log.display());
         }
         step.done();
@@ -141,13 +140,30 @@ pub fn cargo_fuzz(context: &Context) -> Result<PathBuf> {
     install(context, &CARGO_FUZZ)
 }
 
+/// Makes programs of the guest static: their C library is not the host's.
+const STATIC: &str = "-C target-feature=+crt-static";
+
 fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
-    let key = Key::default()
+    install_for(context, Arch::default(), tool)
+}
+
+fn install_for(context: &Context, arch: Arch, tool: &Tool) -> Result<PathBuf> {
+    let compilers = Compilers::ready(context, arch)?;
+    let mut arguments: Vec<String> = tool.arguments.iter().map(|&word| word.to_owned()).collect();
+    let mut flags = "";
+    if tool.in_guest {
+        // With a target named, build scripts and macros are built without RUSTFLAGS.
+        arguments.push(format!("--target={}", arch.triple()));
+        flags = STATIC;
+    }
+    let mut key = Key::default()
         .with("version", tool.version)
-        .with("arguments", tool.arguments.join(" "))
-        .with("flags", tool.rustflags.unwrap_or_default())
-        .finish();
-    let key = format!("{}-{}-{key}", tool.program, tool.version);
+        .with("arguments", arguments.join(" "))
+        .with("flags", flags);
+    if arch != Arch::default() {
+        key = key.with("libraries", compilers.identity());
+    }
+    let key = format!("{}-{}-{}", tool.program, tool.version, key.finish());
     let dir = context.cache.made("tools", &key, |dir| {
         packages::require(context, &[packages::TOOLS])?;
         let log = context.cache.log(tool.program);
@@ -159,9 +175,9 @@ fn install(context: &Context, tool: &Tool) -> Result<PathBuf> {
             .args(["install", "--locked", tool.package])
             .arg(format!("--version={}", tool.version))
             .args(["--root=.", "--target-dir=target"])
-            .args(tool.arguments);
-        if let Some(flags) = tool.rustflags {
-            cargo.env("RUSTFLAGS", flags);
+            .args(&arguments);
+        if tool.in_guest {
+            compilers.apply(&mut cargo, flags);
         }
         step.run(&mut cargo)?;
         fs::remove_dir_all(dir.join("target"))?;

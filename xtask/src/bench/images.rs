@@ -17,6 +17,7 @@ use composefs_bench::TEN_THOUSAND;
 
 use crate::cache::Key;
 use crate::context::Context;
+use crate::machine::Arch;
 use crate::progress::Step;
 use crate::tools;
 
@@ -77,7 +78,7 @@ fn make(
     kind: &str,
     describe: impl FnOnce() -> Vec<(&'static str, String)>,
 ) -> Result<PathBuf> {
-    let cfsctl = tools::cfsctl(context)?;
+    let cfsctl = tools::cfsctl(context, Arch::default())?;
     let key = Key::default()
         .with("cfsctl", cfsctl.as_os_str().as_encoded_bytes())
         .with("kind", kind)

@@ -11,9 +11,11 @@ use anyhow::Context as _;
 use anyhow::Result;
 
 use super::flavor::Flavor;
+use super::target::Target;
 use crate::build_root::BuildRoot;
 use crate::cache::Lock;
 use crate::context::Context;
+use crate::machine::Machine;
 use crate::path;
 use crate::progress::Step;
 use crate::source::Source;
@@ -25,7 +27,9 @@ use crate::toolchain::Toolchain;
 pub struct Kernel {
     /// Which of the guest's kernels it is.
     pub flavor: Flavor,
-    /// The bzImage that QEMU boots.
+    /// The machine that it is for.
+    pub machine: Machine,
+    /// The image that QEMU boots.
     pub image: PathBuf,
     /// The initramfs, if drivers of the guest's disks are modules.
     pub initramfs: Option<PathBuf>,
@@ -42,6 +46,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// What it is built for.
+    pub fn target(&self) -> Target {
+        Target {
+            flavor: self.flavor,
+            machine: self.machine,
+        }
+    }
+
     /// The source tree, or one of another Linux 7.3 if the kernel was not built here.
     ///
     /// # Errors
@@ -66,7 +78,7 @@ impl Kernel {
                 make.arg(format!("-j{}", toolchain::jobs()?));
                 Ok(make)
             }
-            None => Ok(Toolchain::ready(context)?.make()),
+            None => Ok(Toolchain::ready(context)?.make(self.machine)),
         }
     }
 }

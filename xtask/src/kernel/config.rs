@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::Context as _;
 use anyhow::Result;
 
-use super::flavor::Flavor;
+use super::target::Target;
 use crate::context::Context;
 
 /// The fragments of a kernel in one text.
@@ -17,15 +17,16 @@ use crate::context::Context;
 /// # Errors
 ///
 /// When one cannot be read.
-pub fn fragment(context: &Context, flavor: Flavor) -> Result<String> {
+pub fn fragment(context: &Context, target: Target) -> Result<String> {
     let mut text = String::new();
-    for name in flavor.fragments() {
+    let (own, lines) = target.machine.config();
+    for name in target.flavor.fragments().iter().copied().chain(own) {
         let path = context.repo.join("scripts/config").join(name);
         text += &fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         text.push('\n');
     }
-    Ok(text)
+    Ok(text + lines)
 }
 
 /// Files that the kernel is built with: where they are in the repository, and their names in the

@@ -12,24 +12,25 @@ use anyhow::Result;
 use super::built::Kernel;
 use super::built::install_modules;
 use super::built::lock;
-use super::flavor::Flavor;
+use super::target::Target;
 use crate::cache::Key;
 use crate::context::Context;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
 
-/// Uses the build directory `build`, an absolute path, as the kernel `flavor`. Only
+/// Uses the build directory `build`, an absolute path, as the kernel `target`. Only
 /// its modules are installed, into the cache.
 ///
 /// # Errors
 ///
 /// When there is no kernel image in it, or its modules cannot be installed.
-pub fn take(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
+pub fn take(context: &Context, target: Target, build: &Path) -> Result<Kernel> {
     let name = build.display();
-    let image = build.join("arch/x86/boot/bzImage");
+    let (_, inside) = target.machine.image();
+    let image = build.join(inside);
     let modified = fs::metadata(&image)
         .and_then(|data| data.modified())
-        .with_context(|| format!("COMPOSEFS_KERNEL_BUILD: {name} has no arch/x86/boot/bzImage"))?;
+        .with_context(|| format!("COMPOSEFS_KERNEL_BUILD: {name} has no {inside}"))?;
     let source = build
         .join("source")
         .canonicalize()
@@ -41,7 +42,8 @@ pub fn take(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
     let key = format!("own-{key}");
     let entry = context.cache.entry("kernel", &key);
     let kernel = Kernel {
-        flavor,
+        flavor: target.flavor,
+        machine: target.machine,
         image,
         initramfs: None,
         modules: entry.path().join("root/lib/modules"),
@@ -57,7 +59,7 @@ pub fn take(context: &Context, flavor: Flavor, build: &Path) -> Result<Kernel> {
             "installing the kernel's modules",
             &context.cache.log("modules"),
         )?;
-        let mut make = Toolchain::ready(context)?.make();
+        let mut make = Toolchain::ready(context)?.make(target.machine);
         make.arg("-C").arg(build);
         install_modules(&step, make, &kernel)?;
         entry.complete()?;

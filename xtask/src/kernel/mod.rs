@@ -10,6 +10,7 @@ pub mod old;
 mod patched;
 mod source_build;
 mod stock;
+mod target;
 
 use std::env;
 use std::path;
@@ -25,6 +26,8 @@ use crate::named;
 pub use built::Kernel;
 pub use flavor::Flavor;
 pub use patched::can_cover;
+pub use target::Target;
+pub use target::TargetArgs;
 
 /// What cannot be done with Debian's kernel.
 const NOT_BUILT: &str = "Debian has configured and built the kernel of --flavor debian: \
@@ -35,10 +38,10 @@ const NOT_BUILT: &str = "Debian has configured and built the kernel of --flavor 
 /// # Errors
 ///
 /// When one was not.
-pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<()> {
-    match flavor {
+pub fn configure_only(context: &Context, target: Target, own: Option<&Path>) -> Result<()> {
+    match target.flavor {
         Flavor::Debian => bail!("{}", NOT_BUILT),
-        _ => source_build::configure_only(context, flavor, own),
+        _ => source_build::configure_only(context, target, own),
     }
 }
 
@@ -50,10 +53,11 @@ pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> 
 /// # Errors
 ///
 /// When tools are missing, or the source cannot be fetched or does not build.
-pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
-    match flavor {
-        Flavor::Plain | Flavor::Debug => unpatched(context, flavor, own),
-        Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain, own)?),
+pub fn make(context: &Context, target: impl Into<Target>, own: Option<&Path>) -> Result<Kernel> {
+    let target = target.into();
+    match target.flavor {
+        Flavor::Plain | Flavor::Debug => unpatched(context, target, own),
+        Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain.into(), own)?),
         Flavor::Debian if own.is_some() => bail!("{}", NOT_BUILT),
         Flavor::Debian => stock::make(context),
     }
@@ -66,17 +70,17 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
 ///
 /// When a patch does not apply, or the kernel does not build with it without warnings.
 pub fn build_each(context: &Context, own: Option<&Path>, series: &Path) -> Result<()> {
-    let plain = unpatched(context, Flavor::Plain, own)?;
+    let plain = unpatched(context, Flavor::Plain.into(), own)?;
     patched::build_each(context, &plain, &path::absolute(series)?)
 }
 
-fn unpatched(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
+fn unpatched(context: &Context, target: Target, own: Option<&Path>) -> Result<Kernel> {
     if let Some(build) = named::directory_of("COMPOSEFS_KERNEL_BUILD")? {
-        return finished::take(context, flavor, &build);
+        return finished::take(context, target, &build);
     }
     let own = own.map(Path::to_path_buf).or_else(|| {
         let dir = env::var_os("COMPOSEFS_KERNEL_SOURCE")?;
         (!dir.is_empty()).then(|| PathBuf::from(dir))
     });
-    source_build::make(context, flavor, own.as_deref())
+    source_build::make(context, target, own.as_deref())
 }

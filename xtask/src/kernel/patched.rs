@@ -198,7 +198,7 @@ pub fn build_each(context: &Context, plain: &Kernel, series: &Path) -> Result<()
 fn run(context: &Context, kernel: &Kernel, series: &Path, script: &str, step: Step) -> Result<()> {
     // In the cache directory, which has room. Removed afterwards.
     let work = context.cache.run_dir()?;
-    let mut make = Toolchain::ready(context)?.make();
+    let mut make = Toolchain::ready(context)?.make(kernel.machine);
     make.arg("-C").arg(&kernel.build);
     let mut command = in_namespace(&format!("{COVER}{script}"), &make);
     forget_repository(&mut command);

@@ -16,7 +16,7 @@ use super::built::Kernel;
 use super::built::install_modules;
 use super::built::lock;
 use super::config;
-use super::flavor::Flavor;
+use super::target::Target;
 use crate::cache::Entry;
 use crate::cache::Key;
 use crate::context::Context;
@@ -29,8 +29,8 @@ use crate::toolchain::Toolchain;
 /// # Errors
 ///
 /// When tools are missing, or the source cannot be fetched or does not build.
-pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Kernel> {
-    let job = Job::prepare(context, flavor, own)?;
+pub fn make(context: &Context, target: Target, own: Option<&Path>) -> Result<Kernel> {
+    let job = Job::prepare(context, target, own)?;
     if job.is_done() {
         return Ok(job.kernel());
     }
@@ -40,13 +40,13 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
     }
     // make continues an interrupted build.
     job.entry.resume()?;
-    let log = context.cache.log(&format!("kernel-{}", flavor.name()));
+    let log = context.cache.log(&format!("kernel-{}", target.name()));
     let step = Step::begin(
-        format!("building Linux {} ({})", job.source.version, flavor.name()),
+        format!("building Linux {} ({})", job.source.version, target.name()),
         &log,
     )?;
     job.configure(&step)?;
-    step.run(job.make().args(["bzImage", "modules"]))?;
+    step.run(job.make().args([target.machine.image().0, "modules"]))?;
     install_modules(&step, job.make(), &job.kernel())?;
     job.entry.complete()?;
     step.done();
@@ -59,12 +59,12 @@ pub fn make(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Ker
 /// # Errors
 ///
 /// When one was not.
-pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<()> {
-    let mut job = Job::prepare(context, flavor, own)?;
+pub fn configure_only(context: &Context, target: Target, own: Option<&Path>) -> Result<()> {
+    let mut job = Job::prepare(context, target, own)?;
     job.entry = context.cache.entry("kernel-config", &job.key);
     job.entry.start_over()?;
-    let log = context.cache.log(&format!("configure-{}", flavor.name()));
-    let step = Step::begin(format!("configuring Linux ({})", flavor.name()), &log)?;
+    let log = context.cache.log(&format!("configure-{}", target.name()));
+    let step = Step::begin(format!("configuring Linux ({})", target.name()), &log)?;
     job.configure(&step)?;
     step.done();
     println!("{}", job.build().join(".config").display());
@@ -73,7 +73,7 @@ pub fn configure_only(context: &Context, flavor: Flavor, own: Option<&Path>) -> 
 
 /// A kernel about to be built.
 struct Job {
-    flavor: Flavor,
+    target: Target,
     source: Source,
     tools: Toolchain,
     /// The configuration's fragments in one text.
@@ -85,10 +85,10 @@ struct Job {
 }
 
 impl Job {
-    fn prepare(context: &Context, flavor: Flavor, own: Option<&Path>) -> Result<Self> {
+    fn prepare(context: &Context, target: Target, own: Option<&Path>) -> Result<Self> {
         let tools = Toolchain::ready(context)?;
         let source = Source::ready(context, own)?;
-        let fragment = config::fragment(context, flavor)?;
+        let fragment = config::fragment(context, target)?;
         let files = config::files(context)?;
         let mut key = Key::default()
             .with("version", &source.version)
@@ -100,10 +100,10 @@ impl Job {
         if source.own {
             key = key.with("source", source.dir.as_os_str().as_encoded_bytes());
         }
-        let key = format!("{}-{}-{}", source.version, flavor.name(), key.finish());
+        let key = format!("{}-{}-{}", source.version, target.name(), key.finish());
         let entry = context.cache.entry("kernel", &key);
         Ok(Self {
-            flavor,
+            target,
             source,
             tools,
             fragment,
@@ -125,8 +125,9 @@ impl Job {
 
     fn kernel(&self) -> Kernel {
         Kernel {
-            flavor: self.flavor,
-            image: self.build().join("arch/x86/boot/bzImage"),
+            flavor: self.target.flavor,
+            machine: self.target.machine,
+            image: self.build().join(self.target.machine.image().1),
             initramfs: None,
             modules: self.entry.path().join("root/lib/modules"),
             build: self.build(),
@@ -137,7 +138,7 @@ impl Job {
     }
 
     fn make(&self) -> Command {
-        let mut make = self.tools.make();
+        let mut make = self.tools.make(self.target.machine);
         make.arg("-C")
             .arg(&self.source.dir)
             .arg(format!("O={}", self.build().display()));

@@ -11,6 +11,7 @@ use super::flavor::Flavor;
 use crate::build_root::BuildRoot;
 use crate::cache::Key;
 use crate::context::Context;
+use crate::machine::Machine;
 use crate::progress::Step;
 use crate::toolchain;
 
@@ -102,6 +103,7 @@ pub fn make(context: &Context) -> Result<Kernel> {
         })?;
     Ok(Kernel {
         flavor: Flavor::Debian,
+        machine: Machine::X86_64,
         image: modules.join(&root.release).join("vmlinuz"),
         initramfs: Some(initramfs.join(IMAGE)),
         modules,

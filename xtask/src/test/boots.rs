@@ -27,6 +27,9 @@ const ONLY_ON_DEBUG: [&str; 4] = [
     "fail_nth_signature",
 ];
 
+/// Programs about images of another machine.
+const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
+
 /// All other programs on the plain kernel.
 pub const PLAIN: Boot<'_> = Boot {
     name: "selftests",
@@ -35,9 +38,17 @@ pub const PLAIN: Boot<'_> = Boot {
     append: &[],
     lanes: 2,
     origin: Origin::Clone,
-    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG]),
+    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG, &ONLY_ELSEWHERE]),
     timeout: Duration::from_secs(45 * 60),
     program_timeout: None,
+};
+
+/// The plain kernel of another machine.
+pub const ARM64: Boot<'_> = Boot {
+    name: "selftests",
+    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG]),
+    timeout: Duration::from_secs(90 * 60),
+    ..PLAIN
 };
 
 /// Programs of others that use mounts, on a system that has them.
@@ -213,7 +224,7 @@ pub const DEBUG: Boot<'_> = Boot {
 /// All others on that kernel. Some compare whole trees.
 pub const DEBUG_ALL: Boot<'_> = Boot {
     name: "debug-all",
-    programs: Programs::AllBut(&[&OWN_BOOT, &ON_DEBUG]),
+    programs: Programs::AllBut(&[&OWN_BOOT, &ON_DEBUG, &ONLY_ELSEWHERE]),
     timeout: Duration::from_secs(5 * 60 * 60),
     program_timeout: Some(Duration::from_secs(2 * 60 * 60)),
     ..DEBUG

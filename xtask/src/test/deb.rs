@@ -26,6 +26,7 @@ use crate::guest::Guest;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::ktap::Parser;
+use crate::machine::Machine;
 use crate::packages;
 use crate::progress::Step;
 use crate::toolchain;
@@ -138,6 +139,7 @@ fn boot(context: &Context, report: &mut Report, work: &Path, tar: &Path) -> Resu
     step.done();
     let kernel = Kernel {
         flavor: Flavor::Debian,
+        machine: Machine::X86_64,
         image: work.join(KERNEL),
         initramfs: Some(work.join(INITRAMFS)),
         build: modules.clone(),

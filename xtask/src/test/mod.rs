@@ -2,6 +2,7 @@
 
 //! `cargo xtask test`: every suite, one line a test, one summary.
 
+mod arm64;
 mod boot;
 mod boot_ways;
 mod boots;
@@ -46,6 +47,8 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::context::Context;
+use crate::machine::Machine;
+use crate::machine::MachineArgs;
 use crate::named;
 use crate::progress::Course;
 use crate::progress::Piece;
@@ -83,6 +86,8 @@ pub struct TestArgs {
     /// Lists the suites, and how long they take
     #[arg(long)]
     list: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// Runs the suites of these names. `SUITE:PART` is a part of one. Without a name, runs those
@@ -211,7 +216,8 @@ fn resumed(ledger: &Ledger, records: &[Option<Record>]) -> String {
 
 /// What the arguments name, in the order of the suites.
 fn tasks(context: &Context, args: &TestArgs) -> Result<Vec<Task>> {
-    let wanted: Vec<(&str, Option<&str>)> = args.names.iter().map(|name| split(name)).collect();
+    let names = names(args)?;
+    let wanted: Vec<(&str, Option<&str>)> = names.iter().map(|name| split(name)).collect();
     for (name, _) in &wanted {
         if SUITES.iter().all(|suite| suite.name != *name) {
             let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
@@ -231,6 +237,24 @@ fn tasks(context: &Context, args: &TestArgs) -> Result<Vec<Task>> {
         }
     }
     Ok(tasks)
+}
+
+/// The names of suites in the arguments. On another machine, they are parts of its own suite.
+fn names(args: &TestArgs) -> Result<Vec<String>> {
+    let machine = args.machine.machine()?;
+    if machine == Machine::default() {
+        return Ok(args.names.clone());
+    }
+    if args.all {
+        bail!("--all runs the tests on {} anyway", machine.name());
+    }
+    if args.names.is_empty() {
+        return Ok(vec![arm64::name_of(machine, None)?]);
+    }
+    let wanted = args.names.iter().map(|name| split(name));
+    wanted
+        .map(|name| arm64::name_of(machine, Some(name)))
+        .collect()
 }
 
 /// Splits `SUITE:PART`.

@@ -27,6 +27,8 @@ use crate::guest;
 use crate::guest::System;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
+use crate::kernel::Target;
+use crate::machine::Machine;
 use crate::named;
 use crate::packages;
 use crate::patches;
@@ -120,27 +122,50 @@ pub const IMAGES: &str = "COMPOSEFS_IMAGES";
 /// What the names of the programs of the suite "clients" begin with.
 const CLIENTS: &str = "clients_";
 
+/// The program that reads images of another machine: those for x86-64, on other machines.
+const OTHER_MACHINE: &str = "other_machine";
+
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
 
-/// Runs the programs of one boot.
+/// Runs the programs of one boot on the usual machine.
+///
+/// # Errors
+///
+/// As [`run_on`].
+pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
+    run_on(context, report, boot, Machine::default())
+}
+
+/// Runs the programs of one boot on a machine.
 ///
 /// # Errors
 ///
 /// When the tests cannot be built or the guest not be made.
-pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()> {
+pub fn run_on(
+    context: &Context,
+    report: &mut Report,
+    boot: &Boot<'_>,
+    machine: Machine,
+) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
-    let mut config = VmConfig::prepare(context, boot.flavor, true, Job::Shell(None))?;
+    let target = Target::new(boot.flavor, machine)?;
+    let mut config = VmConfig::prepare(context, target, true, Job::Shell(None))?;
     if boot.system != System::Usual {
-        config.root.file = guest::make(context, boot.system)?.root;
+        config.root.file = guest::make(context, boot.system, machine.arch())?.root;
     }
     // Each run has a directory of its own: another one may be using another build.
     let work = context.cache.run_dir()?;
     let mut environment = String::new();
     let ours = match boot.origin {
         Origin::Clone => {
-            config.fixtures = Some(fixtures::make(context, boot.flavor)?);
+            config.fixtures = Some(fixtures::make(context, target)?);
             environment.push_str(&format!("export COMPOSEFS_FIXTURES={}\n", vm::FIXTURES));
+            if machine != Machine::default() && boot.programs.may_run(OTHER_MACHINE) {
+                config.disks.push(fixtures::make(context, boot.flavor)?);
+                // The first one of these.
+                environment.push_str("export COMPOSEFS_OTHER_FIXTURES=/dev/vdc\n");
+            }
             context.repo.join("tests/selftests")
         }
         Origin::Patches => of_patches(context, &config.kernel, work.path())?,
@@ -169,6 +194,7 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
         // All are of this one collection.
         prefix: format!("{COLLECTION}: "),
         suffix: match boot.origin {
+            Origin::Clone if machine != Machine::default() => format!(" ({})", machine.name()),
             Origin::Clone => String::new(),
             Origin::Patches => " (kernel tree)".to_owned(),
         },
@@ -177,14 +203,15 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
     let names = boot.names(&installed)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let lanes = lanes::split(&names, boot.flavor, boot.lanes);
+    let name = format!("{}{}", boot.name, machine.suffix());
     let guests: Vec<(VmConfig, Program)> = (1..)
         .zip(&lanes)
         .map(|(number, names)| {
             let mut config = config.clone();
             let mut program = program.clone();
-            config.log_name = format!("{}-console", boot.name);
+            config.log_name = format!("{name}-console");
             if lanes.len() > 1 {
-                config.log_name = format!("{}-{number}-console", boot.name);
+                config.log_name = format!("{name}-{number}-console");
                 program.name = format!("{}-{number}", program.name);
                 program.about = format!("{} {number} of {}", program.about, lanes.len());
             }
@@ -208,12 +235,27 @@ pub fn run(context: &Context, report: &mut Report, boot: &Boot<'_>) -> Result<()
 ///
 /// As [`run`].
 pub fn part(context: &Context, report: &mut Report, boot: &Boot<'_>, names: &str) -> Result<()> {
+    part_on(context, report, boot, Machine::default(), names)
+}
+
+/// Runs some programs, with commas between their names, on the kernel of a boot for a machine.
+///
+/// # Errors
+///
+/// As [`run_on`].
+pub fn part_on(
+    context: &Context,
+    report: &mut Report,
+    boot: &Boot<'_>,
+    machine: Machine,
+    names: &str,
+) -> Result<()> {
     let names: Vec<&str> = names.split(',').collect();
     let boot = Boot {
         programs: Programs::Only(&names),
         ..*boot
     };
-    run(context, report, &boot)
+    run_on(context, report, &boot, machine)
 }
 
 /// Checks that there are programs of these names, with commas between them.
@@ -299,7 +341,7 @@ fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Resu
     if !headers.join("include/linux/limits.h").exists() {
         step.run(
             tools
-                .make()
+                .make(kernel.machine)
                 .arg("-C")
                 .arg(&source)
                 .arg(format!("O={}", build.display()))
@@ -310,7 +352,7 @@ fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Resu
     symlink(headers, objects.join("usr"))?;
     step.run(
         tools
-            .make()
+            .make(kernel.machine)
             .arg("-C")
             .arg(tree.join("tools/testing/selftests"))
             .arg(format!("O={}", objects.display()))

@@ -2,6 +2,7 @@
 
 //! Which suites there are.
 
+use super::arm64;
 use super::boot;
 use super::boot_ways;
 use super::boots;
@@ -162,6 +163,16 @@ pub const SUITES: &[Suite] = &[
         minutes: 4,
         when: When::All,
         run: Run::Whole(old::run),
+    },
+    Suite {
+        name: arm64::NAME,
+        about: "the plain kernel's selftests and KUnit tests on arm64, with pages of 4, 16 and 64 KiB",
+        minutes: 20,
+        when: When::All,
+        run: Run::Pieces {
+            list: arm64::list,
+            run: arm64::run,
+        },
     },
     Suite {
         name: "debug-all",

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::context::Context;
 use crate::guest_program;
+use crate::machine::Arch;
 use crate::tools;
 use crate::vm::VmConfig;
 
@@ -21,7 +22,7 @@ const VARIABLE: &str = "COMPOSEFS_TOOLS";
 struct Tool {
     package: &'static str,
     file: &'static str,
-    build: fn(&Context, &str) -> Result<PathBuf>,
+    build: fn(&Context, Arch, &str) -> Result<PathBuf>,
     /// The selftests, without `.py`. The tool takes time to build, and is not built for others.
     users: &'static [&'static str],
 }
@@ -36,37 +37,37 @@ const TOOLS: &[Tool] = &[
     Tool {
         package: "composefs-clients",
         file: "composefs-clients",
-        build: guest_program::build,
+        build: guest_program::build_for,
         users: &["composefs_rs"],
     },
     Tool {
         package: "composefs-store",
         file: "composefs-store",
-        build: guest_program::build,
+        build: guest_program::build_for,
         users: &["composefs_store", "composefs_readahead"],
     },
     Tool {
         package: "composefs-readahead",
         file: "composefs-readahead",
-        build: guest_program::build,
+        build: guest_program::build_for,
         users: &["composefs_readahead"],
     },
     Tool {
         package: "composefs-old-image",
         file: "composefs-old-image",
-        build: guest_program::build,
+        build: guest_program::build_for,
         users: &["old_image"],
     },
     Tool {
         package: "composefs-ctl",
         file: "cfsctl",
-        build: |context, _| directory(&tools::cfsctl_oci(context)?),
-        users: &["layers"],
+        build: |context, arch, _| directory(&tools::cfsctl_oci(context, arch)?),
+        users: &["layers", "other_machine"],
     },
     Tool {
         package: "umoci",
         file: "umoci",
-        build: |context, _| directory(&tools::umoci(context)?),
+        build: |context, arch, _| directory(&tools::umoci(context, arch)?),
         users: &["layers"],
     },
 ];
@@ -93,7 +94,7 @@ pub fn share(
     fs::create_dir(&directory)?;
     for tool in TOOLS {
         if tool.users.iter().any(|user| may_run(user)) {
-            let built = (tool.build)(context, tool.package)?;
+            let built = (tool.build)(context, config.arch(), tool.package)?;
             fs::copy(built.join(tool.file), directory.join(tool.file))?;
         }
     }

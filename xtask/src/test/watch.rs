@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use super::report::Report;
 use crate::context::Context;
-use crate::kernel::Flavor;
+use crate::kernel::Target;
 use crate::ktap::Case;
 use crate::ktap::Parser;
 use crate::ktap::Verdict;
@@ -38,12 +38,13 @@ pub struct Program {
 
 impl Program {
     /// A program that runs on several kernels, and does `doing` on this one.
-    pub fn on(flavor: Flavor, name: &str, doing: &str) -> Self {
+    pub fn on(target: impl Into<Target>, name: &str, doing: &str) -> Self {
+        let kernel = target.into().name();
         Self {
-            name: format!("{name}-{}", flavor.name()),
-            about: format!("{doing} on the {} kernel", flavor.name()),
+            name: format!("{name}-{kernel}"),
+            about: format!("{doing} on the {kernel} kernel"),
             prefix: String::new(),
-            suffix: format!(" ({} kernel)", flavor.name()),
+            suffix: format!(" ({kernel} kernel)"),
             may_skip: true,
         }
     }

@@ -22,6 +22,7 @@ use super::qemu::Engine;
 use super::run::run;
 use crate::cache::Key;
 use crate::context::Context;
+use crate::machine::Arch;
 use crate::progress::output;
 use crate::progress::say;
 
@@ -35,6 +36,11 @@ pub fn choose(context: &Context, config: &VmConfig) -> Result<Engine> {
         // Only the emulation counts instructions.
         _ if config.icount => Ok(Engine::Tcg),
         Accel::Tcg => Ok(Engine::Tcg),
+        Accel::Auto if !config.arch().is_host() => Ok(Engine::Tcg),
+        Accel::Kvm if !config.arch().is_host() => bail!(
+            "--accel kvm: a guest that is an {} can only be emulated here",
+            config.arch().name()
+        ),
         Accel::Kvm if !kvm_opens() => bail!(
             "--accel kvm: /dev/kvm cannot be opened for reading and writing. Load the kvm module \
              and join the group that owns the file, or use --accel tcg"
@@ -54,7 +60,10 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
     if !kvm_opens() {
         return Ok(false);
     }
-    let answer = context.cache.root().join(format!("kvm-{}", machine()));
+    let answer = context
+        .cache
+        .root()
+        .join(format!("kvm-{}", machine(config.arch())));
     match fs::read_to_string(&answer).as_deref().map(str::trim) {
         Ok("yes") => return Ok(true),
         Ok("no") => return Ok(false),
@@ -92,7 +101,7 @@ fn kvm_works(context: &Context, config: &VmConfig) -> Result<bool> {
 }
 
 /// A key that changes with the host's kernel, processor and QEMU.
-fn machine() -> String {
+fn machine(arch: Arch) -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor
         .lines()
@@ -102,6 +111,6 @@ fn machine() -> String {
     Key::default()
         .with("model", model.unwrap_or_default())
         .with("host", said("uname", "-a"))
-        .with("qemu", said("qemu-system-x86_64", "--version"))
+        .with("qemu", said(arch.qemu(), "--version"))
         .finish()
 }

@@ -13,7 +13,7 @@ use super::config::Disk;
 use super::config::Job;
 use super::config::VmConfig;
 use crate::guest::System;
-use crate::kernel::Flavor;
+use crate::kernel::TargetArgs;
 use crate::named;
 
 /// The least memory with which the guest boots, in MiB.
@@ -22,9 +22,8 @@ const LEAST_MEMORY: u32 = 128;
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Debug)]
 pub struct VmArgs {
-    /// The kernel to boot
-    #[arg(long, value_enum, default_value_t)]
-    pub flavor: Flavor,
+    #[command(flatten)]
+    pub target: TargetArgs,
 
     /// The system on the guest's root disk
     #[arg(long, value_enum, default_value_t)]

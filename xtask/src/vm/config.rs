@@ -13,8 +13,9 @@ use crate::guest::Guest;
 use crate::guest::System;
 use crate::guest_program;
 use crate::kernel;
-use crate::kernel::Flavor;
 use crate::kernel::Kernel;
+use crate::kernel::Target;
+use crate::machine::Arch;
 use crate::module;
 use crate::module::Lint;
 use crate::packages;
@@ -113,19 +114,32 @@ impl VmConfig {
     /// # Errors
     ///
     /// When a part cannot be made.
-    pub fn prepare(context: &Context, flavor: Flavor, with_module: bool, job: Job) -> Result<Self> {
-        packages::require(context, &[packages::VM])?;
-        let kernel = kernel::make(context, flavor, None)?;
-        let guest = guest::make(context, System::Usual)?;
-        let module = (with_module && flavor.takes_module())
+    pub fn prepare(
+        context: &Context,
+        target: impl Into<Target>,
+        with_module: bool,
+        job: Job,
+    ) -> Result<Self> {
+        let target = target.into();
+        let arch = target.machine.arch();
+        packages::require(context, &[packages::vm(arch)])?;
+        let kernel = kernel::make(context, target, None)?;
+        let guest = guest::make(context, System::Usual, arch)?;
+        let module = (with_module && target.flavor.takes_module())
             .then(|| module::make(context, &kernel, Lint::Usual))
             .transpose()?;
-        let mount_helper = guest_program::build(context, MOUNT_HELPER)?.join(MOUNT_HELPER);
+        let mount_helper =
+            guest_program::build_for(context, arch, MOUNT_HELPER)?.join(MOUNT_HELPER);
         Ok(Self {
             module,
             mount_helper: Some(mount_helper),
             ..Self::new(kernel, guest, job)
         })
+    }
+
+    /// The guest's processor.
+    pub fn arch(&self) -> Arch {
+        self.kernel.machine.arch()
     }
 
     /// A run of a system that systemd boots from a disk of its own. The kernel has its

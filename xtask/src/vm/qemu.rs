@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::config::VmConfig;
+use crate::machine::Arch;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,9 @@ pub fn arguments(
     line.flag("-no-user-config");
     line.flag("-no-reboot");
     line.option("-display", "none");
-    line.option("-machine", "q35");
-    line.option("-cpu", "max");
+    let (machine, processor) = machine(config.arch());
+    line.option("-machine", machine);
+    line.option("-cpu", processor);
     line.option("-m", &config.memory);
     if config.icount {
         line.option("-accel", "tcg,thread=single");
@@ -98,18 +100,29 @@ pub fn arguments(
     line.words
 }
 
+/// QEMU's machine, and its processor.
+fn machine(arch: Arch) -> (&'static str, &'static str) {
+    match arch {
+        Arch::X86_64 => ("q35", "max"),
+        // It has pages of all three sizes, and does not sign pointers, which emulation makes slow.
+        Arch::Arm64 => ("virt,gic-version=3", "cortex-a76"),
+    }
+}
+
 /// The kernel's command line: an oops or a warning is a panic, and a panic ends QEMU.
 fn command_line(config: &VmConfig) -> String {
-    let mut words = vec![
-        "console=ttyS0",
+    let mut words = match config.arch() {
+        // On a busy machine, the emulated timer is late, and the kernel would panic for it.
+        Arch::X86_64 => vec!["console=ttyS0", "no_timer_check"],
+        Arch::Arm64 => vec!["console=ttyAMA0"],
+    };
+    words.extend([
         // complaint.rs knows the kernel's lines by their time.
         "printk.time=1",
         "panic=-1",
         "oops=panic",
         "panic_on_warn=1",
-        // On a busy machine, the emulated timer is late, and the kernel would panic for it.
-        "no_timer_check",
-    ];
+    ]);
     words.extend(config.root_words.iter().map(String::as_str));
     if config.kernel.flavor.is_debug() {
         // Emulated and with all checks, the kernel is slow, but does not hang.
@@ -183,4 +196,58 @@ impl Line {
 /// A path inside a QEMU option, where a comma would begin the next one.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::config::Job;
+    use super::*;
+    use crate::guest::Guest;
+    use crate::kernel::Flavor;
+    use crate::kernel::Kernel;
+    use crate::machine::Machine;
+    use crate::machine::PageSize;
+
+    fn line(machine: Machine) -> String {
+        let kernel = Kernel {
+            flavor: Flavor::Plain,
+            machine,
+            image: PathBuf::from("/image"),
+            initramfs: None,
+            modules: PathBuf::from("/modules"),
+            build: PathBuf::from("/build"),
+            source: None,
+            key: "key".to_owned(),
+            root: None,
+        };
+        let guest = Guest {
+            root: PathBuf::from("/root.img"),
+            scratch: PathBuf::from("/scratch.img"),
+        };
+        let config = VmConfig::new(kernel, guest, Job::Shell(None));
+        let (share, console) = (Path::new("/share"), Path::new("/console"));
+        arguments(&config, Engine::Tcg, share, console, &[("control", 10)]).join(" ")
+    }
+
+    #[test]
+    fn each_machine_has_its_own_console() {
+        let usual = line(Machine::X86_64);
+        assert!(usual.contains("-machine q35 -cpu max "), "{usual}");
+        assert!(usual.contains("console=ttyS0 no_timer_check "), "{usual}");
+        let arm64 = line(Machine::Arm64(PageSize::K64));
+        assert!(arm64.contains("-machine virt,gic-version=3 "), "{arm64}");
+        assert!(arm64.contains("-append console=ttyAMA0 printk.time=1 "));
+        assert!(!arm64.contains("no_timer_check"), "{arm64}");
+        // The disks and shares are the same.
+        for part in [
+            "-kernel /image",
+            "virtio-blk-pci,drive=root",
+            "mount_tag=xtask",
+            "pvpanic-pci",
+        ] {
+            assert!(usual.contains(part) && arm64.contains(part), "{part}");
+        }
+    }
 }

@@ -89,7 +89,7 @@ fn start(
     // setpriv makes the kernel kill QEMU when xtask ends, even by SIGKILL.
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+        .args(["--pdeathsig", "KILL", "--", config.arch().qemu()])
         .args(qemu::arguments(config, engine, share, console, &fds))
         // QEMU keeps the data of snapshot=on here.
         .env("TMPDIR", dir)

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use composefs_bench::Stack;
 
+use crate::machine::MachineArgs;
+
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
@@ -41,6 +43,9 @@ pub struct BenchArgs {
     /// What --profile looks at
     #[arg(long, value_name = "STACK", default_value = "composefs", value_parser = stack)]
     pub of: Stack,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
 
     /// Writes the results to this directory instead of target/bench
     #[arg(long, value_name = "DIR")]

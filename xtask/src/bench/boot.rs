@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
+use crate::kernel::Target;
 use crate::named;
 use crate::progress::Step;
 use crate::progress::tail;
@@ -57,9 +58,10 @@ impl Boot {
     ///
     /// When a part of it cannot be made.
     pub fn new(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Self> {
-        let program = guest_program::build(context, PROGRAM)?;
-        let objects = disk::make(context, &program)?;
-        let mut config = VmConfig::prepare(context, Flavor::Plain, true, Job::Shell(None))?;
+        let target = Target::new(Flavor::Plain, args.machine.machine()?)?;
+        let program = guest_program::build_for(context, target.machine.arch(), PROGRAM)?;
+        let objects = disk::make(context, target, &program)?;
+        let mut config = VmConfig::prepare(context, target, true, Job::Shell(None))?;
         config.mounts = vec![("bench".to_owned(), program)];
         config.disks = vec![objects];
         config.timeout = Some(Duration::from_secs(3600));
@@ -128,7 +130,7 @@ impl Boot {
         } else {
             self.config
                 .disks
-                .push(fixtures::make(context, self.config.kernel.flavor)?);
+                .push(fixtures::make(context, self.config.kernel.target())?);
             self.tree = USUAL_TREE.to_owned();
             self.script += &format!(
                 "mkdir /run/fixtures\n\

@@ -12,7 +12,7 @@ use crate::cache::Key;
 use crate::context::Context;
 use crate::guest_disk;
 use crate::guest_disk::Recipe;
-use crate::kernel::Flavor;
+use crate::kernel::Target;
 use crate::vm::Disk;
 
 /// The package in tests/bench, and its program, which runs in the guest.
@@ -23,12 +23,12 @@ pub const PROGRAM: &str = "composefs-bench";
 /// # Errors
 ///
 /// When a tool cannot be built or the guest fails.
-pub fn make(context: &Context, program: &Path) -> Result<Disk> {
+pub fn make(context: &Context, target: Target, program: &Path) -> Result<Disk> {
     let sources = context.repo.join("tests/bench/src");
     let prepare = sources.join("bin/composefs-bench/prepare.rs");
     guest_disk::make(
         context,
-        Flavor::Plain,
+        target,
         Recipe {
             kind: "bench",
             about: "making the image to measure, in the guest",

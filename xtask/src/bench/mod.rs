@@ -27,9 +27,12 @@ use anyhow::bail;
 use composefs_bench::ROWS;
 use composefs_bench::Row;
 use composefs_bench::Set;
+use composefs_bench::Unit;
 
 use crate::context::Context;
+use crate::machine::Machine;
 pub use args::BenchArgs;
+use baseline::Baseline;
 use boot::Boot;
 use results::Results;
 
@@ -52,11 +55,12 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
     if let Some((system::NAME, ways)) = args.rows.split_first().map(|(a, b)| (a.as_str(), b)) {
         return system::run(context, args, ways);
     }
-    let rows = chosen(args)?;
-    let directory = args
-        .output
-        .clone()
-        .unwrap_or_else(|| context.repo.join("target/bench"));
+    let machine = args.machine.machine()?;
+    let rows = chosen(args, machine)?;
+    let directory = args.output.clone().unwrap_or_else(|| {
+        let name = format!("target/bench{}", machine.suffix());
+        context.repo.join(name)
+    });
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
 
     let results = measure(context, args, rows)?;
@@ -64,7 +68,11 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
         profile::print(&results.profiles);
         return Ok(ExitCode::SUCCESS);
     }
-    let stored = baseline::load(context)?;
+    // The stored figures are those of the usual machine.
+    let stored = match machine {
+        Machine::X86_64 => baseline::load(context)?,
+        Machine::Arm64(_) => Baseline::default(),
+    };
     table::print(&results, &stored);
     results.save(&directory.join("results.json"))?;
     plot::draw(&results, &directory.join("bench.svg"))?;
@@ -83,7 +91,10 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
 }
 
 /// The rows that the command line asks for.
-fn chosen(args: &BenchArgs) -> Result<Vec<String>> {
+fn chosen(args: &BenchArgs, machine: Machine) -> Result<Vec<String>> {
+    if machine != Machine::default() {
+        return chosen_elsewhere(args, machine);
+    }
     if let Some(unknown) = args.rows.iter().find(|name| Row::named(name).is_none()) {
         bail!("there is no row \"{unknown}\"; `cargo xtask bench --list` lists them");
     }
@@ -97,6 +108,32 @@ fn chosen(args: &BenchArgs) -> Result<Vec<String>> {
         Set::Wall => args.wall,
     });
     Ok(wanted.map(|row| row.name.to_owned()).collect())
+}
+
+/// The rows on another machine than the usual one, whose instructions nobody compares.
+fn chosen_elsewhere(args: &BenchArgs, machine: Machine) -> Result<Vec<String>> {
+    let (name, rows) = (machine.arch().name(), elsewhere());
+    if args.save_baseline || args.profile || args.wall || args.large {
+        bail!("with --arch {name}, only memory is measured, and no figures are stored");
+    }
+    if let Some(other) = args.rows.iter().find(|name| !rows.contains(name)) {
+        bail!(
+            "the row \"{other}\" is not measured with --arch {name}; these are: {}",
+            rows.join(" ")
+        );
+    }
+    match args.rows.as_slice() {
+        [] => Ok(rows),
+        named => Ok(named.to_vec()),
+    }
+}
+
+/// The rows about memory.
+fn elsewhere() -> Vec<String> {
+    let memory = ROWS
+        .iter()
+        .filter(|row| row.unit == Unit::KiB && matches!(row.set, Set::Quick | Set::Usual));
+    memory.map(|row| row.name.to_owned()).collect()
 }
 
 fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Results> {

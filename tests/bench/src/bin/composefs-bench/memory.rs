@@ -41,6 +41,7 @@ impl Memory {
 /// KiB of free pages in the lists of the processors, which MemFree leaves out.
 fn set_aside() -> Result<u64> {
     let zones = fs::read_to_string("/proc/zoneinfo")?;
+    let page = u64::try_from(rustix::param::page_size())?;
     let pages: u64 = zones
         .lines()
         .filter_map(|line| {
@@ -51,5 +52,5 @@ fn set_aside() -> Result<u64> {
                 .ok()
         })
         .sum();
-    Ok(pages * 4)
+    Ok(pages * page / 1024)
 }

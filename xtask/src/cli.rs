@@ -32,6 +32,7 @@ use crate::patches;
 use crate::setup;
 use crate::source::Source;
 use crate::test;
+use crate::test::CaseArgs;
 use crate::test::TestArgs;
 use crate::vm;
 use crate::vm::VmArgs;
@@ -49,7 +50,7 @@ Environment:
   COMPOSEFS_STRESS_SECONDS seconds for each boot of the suite stress
   COMPOSEFS_STRESS_SEED    seed of the random choices in the suite stress
   COMPOSEFS_HOSTILE_SEED   seed of the images in the suite hostile
-  COMPOSEFS_FUZZ_SECONDS   seconds for each target of the suite fuzz
+  COMPOSEFS_FUZZ_SECONDS   seconds for each target of the suite fuzz, and for fuzz-kernel
   COMPOSEFS_NO_SKIP        if set, a skipped test counts as failed
   COMPOSEFS_ACCEL          kvm, tcg or auto, as with vm --accel";
 
@@ -132,6 +133,8 @@ enum Task {
     },
     /// Runs the tests, first on the host, then in the guest
     Test(TestArgs),
+    /// Runs cases of the suite fuzz-kernel again, or makes one smaller
+    FuzzCase(CaseArgs),
     /// Measures composefs, and erofs and overlayfs for comparison
     Bench(BenchArgs),
     /// Removes everything that was built or downloaded
@@ -196,6 +199,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             shell,
         } => return demo::run(&context, flavor, layers, shell),
         Task::Test(args) => return test::run(&context, &args),
+        Task::FuzzCase(args) => return test::run_case(&context, &args),
         Task::Bench(args) => return bench::run(&context, &args),
         Task::CleanCache => context.cache.clean()?,
     }

@@ -15,6 +15,9 @@ use crate::progress::Step;
 /// The make variable that adds the KUnit tests.
 const KUNIT: &str = "CONFIG_RUST_VFS_KUNIT_TEST=y";
 
+/// The make variable that lets the kernel note which code runs.
+const COVERAGE: &str = "COMPOSEFS_KCOV=y";
+
 /// How the module is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lint {
@@ -26,6 +29,8 @@ pub enum Lint {
     Deny,
     /// With the KUnit tests.
     KUnit,
+    /// So that the kernel notes which code runs, on a kernel with KCOV.
+    Coverage,
 }
 
 impl Lint {
@@ -40,6 +45,7 @@ impl Lint {
             Self::Clippy => "module-clippy",
             Self::Deny => "module-deny",
             Self::KUnit => "module-kunit",
+            Self::Coverage => "module-coverage",
         }
     }
 
@@ -49,6 +55,7 @@ impl Lint {
             Self::Clippy => &["CLIPPY=1"],
             Self::Deny => &["CLIPPY=1", "W=e", KUNIT],
             Self::KUnit => &[KUNIT],
+            Self::Coverage => &[COVERAGE],
         }
     }
 }

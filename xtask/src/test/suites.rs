@@ -10,6 +10,7 @@ use super::deb;
 use super::defects;
 use super::foreign;
 use super::fuzz;
+use super::fuzz_kernel;
 use super::harness;
 use super::host;
 use super::hostile;
@@ -201,6 +202,13 @@ pub const SUITES: &[Suite] = &[
         minutes: 35,
         when: When::All,
         run: Run::Whole(fuzz::run),
+    },
+    Suite {
+        name: "fuzz-kernel",
+        about: "fuzzing of the module in the guest, guided by the code that runs there",
+        minutes: 12,
+        when: When::All,
+        run: Run::Whole(fuzz_kernel::run),
     },
     Suite {
         name: "foreign",

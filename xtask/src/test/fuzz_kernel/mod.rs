@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! tests/fuzz-kernel in the guest: fuzzes the module on the debug kernel, guided by the code of
+//! the module that runs.
+
+mod case;
+mod coverage;
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::anyhow;
+
+use super::fuzz::SECONDS;
+use super::report::Report;
+use super::watch::Program;
+use super::watch::watch;
+use crate::context::Context;
+use crate::guest_program;
+use crate::kernel::Flavor;
+use crate::module;
+use crate::module::Lint;
+use crate::named;
+use crate::progress::say;
+use crate::vm::Job;
+use crate::vm::VmConfig;
+use coverage::Lines;
+
+pub use case::CaseArgs;
+pub use case::run as run_case;
+
+/// As long, unless [`SECONDS`] says otherwise.
+const USUAL: u64 = 600;
+
+/// Time for the images at the beginning, and for making a case smaller that fails.
+const MARGIN: Duration = Duration::from_secs(900);
+
+/// The package and its program.
+const PROGRAM: &str = "composefs-fuzz-kernel";
+
+/// The case that runs, and those that fail, in the directory that is shared with the guest.
+const CURRENT: &str = "current.case";
+const FOUND: &str = "found";
+
+/// Runs the suite. The corpus stays in the cache for the next run.
+///
+/// # Errors
+///
+/// When the program or the module cannot be built, or the guest fails.
+pub fn run(context: &Context, report: &mut Report) -> Result<()> {
+    let seconds = named::number(SECONDS)?.unwrap_or(USUAL);
+    let _lock = context.cache.lock("fuzz-kernel")?;
+    let share = context.cache.root().join("fuzz-kernel");
+    fs::create_dir_all(&share).with_context(|| format!("cannot make {}", share.display()))?;
+    let _ = fs::remove_file(share.join(CURRENT));
+    let mut config = prepare(context, Flavor::Debug)?;
+    config.share = Some(share.clone());
+    config.job = Job::Command(vec![format!(
+        "set -e\n\
+         echo 1 >/sys/kernel/rcu_expedited\n\
+         cp /mnt/programs/{PROGRAM} /run/\n\
+         exec /run/{PROGRAM} fuzz --share . --corpus corpus --seconds {seconds} --seed $RANDOM\n"
+    )]);
+    config.timeout = Some(Duration::from_secs(seconds) + MARGIN);
+    config.log_name = "fuzz-kernel-console".to_owned();
+    let program = Program::on(Flavor::Debug, "fuzz-kernel", "fuzzing the module");
+    let before = cases(&share.join(FOUND));
+    let result = watch(context, &config, report, &program);
+    for path in cases(&share.join(FOUND)) {
+        if !before.contains(&path) {
+            say(&format!("xtask: the case that fails is {}", path.display()));
+        }
+    }
+    if result.is_ok() {
+        tell_coverage(context, report, &config, &share)?;
+    }
+    result.map_err(|error| match keep(&share) {
+        Ok(path) => anyhow!("{error:#}\nThe case that ran: {}", path.display()),
+        Err(_) => error,
+    })
+}
+
+/// Says how many lines were run, and writes which ones were not.
+fn tell_coverage(
+    context: &Context,
+    report: &mut Report,
+    config: &VmConfig,
+    share: &Path,
+) -> Result<()> {
+    let module = config.module.as_deref().context("there is no module")?;
+    let lines = Lines::of(module, &context.module_dir())?;
+    let places = coverage::read(&share.join("places"))?;
+    let told = lines.report(&[("fuzz-kernel", places)]);
+    let path = share.join("coverage.txt");
+    fs::write(&path, told.text).with_context(|| format!("cannot write {}", path.display()))?;
+    let run = told.run.first().copied().unwrap_or(0);
+    report.figure("lines of the module that were run", &run.to_string());
+    report.figure("lines of the module", &told.lines.to_string());
+    say(&format!("xtask: which lines were run: {}", path.display()));
+    Ok(())
+}
+
+/// A guest with the program. On the debug kernel, the module notes which code runs.
+fn prepare(context: &Context, flavor: Flavor) -> Result<VmConfig> {
+    let programs = guest_program::build(context, PROGRAM)?;
+    let covered = flavor.is_debug();
+    let mut config = VmConfig::prepare(context, flavor, !covered, Job::Shell(None))?;
+    if covered {
+        config.module = Some(module::make(context, &config.kernel, Lint::Coverage)?);
+    }
+    config.mounts = vec![("programs".to_owned(), programs)];
+    // The program sees a warning in the log, and can then find out what causes it.
+    config.append = vec!["panic_on_warn=0".to_owned(), "kasan_multi_shot".to_owned()];
+    Ok(config)
+}
+
+/// Keeps the case that ran when the guest died. Returns its file.
+fn keep(share: &Path) -> Result<PathBuf> {
+    let found = share.join(FOUND);
+    fs::create_dir_all(&found)?;
+    let case = fs::read(share.join(CURRENT))?;
+    let number = cases(&found).len();
+    let path = found.join(format!("died-{number}.case"));
+    fs::write(&path, case)?;
+    Ok(path)
+}
+
+/// The cases in a directory.
+fn cases(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}

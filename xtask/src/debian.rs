@@ -80,6 +80,33 @@ pub fn add_release(command: &mut Command, first: &str, other: &str) {
     ));
 }
 
+/// Downloads the original sources of packages of a release, and unpacks them in the directory
+/// `to`. Says whether that went well; the step's log says why not.
+///
+/// # Errors
+///
+/// When mmdebstrap cannot be started, or the user interrupts.
+pub fn sources(step: &Step, release: &str, packages: &[&str], to: &Path) -> Result<bool> {
+    let fetch = format!(
+        "mkdir \"$1/sources\" && cd \"$1/sources\" && \
+         APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get source --download-only --tar-only {} && \
+         for file in *.orig.tar.*; do \
+             case $file in *.asc) continue ;; esac; \
+             tar --extract --no-same-owner --file \"$file\" --directory {} || exit; \
+         done",
+        packages.join(" "),
+        shell_words::quote(&to.to_string_lossy())
+    );
+    // No root file system is made: the hook uses its apt, and it is dropped.
+    let mut command = mmdebstrap("custom", "null");
+    command
+        .arg("--setup-hook=sed -i '/^deb /{p;s/^deb /deb-src /}' \"$1/etc/apt/sources.list\"")
+        .arg(format!("--customize-hook={fetch}"))
+        .args([release, "/dev/null"])
+        .args(mirror());
+    Ok(step.status(&mut command)?.success())
+}
+
 /// Whether an option of apt says how to reach a mirror: proxies and the like.
 fn is_about_reaching(option: &str) -> bool {
     let names = ["http", "https", "Proxy", "Retries", "Force", "Check-"];

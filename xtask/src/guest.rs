@@ -57,6 +57,8 @@ pub enum System {
     Usual,
     /// Container tools and ostree, of a newer Debian
     Clients,
+    /// Test programs of others, of a newer Debian
+    Others,
 }
 
 impl System {
@@ -65,6 +67,7 @@ impl System {
         match self {
             Self::Usual => "guest",
             Self::Clients => "guest-clients",
+            Self::Others => "guest-others",
         }
     }
 
@@ -72,7 +75,7 @@ impl System {
     fn suites(self) -> &'static [&'static str] {
         match self {
             Self::Usual => &[debian::SUITE, debian::NEWER],
-            Self::Clients => &[debian::NEWER],
+            Self::Clients | Self::Others => &[debian::NEWER],
         }
     }
 
@@ -80,7 +83,7 @@ impl System {
     fn check(self, arch: Arch) -> Result<()> {
         if self != Self::Usual && arch != Arch::default() {
             bail!(
-                "--system clients is made for {} only",
+                "only --system usual is made for processors other than {}",
                 Arch::default().name()
             );
         }
@@ -92,6 +95,7 @@ impl System {
         match self {
             Self::Usual => "guest-packages",
             Self::Clients => "clients-packages",
+            Self::Others => "others-packages",
         }
     }
 }

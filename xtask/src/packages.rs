@@ -38,6 +38,8 @@ pub const ARM64: &str = "arm64";
 pub const BOOT: &str = "boot";
 /// To build and check the tests.
 pub const TEST: &str = "test";
+/// To build tests of others.
+pub const OTHERS: &str = "others";
 /// To fuzz on the host.
 pub const FUZZ: &str = "fuzz";
 /// To make Debian packages.
@@ -203,7 +205,7 @@ mod tests {
         for need in Need::all() {
             assert!(
                 [
-                    KERNEL, TOOLS, GUEST, VM, VM_ARM64, ARM64, BOOT, TEST, FUZZ, DEB
+                    KERNEL, TOOLS, GUEST, VM, VM_ARM64, ARM64, BOOT, TEST, OTHERS, FUZZ, DEB
                 ]
                 .contains(&need.set),
                 "{need:?}"

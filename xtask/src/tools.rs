@@ -69,6 +69,25 @@ const CARGO_FUZZ: Tool = Tool {
     in_guest: false,
 };
 
+/// Does what POSIX says about files, one call after the other. It is linked with the libraries
+/// of the machine, since it looks up users.
+const PJDFSTEST: Tool = Tool {
+    package: "pjdfstest",
+    version: "0.2.2",
+    program: "pjdfstest",
+    arguments: &[],
+    in_guest: false,
+};
+
+/// Writes and maps a file at random, and compares what it reads.
+const FSX: Tool = Tool {
+    package: "fsx",
+    version: "0.3.2",
+    program: "fsx",
+    arguments: &[],
+    in_guest: false,
+};
+
 /// The bindings generator that the kernel's build runs. It has one version on all
 /// machines, so that they build the same bindings.
 ///
@@ -138,6 +157,24 @@ pub fn setup_root(context: &Context) -> Result<PathBuf> {
 /// When it cannot be built.
 pub fn cargo_fuzz(context: &Context) -> Result<PathBuf> {
     install(context, &CARGO_FUZZ)
+}
+
+/// The program that tries the system calls about files.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn pjdfstest(context: &Context) -> Result<PathBuf> {
+    install(context, &PJDFSTEST)
+}
+
+/// The program that writes at random, and compares.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn fsx(context: &Context) -> Result<PathBuf> {
+    install(context, &FSX)
 }
 
 /// Makes programs of the guest static: their C library is not the host's.

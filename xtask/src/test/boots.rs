@@ -64,6 +64,19 @@ pub const CLIENTS: Boot<'_> = Boot {
     program_timeout: None,
 };
 
+/// Tests of others, on a system that has them.
+pub const OTHERS: Boot<'_> = Boot {
+    name: "others",
+    flavor: Flavor::Plain,
+    system: System::Others,
+    append: &[],
+    lanes: 1,
+    origin: Origin::Clone,
+    programs: Programs::Others,
+    timeout: Duration::from_secs(2 * 60 * 60),
+    program_timeout: Some(Duration::from_secs(60 * 60)),
+};
+
 /// The plain kernel with SELinux.
 pub const SELINUX: Boot<'_> = Boot {
     name: "selinux",

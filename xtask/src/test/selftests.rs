@@ -15,7 +15,9 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::headers;
 use super::lanes;
+use super::others;
 use super::report::Report;
 use super::tools;
 use super::watch::Program;
@@ -42,12 +44,14 @@ use crate::vm::VmConfig;
 /// Some of the programs of tests/selftests, named without `.py`.
 #[derive(Clone, Copy, Debug)]
 pub enum Programs<'a> {
-    /// All but those of these lists, and those of the suite "clients".
+    /// All but those of these lists, and those of the suites "clients" and "others".
     AllBut(&'a [&'a [&'a str]]),
     /// These.
     Only(&'a [&'a str]),
     /// Those of the suite "clients": their names begin with `clients_`.
     Clients,
+    /// Those of the suite "others": their names begin with `others_`.
+    Others,
 }
 
 impl Programs<'_> {
@@ -55,10 +59,13 @@ impl Programs<'_> {
     pub fn may_run(&self, name: &str) -> bool {
         match self {
             Self::AllBut(lists) => {
-                !lists.iter().any(|names| names.contains(&name)) && !name.starts_with(CLIENTS)
+                !lists.iter().any(|names| names.contains(&name))
+                    && !name.starts_with(CLIENTS)
+                    && !name.starts_with(OTHERS)
             }
             Self::Only(names) => names.contains(&name),
             Self::Clients => name.starts_with(CLIENTS),
+            Self::Others => name.starts_with(OTHERS),
         }
     }
 }
@@ -125,6 +132,9 @@ const CLIENTS: &str = "clients_";
 /// The program that reads images of another machine: those for x86-64, on other machines.
 const OTHER_MACHINE: &str = "other_machine";
 
+/// What the names of the programs of the suite "others" begin with.
+const OTHERS: &str = "others_";
+
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
 
@@ -179,6 +189,10 @@ pub fn run_on(
         environment.push_str(&tools::share(context, &mut config, work.path(), |name| {
             boot.programs.may_run(name)
         })?);
+    }
+    if boot.system == System::Others {
+        let kernel = config.kernel.clone();
+        environment.push_str(&others::share(context, &mut config, &kernel, work.path())?);
     }
     if let (Origin::Clone, Some(images)) = (boot.origin, named::directory_of(IMAGES)?) {
         config.mounts.push(("images".to_owned(), images));
@@ -331,23 +345,7 @@ fn install(context: &Context, kernel: &Kernel, ours: &Path, work: &Path) -> Resu
 
     let log = context.cache.numbered_log("selftests-build")?;
     let step = Step::begin("building the selftests", &log)?;
-    let _lock = context.cache.lock("headers")?;
-    // Debian's headers for modules have none for programs.
-    let build = match kernel.root {
-        Some(_) => context.cache.root().join("headers"),
-        None => kernel.build.clone(),
-    };
-    let headers = build.join("usr");
-    if !headers.join("include/linux/limits.h").exists() {
-        step.run(
-            tools
-                .make(kernel.machine)
-                .arg("-C")
-                .arg(&source)
-                .arg(format!("O={}", build.display()))
-                .arg("headers"),
-        )?;
-    }
+    let headers = headers::ready(context, kernel, &source, &step)?;
     fs::create_dir_all(&objects)?;
     symlink(headers, objects.join("usr"))?;
     step.run(

@@ -82,6 +82,13 @@ pub const SUITES: &[Suite] = &[
         run: Run::Selftests(&boots::CLIENTS),
     },
     Suite {
+        name: "others",
+        about: "tests that others wrote, on composefs and on overlayfs above it",
+        minutes: 20,
+        when: When::All,
+        run: Run::Selftests(&boots::OTHERS),
+    },
+    Suite {
         name: "selinux",
         about: "the selftests that need SELinux",
         minutes: 1,

@@ -17,7 +17,9 @@ MKFS = {"ext4": ("mke2fs", "-q", "-F", "-t", "ext4", "-O", "verity"),
 # The least that mkfs.xfs(8) accepts is 300 MiB.
 SIZE = 320 << 20
 
-KINDS = (*MKFS, "tmpfs", "overlayfs", "fuse")
+# All kinds: those that test kernels have built in, and those that are modules.
+BUILT_IN = ("ext4", "tmpfs", "overlayfs", "fuse")
+MODULES = ("xfs", "btrfs")
 
 
 def is_available(kind: str) -> bool:
@@ -51,7 +53,7 @@ def _fill(top: str, files: dict[str, bytes]) -> None:
 def mounted(kind: str, files: dict[str, bytes],
             before_answer: Callable[[int], object] = lambda pid: None
             ) -> Iterator[str]:
-    """Mounts a file system of one of KINDS that holds these files.
+    """Mounts a file system of one of these kinds that holds these files.
     `before_answer` is as for fuse.mounted()."""
     if kind == "fuse":
         with fuse.mounted(files, before_answer) as top:

@@ -156,7 +156,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             configure_only: true,
         } => kernel::configure_only(&context, target.target()?, source.as_deref())?,
         Task::Kernel { target, source, .. } => {
-            let kernel = kernel::make(&context, target.target()?, source.as_deref())?;
+            let target = target.target()?;
+            let kernel = kernel::make(&context, target, source.as_deref())?;
+            kernel::all_modules(&context, target, source.as_deref())?;
             println!("{}", kernel.image.display());
         }
         Task::Module { target, clippy } => {

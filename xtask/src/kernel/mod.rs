@@ -74,13 +74,30 @@ pub fn build_each(context: &Context, own: Option<&Path>, series: &Path) -> Resul
     patched::build_each(context, &plain, &path::absolute(series)?)
 }
 
+/// Builds the modules xfs and btrfs of the debug kernel, unless the cache has them: [`make`]
+/// leaves them out, because few tests need them. The other kernels have theirs.
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn all_modules(context: &Context, target: Target, own: Option<&Path>) -> Result<()> {
+    if target.flavor != Flavor::Debug || named::directory_of("COMPOSEFS_KERNEL_BUILD")?.is_some() {
+        return Ok(());
+    }
+    source_build::later_modules(context, target, own_source(own).as_deref())
+}
+
 fn unpatched(context: &Context, target: Target, own: Option<&Path>) -> Result<Kernel> {
     if let Some(build) = named::directory_of("COMPOSEFS_KERNEL_BUILD")? {
         return finished::take(context, target, &build);
     }
-    let own = own.map(Path::to_path_buf).or_else(|| {
+    source_build::make(context, target, own_source(own).as_deref())
+}
+
+/// The user's own source tree, by an option or the environment.
+fn own_source(own: Option<&Path>) -> Option<PathBuf> {
+    own.map(Path::to_path_buf).or_else(|| {
         let dir = env::var_os("COMPOSEFS_KERNEL_SOURCE")?;
         (!dir.is_empty()).then(|| PathBuf::from(dir))
-    });
-    source_build::make(context, target, own.as_deref())
+    })
 }

@@ -4,6 +4,7 @@
 //! and toolchain.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -46,11 +47,54 @@ pub fn make(context: &Context, target: Target, own: Option<&Path>) -> Result<Ker
         &log,
     )?;
     job.configure(&step)?;
-    step.run(job.make().args([target.machine.image().0, "modules"]))?;
+    let image = target.machine.image().0;
+    if job.has_later_modules() {
+        // What modules out of tree need. The list of modules is empty so far.
+        step.run(job.make().args([image, "modules_prepare"]))?;
+        let build = job.build();
+        fs::copy(build.join("vmlinux.symvers"), build.join("Module.symvers"))?;
+        fs::write(build.join("modules.order"), "")?;
+    } else {
+        step.run(job.make().args([image, "modules"]))?;
+    }
     install_modules(&step, job.make(), &job.kernel())?;
     job.entry.complete()?;
     step.done();
     Ok(job.kernel())
+}
+
+/// Builds the modules that [`make`] leaves out, if it leaves some out of this kernel and they
+/// are not built yet.
+///
+/// # Errors
+///
+/// When the kernel or a module does not build.
+pub fn later_modules(context: &Context, target: Target, own: Option<&Path>) -> Result<()> {
+    let kernel = make(context, target, own)?;
+    let job = Job::prepare(context, target, own)?;
+    let stamp = job.entry.path().join("all-modules");
+    if !job.has_later_modules() || stamp.exists() {
+        return Ok(());
+    }
+    let _lock = lock(context, &job.key)?;
+    if stamp.exists() {
+        return Ok(());
+    }
+    let name = format!("modules-{}", target.name());
+    let step = Step::begin(
+        format!("building the modules of Linux ({})", target.name()),
+        &context.cache.log(&name),
+    )?;
+    // make would take the empty list for the list of all.
+    match fs::remove_file(job.build().join("modules.order")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    step.run(job.make().arg("modules"))?;
+    install_modules(&step, job.make(), &kernel)?;
+    fs::write(stamp, "")?;
+    step.done();
+    Ok(())
 }
 
 /// Configures the kernel in a directory of its own, and checks that each option
@@ -117,6 +161,12 @@ impl Job {
     /// is always asked about that.
     fn is_done(&self) -> bool {
         self.entry.is_complete() && !self.source.own
+    }
+
+    /// Whether modules are built only when a test needs them: those of the debug kernel, xfs and
+    /// btrfs, take a fifth of the time of the whole build.
+    fn has_later_modules(&self) -> bool {
+        self.target.flavor.is_debug() && !self.source.own
     }
 
     fn build(&self) -> PathBuf {

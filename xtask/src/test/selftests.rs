@@ -27,6 +27,7 @@ use crate::fixtures;
 use crate::git::git;
 use crate::guest;
 use crate::guest::System;
+use crate::kernel;
 use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::kernel::Target;
@@ -135,6 +136,9 @@ const OTHER_MACHINE: &str = "other_machine";
 /// What the names of the programs of the suite "others" begin with.
 const OTHERS: &str = "others_";
 
+/// Programs that need the modules xfs and btrfs.
+const NEED_MODULES: [&str; 3] = ["source", "data_store", "lock_order_disks"];
+
 /// Where the directory is in a kernel tree.
 const COLLECTION: &str = "filesystems/composefs";
 
@@ -216,6 +220,9 @@ pub fn run_on(
     };
     let names = boot.names(&installed)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if names.iter().any(|name| NEED_MODULES.contains(name)) {
+        kernel::all_modules(context, target, None)?;
+    }
     let lanes = lanes::split(&names, boot.flavor, boot.lanes);
     let name = format!("{}{}", boot.name, machine.suffix());
     let guests: Vec<(VmConfig, Program)> = (1..)

@@ -80,10 +80,7 @@ fn of_debian(context: &Context, flavor: Flavor) -> Result<Show> {
 fn of_layers(context: &Context) -> Result<Show> {
     let mut mounts = Vec::new();
     let arch = Arch::default();
-    for program in [
-        tools::cfsctl_oci(context, arch)?,
-        tools::umoci(context, arch)?,
-    ] {
+    for program in [tools::cfsctl(context, arch)?, tools::umoci(context, arch)?] {
         let name = program.file_name().context("a tool has no name")?;
         let directory = program.parent().context("a tool is in no directory")?;
         mounts.push((name.to_string_lossy().into_owned(), directory.to_path_buf()));

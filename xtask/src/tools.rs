@@ -35,20 +35,14 @@ const BINDGEN: Tool = Tool {
     in_guest: false,
 };
 
-/// Makes images. It runs in the guest too, whose C library is not the host's, so it is
-/// linked statically.
+/// Makes images, also from the layers of containers. It runs in the guest too, whose C library is
+/// not the host's, so it is linked statically.
 const CFSCTL: Tool = Tool {
     package: "composefs-ctl",
     version: "0.9.4",
     program: "cfsctl",
-    arguments: &["--no-default-features", "--features=pre-6.15"],
-    in_guest: true,
-};
-
-/// The same with `cfsctl oci`, which takes twice as long to build.
-const CFSCTL_OCI: Tool = Tool {
     arguments: &["--no-default-features", "--features=pre-6.15,oci"],
-    ..CFSCTL
+    in_guest: true,
 };
 
 /// Makes the root in an initramfs, where no C library may be.
@@ -98,22 +92,13 @@ pub fn bindgen(context: &Context) -> Result<PathBuf> {
     install(context, &BINDGEN)
 }
 
-/// The program that makes images.
+/// The program that makes images, also from the layers of containers.
 ///
 /// # Errors
 ///
 /// When it cannot be built.
 pub fn cfsctl(context: &Context, arch: Arch) -> Result<PathBuf> {
     install_for(context, arch, &CFSCTL)
-}
-
-/// The program that makes images, also from the layers of containers.
-///
-/// # Errors
-///
-/// When it cannot be built.
-pub fn cfsctl_oci(context: &Context, arch: Arch) -> Result<PathBuf> {
-    install_for(context, arch, &CFSCTL_OCI)
 }
 
 /// Debian's program that makes and unpacks layers of containers. It runs in the guest.

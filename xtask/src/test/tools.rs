@@ -61,7 +61,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         package: "composefs-ctl",
         file: "cfsctl",
-        build: |context, arch, _| directory(&tools::cfsctl_oci(context, arch)?),
+        build: |context, arch, _| directory(&tools::cfsctl(context, arch)?),
         users: &["layers", "other_machine"],
     },
     Tool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::lanes;
 use super::report::Report;
 use super::watch::Program;
 use super::watch::watch;
@@ -38,8 +39,26 @@ struct Seen {
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
     let base = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
+    // Both at the same time: most of it is waiting for one processor.
+    let parts: Vec<(&str, Part)> = vec![("guests", guests), ("programs", programs)];
+    lanes::at_once(report, parts, |(name, part), report| {
+        let log_name = format!("harness-{name}");
+        let base = VmConfig {
+            log_name,
+            ..base.clone()
+        };
+        part(context, &base, report);
+        Ok(())
+    })
+}
+
+/// Half of the suite.
+type Part = fn(&Context, &VmConfig, &mut Report);
+
+/// Guests that end in many ways.
+fn guests(context: &Context, base: &VmConfig, report: &mut Report) {
     let boot = |line: &str, change: fn(&mut VmConfig)| {
-        let mut config = configure(&base, line);
+        let mut config = configure(base, line);
         change(&mut config);
         see(context, &config)
     };
@@ -94,13 +113,17 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             matches!(result, Err(Failure::NotBooted(_) | Failure::Panicked(_)))
         })
     });
+}
+
+/// What counts as passed when a program in the guest prints KTAP, and the script that counts.
+fn programs(context: &Context, base: &VmConfig, report: &mut Report) {
     report.check("instructions are counted, function by function", || {
         counted(context)
     });
     for (name, line, good) in PROGRAMS {
         report.check(name, || {
             let mut seen = Report::silent();
-            let config = configure(&base, line);
+            let config = configure(base, line);
             let program = Program {
                 name: "harness".to_owned(),
                 about: "running a program that prints KTAP".to_owned(),
@@ -118,7 +141,6 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
             }
         });
     }
-    Ok(())
 }
 
 /// Runs scripts/count-instructions on getppid(2), which does almost nothing.
@@ -145,7 +167,6 @@ fn configure(base: &VmConfig, line: &str) -> VmConfig {
     VmConfig {
         job: Job::Command(vec![line.to_owned()]),
         timeout: Some(Duration::from_secs(60)),
-        log_name: "harness".to_owned(),
         ..base.clone()
     }
 }

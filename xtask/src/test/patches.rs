@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::boots;
 use super::module;
 use super::report::Report;
+use super::selftests;
 use crate::context::Context;
 use crate::kernel;
 use crate::kernel::Flavor;
@@ -47,7 +48,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         apply(context, &kernel)
     });
     report.check("checkpatch", || checkpatch(context, &kernel));
-    boots::patched(context, report)
+    selftests::run(context, report, &boots::TREE)
 }
 
 fn apply(context: &Context, kernel: &Kernel) -> Result<()> {

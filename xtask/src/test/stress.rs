@@ -42,13 +42,13 @@ struct Limits {
 }
 
 const PLAIN: Limits = Limits {
-    seconds: 60,
+    seconds: 30,
     arguments: "--memory 48 --timeout 120",
     margin: Duration::from_secs(600),
 };
 
 const DEBUG: Limits = Limits {
-    seconds: 120,
+    seconds: 60,
     arguments: "--inodes 2500 --content 8 --memory 64 --timeout 900",
     margin: Duration::from_secs(1800),
 };

@@ -53,18 +53,21 @@ struct Limits {
 }
 
 const PLAIN: Limits = Limits {
-    count: 20_000,
-    least: 10_000,
-    seconds: 900,
+    count: 5_000,
+    least: 2_500,
+    seconds: 300,
     timeout: 60,
 };
 
 const DEBUG: Limits = Limits {
-    count: 5_000,
-    least: 2_000,
-    seconds: 900,
+    count: 1_500,
+    least: 600,
+    seconds: 300,
     timeout: 600,
 };
+
+/// How many times as many images the long suite has.
+const LONG: u32 = 40;
 
 /// Runs the suite on one of the kernels.
 ///
@@ -76,7 +79,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
     hostile(context, report, flavor, &limits)
 }
 
-/// The same with ten times as many images.
+/// The same with [`LONG`] times as many images.
 ///
 /// # Errors
 ///
@@ -84,9 +87,9 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
 pub fn run_long(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
     let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
     let limits = Limits {
-        count: 10 * limits.count,
-        least: 10 * limits.least,
-        seconds: 10 * limits.seconds,
+        count: LONG * limits.count,
+        least: LONG * limits.least,
+        seconds: LONG * limits.seconds,
         ..limits
     };
     hostile(context, report, flavor, &limits)

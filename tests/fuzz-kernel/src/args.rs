@@ -51,6 +51,9 @@ pub enum Task {
         /// File for the places that were covered, if the kernel notes them
         #[arg(long, value_name = "FILE")]
         places: Option<PathBuf>,
+        /// Also unmount the disk with the objects at the end, and see whether it is free
+        #[arg(long)]
+        disk: bool,
         /// The cases
         #[arg(required = true)]
         cases: Vec<PathBuf>,

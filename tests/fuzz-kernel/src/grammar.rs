@@ -26,7 +26,7 @@ const PLACES: [u32; 18] = [
 /// What the values of an argument are.
 #[derive(Clone, Copy, Debug)]
 pub enum Domain {
-    /// The number of an open file.
+    /// The number of an open file, or of one before it.
     Slot,
     /// A path below the mount.
     Path,
@@ -121,6 +121,7 @@ pub const HARMS: &[&str] = &[
 /// How a handle is changed before it is used.
 pub const HANDLES: &[&str] = &[
     "good",
+    "cold",
     "connectable",
     "fid",
     "short",
@@ -186,6 +187,8 @@ kinds! {
     Stat "stat" [Path, Word(&["usual", "sync", "no-sync", "empty"])];
     /// statfs(2)
     Statfs "statfs" [Path];
+    /// Reads the table of mounts, with their options.
+    Shown "shown" [];
     /// readlink(2)
     Link "link" [Path];
     /// listxattr(2)
@@ -234,6 +237,8 @@ impl Domain {
     pub fn draw(self, random: &mut Random) -> u32 {
         match self {
             Self::Slot => random.random_range(0..SLOTS),
+            // The files with content.
+            Self::Path if random.random_ratio(1, 2) => random.random_range(1..7),
             Self::Path => random.random_range(0..seeds::paths().len() as u32),
             Self::Place if random.random_ratio(1, 8) => random.random(),
             Self::Place if random.random_ratio(1, 4) => random.random_range(0..65536),

@@ -31,6 +31,7 @@ mod world;
 mod write;
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
@@ -73,7 +74,14 @@ fn main() -> Result<ExitCode> {
             fuzz(&world, &plan)
         }
         Task::Minimise { share, case } => minimise(&world, &share, &case),
-        Task::Replay { places, cases } => replay(&world, places.as_deref(), &cases),
+        Task::Replay {
+            places,
+            disk,
+            cases,
+        } => {
+            let disk = if disk { Disk::of(&world.dir)? } else { None };
+            replay(&world, places.as_deref(), disk.as_ref(), &cases)
+        }
     }
 }
 
@@ -151,7 +159,12 @@ fn minimise(world: &World, share: &Path, path: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn replay(world: &World, places: Option<&Path>, cases: &[std::path::PathBuf]) -> Result<ExitCode> {
+fn replay(
+    world: &World,
+    places: Option<&Path>,
+    disk: Option<&Disk>,
+    cases: &[PathBuf],
+) -> Result<ExitCode> {
     println!("1..{}", cases.len());
     let mut log = Log::open()?;
     let kcov = places.map(|_| Kcov::begin()).transpose()?;
@@ -174,7 +187,7 @@ fn replay(world: &World, places: Option<&Path>, cases: &[std::path::PathBuf]) ->
         };
         println!("{not}ok {} {name}", number + 1);
     }
-    if let Some(disk) = Disk::of(&world.dir)? {
+    if let Some(disk) = disk {
         disk.check()?;
     }
     if let Some(path) = places {

@@ -96,6 +96,10 @@ impl Scene<'_> {
                 }
                 Ok(())
             }
+            Kind::Shown => {
+                std::fs::read("/proc/self/mountinfo").context("no table of mounts")?;
+                Ok(())
+            }
             Kind::List => names::list(self, op),
             Kind::Write => write::perform(self, op),
             Kind::Poke | Kind::Cut => {
@@ -103,10 +107,7 @@ impl Scene<'_> {
                 Ok(())
             }
             Kind::Harm => self.harm(op),
-            Kind::Drop => {
-                let what = (op.value(0) + 1).to_string();
-                std::fs::write(world::DROP_CACHES, what).context("cannot drop caches")
-            }
+            Kind::Drop => world::drop_caches(op.value(0) + 1),
             _ => match self.slot(op.value(0)) {
                 Some(slot) => on_slot(self, slot, op),
                 None => Ok(()),
@@ -114,9 +115,10 @@ impl Scene<'_> {
         }
     }
 
-    /// An open file.
-    pub fn slot(&self, number: u32) -> Option<&Slot> {
-        self.slots.get(number as usize)?.as_ref()
+    /// An open file: that of the number, or the next one if there is none.
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        let from = self.slots.iter().skip(number as usize);
+        from.chain(&self.slots).flatten().next()
     }
 
     fn set_slot(&mut self, number: u32, slot: Option<Slot>) {
@@ -177,7 +179,7 @@ impl Scene<'_> {
                 let written = flags.intersects(WRITING) && !flags.contains(OFlags::PATH);
                 let created = flags.intersection(WRITING) == OFlags::CREATE;
                 ensure!(
-                    !self.is_composefs(made) || !written || is_fifo || created,
+                    !self.is_exact(made) || !written || is_fifo || created,
                     "a file is opened for writing"
                 );
                 let special = op.kind == Kind::Openat2
@@ -326,10 +328,12 @@ impl Scene<'_> {
                 }
             }
             "other-type" => handle.kind = number as i32,
+            // The file, and the directories above it, are not in memory then.
+            "cold" => world::drop_caches(2)?,
             _ => {}
         }
         let opened = sys::open_by_handle(root.as_fd(), &handle, libc::O_PATH);
-        let exact = self.is_exact(self.current) && matches!(how, "good" | "connectable");
+        let exact = self.is_exact(self.current) && matches!(how, "good" | "cold" | "connectable");
         match opened {
             Ok(file) => {
                 let stat = rustix::fs::fstat(&file);
@@ -395,9 +399,10 @@ fn on_slot(scene: &Scene<'_>, slot: &Slot, op: &Op) -> Result<()> {
         }
         Kind::Ioctl => {
             let request = REQUESTS.get(op.value(1) as usize);
-            // What the requests read: no extents, no bytes, a block.
+            // A digest has this size; and for FS_IOC_FIEMAP, this is from where on, and how far.
             let mut bytes = [0; 1024];
             bytes[2] = 64;
+            bytes[12] = 1;
             if let Some(request) = request {
                 let _ = sys::ioctl(fd.as_fd(), *request, &mut bytes);
             }

@@ -73,7 +73,7 @@ const STRANGE: [&str; 9] = [
     "/dir/.",
     "/dir/",
     "/link/",
-    "/..",
+    "/dir/..",
     "/dir//deep/./deeper/../deeper/file",
 ];
 

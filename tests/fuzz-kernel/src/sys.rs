@@ -184,7 +184,7 @@ pub const REQUESTS: [Request; 14] = [
     Request(0x4008_6602), // FS_IOC_SETFLAGS
     Request(0x8008_7601), // FS_IOC_GETVERSION
     Request(0x801c_581f), // FS_IOC_FSGETXATTR
-    Request(0xc020_660b), // FS_IOC_FIEMAP, here without room for extents
+    Request(0xc020_660b), // FS_IOC_FIEMAP, without extents
     Request(0x2),         // FIGETBSZ
     Request(0x1),         // FIBMAP
     Request(0x541b),      // FIONREAD

@@ -27,8 +27,18 @@ use crate::sys;
 /// Where mounts are attached, and the upper directories of overlays: a tmpfs.
 pub const MOUNTS: &str = "/run/fuzz-kernel";
 
-/// Where caches are dropped.
-pub const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+/// Drops caches: 1 is content, 2 is inodes and dentries, 3 is both.
+///
+/// # Errors
+///
+/// When the kernel refuses it.
+pub fn drop_caches(what: u32) -> Result<()> {
+    // What was just used stays the first time, and the inode of a dentry goes after it.
+    for _ in 0..3 {
+        fs::write("/proc/sys/vm/drop_caches", what.to_string()).context("cannot drop caches")?;
+    }
+    Ok(())
+}
 
 /// What all cases share.
 pub struct World {
@@ -62,7 +72,7 @@ impl World {
     /// When that is impossible.
     pub fn make(dir: &Path) -> Result<Self> {
         // 4 keeps the kernel from logging it each time.
-        fs::write(DROP_CACHES, "4").context("cannot drop caches")?;
+        drop_caches(4)?;
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }

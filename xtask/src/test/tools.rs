@@ -59,6 +59,12 @@ const TOOLS: &[Tool] = &[
         users: &["old_image"],
     },
     Tool {
+        package: "composefs-fuzz-kernel",
+        file: "composefs-fuzz-kernel",
+        build: guest_program::build_for,
+        users: &["fuzz_cases"],
+    },
+    Tool {
         package: "composefs-ctl",
         file: "cfsctl",
         build: |context, arch, _| directory(&tools::cfsctl(context, arch)?),

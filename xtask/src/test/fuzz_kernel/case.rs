@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
-use super::PROGRAM;
-use super::prepare;
+use super::guest::PROGRAM;
+use super::guest::prepare;
 use crate::context::Context;
 use crate::kernel::Flavor;
 use crate::progress::say;
@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &CaseArgs) -> Result<ExitCode> {
     config.timeout = Some(TIMEOUT);
     let Some(result) = &args.minimise else {
         config.append.clear();
-        config.job = job(&format!("replay {}", names.join(" ")));
+        config.job = job(&format!("replay --disk {}", names.join(" ")));
         let outcome = vm::run(context, &config, &mut vm::pass_on)?;
         return Ok(ExitCode::from(outcome.report()));
     };

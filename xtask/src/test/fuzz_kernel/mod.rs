@@ -5,6 +5,8 @@
 
 mod case;
 mod coverage;
+mod guest;
+pub mod selftests;
 
 use std::fs;
 use std::path::Path;
@@ -20,15 +22,13 @@ use super::report::Report;
 use super::watch::Program;
 use super::watch::watch;
 use crate::context::Context;
-use crate::guest_program;
 use crate::kernel::Flavor;
-use crate::module;
-use crate::module::Lint;
 use crate::named;
 use crate::progress::say;
 use crate::vm::Job;
-use crate::vm::VmConfig;
 use coverage::Lines;
+use guest::PROGRAM;
+use guest::prepare;
 
 pub use case::CaseArgs;
 pub use case::run as run_case;
@@ -38,9 +38,6 @@ const USUAL: u64 = 600;
 
 /// Time for the images at the beginning, and for making a case smaller that fails.
 const MARGIN: Duration = Duration::from_secs(900);
-
-/// The package and its program.
-const PROGRAM: &str = "composefs-fuzz-kernel";
 
 /// The case that runs, and those that fail, in the directory that is shared with the guest.
 const CURRENT: &str = "current.case";
@@ -76,7 +73,8 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         }
     }
     if result.is_ok() {
-        tell_coverage(context, report, &config, &share)?;
+        let module = config.module.as_deref().context("there is no module")?;
+        tell_coverage(context, report, module, &share)?;
     }
     result.map_err(|error| match keep(&share) {
         Ok(path) => anyhow!("{error:#}\nThe case that ran: {}", path.display()),
@@ -88,13 +86,15 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
 fn tell_coverage(
     context: &Context,
     report: &mut Report,
-    config: &VmConfig,
+    module: &Path,
     share: &Path,
 ) -> Result<()> {
-    let module = config.module.as_deref().context("there is no module")?;
     let lines = Lines::of(module, &context.module_dir())?;
     let places = coverage::read(&share.join("places"))?;
-    let told = lines.report(&[("fuzz-kernel", places)]);
+    let mut programs = vec![("fuzz-kernel", places)];
+    let selftests = selftests::covered(context, module)?;
+    programs.extend(selftests.map(|places| ("selftests", places)));
+    let told = lines.report(&programs);
     let path = share.join("coverage.txt");
     fs::write(&path, told.text).with_context(|| format!("cannot write {}", path.display()))?;
     let run = told.run.first().copied().unwrap_or(0);
@@ -102,20 +102,6 @@ fn tell_coverage(
     report.figure("lines of the module", &told.lines.to_string());
     say(&format!("xtask: which lines were run: {}", path.display()));
     Ok(())
-}
-
-/// A guest with the program. On the debug kernel, the module notes which code runs.
-fn prepare(context: &Context, flavor: Flavor) -> Result<VmConfig> {
-    let programs = guest_program::build(context, PROGRAM)?;
-    let covered = flavor.is_debug();
-    let mut config = VmConfig::prepare(context, flavor, !covered, Job::Shell(None))?;
-    if covered {
-        config.module = Some(module::make(context, &config.kernel, Lint::Coverage)?);
-    }
-    config.mounts = vec![("programs".to_owned(), programs)];
-    // The program sees a warning in the log, and can then find out what causes it.
-    config.append = vec!["panic_on_warn=0".to_owned(), "kasan_multi_shot".to_owned()];
-    Ok(config)
 }
 
 /// Keeps the case that ran when the guest died. Returns its file.

@@ -14,6 +14,7 @@ s/"(vfs\/)?rust_bytes.h"/<linux\/rust_bytes.h>/
 # In the Makefile of the selftests: the series has only the core of them.
 /^# These share images/,/^TEST_FILES/c\
 TEST_FILES := lib
+/^TEST_FILES \+=/d
 
 # In the manual: what it says of pages and tests that the series does not have.
 /^Documentation\/filesystems\/composefs-threat-model\.rst says/,/^$/d

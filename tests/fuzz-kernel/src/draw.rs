@@ -12,6 +12,7 @@ use crate::case::OPS_MAX;
 use crate::grammar::Kind;
 use crate::grammar::Op;
 use crate::seeds;
+use crate::seeds::OBJECTS;
 use crate::seeds::Seeds;
 
 /// What is done more often than to its share.
@@ -46,6 +47,30 @@ fn op(random: &mut Random) -> Op {
     }
 }
 
+/// Operations that mean something together: a file is used whose object is not as it should be.
+fn phrase(random: &mut Random) -> Vec<Op> {
+    let mut harm = Op::draw_kind(Kind::Harm, random);
+    let mut open = Op::draw_kind(Kind::Open, random);
+    let (name, _) = OBJECTS[harm.value(0) as usize % OBJECTS.len()];
+    let path = seeds::paths().iter().position(|path| path == name);
+    open.set(1, path.unwrap_or(0) as u32);
+    open.set(2, 0);
+    let kinds = [Kind::Read, Kind::Map, Kind::Splice, Kind::Copy];
+    let kind = kinds.choose(random).copied().unwrap_or(Kind::Read);
+    let mut using = Op::draw_kind(kind, random);
+    using.set(0, open.value(0));
+    using.set(1, 0);
+    let mut phrase = vec![harm.clone(), open, using.clone()];
+    if random.random_ratio(1, 2) {
+        phrase.swap(0, 1);
+    }
+    if random.random_ratio(1, 2) {
+        harm.set_word(1, "back");
+        phrase.extend([harm, using]);
+    }
+    phrase
+}
+
 /// Changes a case in one to eight ways. `other` is one to take operations from.
 pub fn mutate(case: &mut Case, other: Option<&Case>, seeds: &Seeds, random: &mut Random) {
     let before = case.clone();
@@ -64,7 +89,11 @@ fn once(case: &mut Case, other: Option<&Case>, seeds: &Seeds, random: &mut Rando
     let count = case.ops.len();
     let at = random.random_range(0..count.max(1));
     match random.random_range(0..20) {
-        0..=5 => case.ops.insert(random.random_range(0..=count), op(random)),
+        0..=4 => case.ops.insert(random.random_range(0..=count), op(random)),
+        5 => {
+            let at = random.random_range(0..=count);
+            drop(case.ops.splice(at..at, phrase(random)));
+        }
         6..=10 => {
             if let Some(op) = case.ops.get_mut(at) {
                 op.disturb(random);

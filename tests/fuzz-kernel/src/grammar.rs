@@ -309,6 +309,21 @@ impl Op {
         }
     }
 
+    /// Sets the value of an argument, if there is one.
+    pub fn set(&mut self, at: usize, value: u32) {
+        if let Some(place) = self.values.get_mut(at) {
+            *place = value;
+        }
+    }
+
+    /// Sets an argument to a word that it may be.
+    pub fn set_word(&mut self, at: usize, word: &str) {
+        if let Some(Domain::Word(words)) = self.kind.domains().get(at) {
+            let known = words.iter().position(|known| *known == word);
+            self.set(at, known.unwrap_or(0) as u32);
+        }
+    }
+
     /// Changes an argument. Returns false if there is none.
     pub fn disturb(&mut self, random: &mut Random) -> bool {
         let domains = self.kind.domains();

@@ -275,6 +275,8 @@ fn list(context: &Context) -> Result<()> {
     let times = Times::read(&context.cache);
     let mut gate = Duration::ZERO;
     let mut all = Duration::ZERO;
+    let width = SUITES.iter().map(|suite| suite.name.len()).max();
+    let width = width.unwrap_or_default();
     for suite in SUITES {
         let mut time = Duration::ZERO;
         let mut guessed = ' ';
@@ -294,7 +296,7 @@ fn list(context: &Context) -> Result<()> {
             }
         };
         print(&format!(
-            "{:<12} {guessed}{:<10} {}{only}",
+            "{:<width$} {guessed}{:<10} {}{only}",
             suite.name,
             about(time),
             suite.about

@@ -3,7 +3,7 @@
 
 """Cases of the fuzzer again: fuzz-cases/ has one for each mistake that it found,
 made as short as it can be. A case is an image and a program of operations on
-mounts of it; tests/fuzz-kernel/src/grammar.rs of the repository has the grammar.
+mounts of it; tests/fuzz-kernel/cases/src/grammar.rs of the repository has the grammar.
 
 This needs mkcomposefs, with which the fuzzer makes its images.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lib import fixtures, ktap, objects
 
-PROGRAM = "composefs-fuzz-kernel"
+PROGRAM = "composefs-fuzz-cases"
 CASES = Path(__file__).resolve().parent / "fuzz-cases"
 
 suite = ktap.Suite()

@@ -46,19 +46,21 @@ use libafl_bolts::rands::StdRand;
 use libafl_bolts::tuples::RefIndexable;
 use libafl_bolts::tuples::tuple_list;
 use rand::SeedableRng as _;
+use serde::Deserialize;
+use serde::Serialize;
 
-use crate::case::Case;
-use crate::corpus;
-use crate::cover;
-use crate::cover::Cover;
 use crate::draw;
-use crate::kcov::Kcov;
-use crate::log::Log;
-use crate::run::run;
-use crate::seeds;
-use crate::seeds::Seeds;
-use crate::store::Disk;
-use crate::world::World;
+use composefs_fuzz_cases::case::Case;
+use composefs_fuzz_cases::corpus;
+use composefs_fuzz_cases::cover;
+use composefs_fuzz_cases::cover::Cover;
+use composefs_fuzz_cases::kcov::Kcov;
+use composefs_fuzz_cases::log::Log;
+use composefs_fuzz_cases::run::run;
+use composefs_fuzz_cases::seeds;
+use composefs_fuzz_cases::seeds::Seeds;
+use composefs_fuzz_cases::store::Disk;
+use composefs_fuzz_cases::world::World;
 
 /// How often a case of the corpus is changed before the next one.
 const CHANGES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -74,11 +76,15 @@ const CHECK: u64 = 50;
 
 type Map = ExplicitTracking<StdMapObserver<'static, u8, false>, true, false>;
 
-impl Input for Case {}
+/// A case, as an input of LibAFL.
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
+struct Entry(Case);
 
-impl HasLen for Case {
+impl Input for Entry {}
+
+impl HasLen for Entry {
     fn len(&self) -> usize {
-        self.ops.len() + self.changes.len()
+        self.0.ops.len() + self.0.changes.len()
     }
 }
 
@@ -131,15 +137,15 @@ impl Guest<'_> {
     }
 }
 
-impl<EM, S, Z> Executor<EM, Case, S, Z> for Guest<'_> {
+impl<EM, S, Z> Executor<EM, Entry, S, Z> for Guest<'_> {
     fn run_target(
         &mut self,
         _fuzzer: &mut Z,
         _state: &mut S,
         _manager: &mut EM,
-        case: &Case,
+        entry: &Entry,
     ) -> Result<ExitKind, Error> {
-        self.run(case)
+        self.run(&entry.0)
             .map_err(|error| Error::unknown(format!("{error:#}")))
     }
 }
@@ -165,8 +171,8 @@ impl Named for Changer<'_> {
     }
 }
 
-impl<S: HasCorpus<Case> + HasRand> Mutator<Case, S> for Changer<'_> {
-    fn mutate(&mut self, state: &mut S, case: &mut Case) -> Result<MutationResult, Error> {
+impl<S: HasCorpus<Entry> + HasRand> Mutator<Entry, S> for Changer<'_> {
+    fn mutate(&mut self, state: &mut S, entry: &mut Entry) -> Result<MutationResult, Error> {
         let mut random = Random::seed_from_u64(state.rand_mut().next());
         let number = state.rand_mut().next();
         let count = state.corpus().count() as u64;
@@ -174,7 +180,8 @@ impl<S: HasCorpus<Case> + HasRand> Mutator<Case, S> for Changer<'_> {
             let id = state.corpus().nth(number as usize);
             state.corpus().cloned_input_for_id(id).ok()
         });
-        draw::mutate(case, other.as_ref(), self.0, &mut random);
+        let other = other.as_ref().map(|other| &other.0);
+        draw::mutate(&mut entry.0, other, self.0, &mut random);
         Ok(MutationResult::Mutated)
     }
 }
@@ -216,7 +223,7 @@ pub fn fuzz(world: &World, plan: &Plan<'_>) -> Result<Found> {
     let scheduler = IndexesLenTimeMinimizerScheduler::new(&map, QueueScheduler::new());
     let mut state = StdState::new(
         StdRand::with_seed(plan.seed),
-        InMemoryCorpus::<Case>::new(),
+        InMemoryCorpus::<Entry>::new(),
         InMemoryCorpus::new(),
         &mut feedback,
         &mut objective,
@@ -240,7 +247,7 @@ pub fn fuzz(world: &World, plan: &Plan<'_>) -> Result<Found> {
     };
     let mut kept = 0;
     for (path, case) in corpus::read(plan.corpus)? {
-        fuzzer.evaluate_input(&mut state, &mut guest, &mut manager, &case)?;
+        fuzzer.evaluate_input(&mut state, &mut guest, &mut manager, &Entry(case))?;
         let count = state.corpus().count();
         // Others cover all of it by now.
         if count == kept && guest.failure.is_none() {
@@ -260,7 +267,7 @@ pub fn fuzz(world: &World, plan: &Plan<'_>) -> Result<Found> {
         for number in 0..FIRST {
             let seed = number % seeds::NAMES.len() as u32;
             let case = draw::first(seed, &mut random);
-            fuzzer.evaluate_input(&mut state, &mut guest, &mut manager, &case)?;
+            fuzzer.evaluate_input(&mut state, &mut guest, &mut manager, &Entry(case))?;
         }
     }
     let mut told = Instant::now();
@@ -268,7 +275,8 @@ pub fn fuzz(world: &World, plan: &Plan<'_>) -> Result<Found> {
         fuzzer.fuzz_one(&mut stages, &mut guest, &mut state, &mut manager)?;
         for number in kept..state.corpus().count() {
             let id = state.corpus().nth(number);
-            corpus::write(plan.corpus, &state.corpus().cloned_input_for_id(id)?, "")?;
+            let Entry(case) = state.corpus().cloned_input_for_id(id)?;
+            corpus::write(plan.corpus, &case, "")?;
         }
         kept = state.corpus().count();
         if told.elapsed() > TELL {

@@ -3,34 +3,10 @@
 //! Fuzzes the module in the guest: mounts images, good ones and damaged ones, and uses the mounts
 //! by random programs of operations. A case that runs new code of the module is kept, and others
 //! are made of it.
-//!
-//! A case fails if the kernel complains, if an operation hangs, if something stays busy, or if a
-//! good image does not show what erofs + overlayfs show of it.
 
-mod args;
-mod case;
-mod corpus;
-mod cover;
-mod data;
 mod draw;
 mod fuzz;
-mod grammar;
-mod kcov;
-mod log;
-mod minimise;
-mod names;
-mod ops;
-mod reference;
-mod run;
-mod scene;
-mod seeds;
-mod store;
-mod sys;
-mod trials;
-mod world;
-mod write;
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,51 +14,59 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser as _;
+use composefs_fuzz_cases::case::Case;
+use composefs_fuzz_cases::corpus;
+use composefs_fuzz_cases::log;
+use composefs_fuzz_cases::log::Log;
+use composefs_fuzz_cases::minimise;
+use composefs_fuzz_cases::run;
+use composefs_fuzz_cases::world::World;
 
-use args::Args;
-use args::Task;
-use case::Case;
-use cover::Cover;
 use fuzz::Plan;
-use kcov::Kcov;
-use log::Log;
-use store::Disk;
-use trials::Trials;
-use world::World;
 
 /// How long a case that fails is made smaller.
 const MINIMISE: Duration = Duration::from_secs(120);
+
+/// Fuzzes composefs. Runs in a guest, as root
+#[derive(clap::Parser, Debug)]
+struct Args {
+    /// Directory for images and objects, on a file system with fs-verity; it is removed first
+    #[arg(long, value_name = "DIR", default_value = "/scratch/fuzz-kernel")]
+    dir: PathBuf,
+
+    /// Seconds after which an operation counts as hanging, which ends the program
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+
+    /// Directory for the case that runs, what was covered, and cases that fail
+    #[arg(long, value_name = "DIR")]
+    share: PathBuf,
+
+    /// Directory of cases to begin with, where new ones are kept
+    #[arg(long, value_name = "DIR")]
+    corpus: PathBuf,
+
+    /// How long
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+
+    /// Seed of the random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let world = World::make(&args.dir)?;
     run::watch(Duration::from_secs(args.timeout));
     println!("KTAP version 1");
-    match args.task {
-        Task::Fuzz {
-            share,
-            corpus,
-            seconds,
-            seed,
-        } => {
-            let plan = Plan {
-                share: &share,
-                corpus: &corpus,
-                length: Duration::from_secs(seconds),
-                seed,
-            };
-            fuzz(&world, &plan)
-        }
-        Task::Minimise { share, case } => minimise(&world, &share, &case),
-        Task::Replay {
-            places,
-            disk,
-            cases,
-        } => {
-            let disk = if disk { Disk::of(&world.dir)? } else { None };
-            replay(&world, places.as_deref(), disk.as_ref(), &cases)
-        }
-    }
+    let plan = Plan {
+        share: &args.share,
+        corpus: &args.corpus,
+        length: Duration::from_secs(args.seconds),
+        seed: args.seed,
+    };
+    fuzz(&world, &plan)
 }
 
 fn fuzz(world: &World, plan: &Plan<'_>) -> Result<ExitCode> {
@@ -131,68 +115,4 @@ fn shorten(world: &World, case: &Case, wrong: &str) -> Result<Case> {
         return Ok(case.clone());
     }
     minimise::minimise(case, fails)
-}
-
-/// Makes a case smaller, also if the guest dies of it: then the host starts it again.
-fn minimise(world: &World, share: &Path, path: &Path) -> Result<ExitCode> {
-    let case = corpus::one(path)?;
-    let mut log = Log::open()?;
-    // How the case itself fails: trials that fail otherwise do not count.
-    let essence = share.join("essence");
-    let mut wanted = std::fs::read_to_string(&essence).ok();
-    let short = Trials::open(&share.join("trials"))?.minimise(&case, |case| {
-        let Some(wrong) = run::run(world, &mut log, case, || {})? else {
-            return Ok(false);
-        };
-        let found = log::essence(&wrong);
-        if wanted.is_none() {
-            println!("# it fails: {wrong}");
-            std::fs::write(&essence, &found)?;
-        }
-        Ok(*wanted.get_or_insert_with(|| found.clone()) == found)
-    })?;
-    let Some(short) = short else {
-        println!("# the case does not fail");
-        return Ok(ExitCode::FAILURE);
-    };
-    std::fs::write(share.join("minimised.case"), short.to_string())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn replay(
-    world: &World,
-    places: Option<&Path>,
-    disk: Option<&Disk>,
-    cases: &[PathBuf],
-) -> Result<ExitCode> {
-    println!("1..{}", cases.len());
-    let mut log = Log::open()?;
-    let kcov = places.map(|_| Kcov::begin()).transpose()?;
-    let mut cover = Cover::default();
-    let mut code = ExitCode::SUCCESS;
-    for (number, path) in cases.iter().enumerate() {
-        let case = corpus::one(path)?;
-        let wrong = run::run(world, &mut log, &case, || {
-            for place in kcov.iter().flat_map(Kcov::take) {
-                cover.add(place);
-            }
-        })?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let not = if let Some(wrong) = wrong {
-            println!("# {wrong}");
-            code = ExitCode::FAILURE;
-            "not "
-        } else {
-            ""
-        };
-        println!("{not}ok {} {name}", number + 1);
-    }
-    if let Some(disk) = disk {
-        disk.check()?;
-    }
-    if let Some(path) = places {
-        println!("# {} places", cover.count());
-        cover.write(path)?;
-    }
-    Ok(code)
 }

@@ -227,7 +227,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "coverage",
         about: "which lines of the module some of the selftests run",
-        minutes: 20,
+        minutes: 10,
         when: When::All,
         run: Run::Whole(fuzz_kernel::selftests::run),
     },

@@ -59,8 +59,8 @@ const TOOLS: &[Tool] = &[
         users: &["old_image"],
     },
     Tool {
-        package: "composefs-fuzz-kernel",
-        file: "composefs-fuzz-kernel",
+        package: "composefs-fuzz-cases",
+        file: "composefs-fuzz-cases",
         build: guest_program::build_for,
         users: &["fuzz_cases"],
     },

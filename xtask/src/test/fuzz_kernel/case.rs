@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
-use super::guest::PROGRAM;
+use super::guest::CASES;
 use super::guest::prepare;
 use crate::context::Context;
 use crate::kernel::Flavor;
@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &CaseArgs) -> Result<ExitCode> {
             .with_context(|| format!("cannot read {}", case.display()))?;
         names.push(name);
     }
-    let mut config = prepare(context, args.flavor)?;
+    let mut config = prepare(context, CASES, args.flavor)?;
     config.share = Some(share.clone());
     config.timeout = Some(TIMEOUT);
     let Some(result) = &args.minimise else {
@@ -101,6 +101,6 @@ fn minimise(context: &Context, config: &VmConfig, share: &Path, result: &Path) -
 /// Runs the program with these arguments.
 fn job(arguments: &str) -> Job {
     Job::Command(vec![format!(
-        "set -e\ncp /mnt/programs/{PROGRAM} /run/\nexec /run/{PROGRAM} {arguments}\n"
+        "set -e\ncp /mnt/programs/{CASES} /run/\nexec /run/{CASES} {arguments}\n"
     )])
 }

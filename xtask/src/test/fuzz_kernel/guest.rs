@@ -12,16 +12,19 @@ use crate::module::Lint;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
-/// The package and its program.
-pub const PROGRAM: &str = "composefs-fuzz-kernel";
+/// The package of the fuzzer, and its program.
+pub const FUZZER: &str = "composefs-fuzz-kernel";
 
-/// A guest with the program. On the debug kernel, the module notes which code runs.
+/// The one that runs cases again.
+pub const CASES: &str = "composefs-fuzz-cases";
+
+/// A guest with one of the programs. On the debug kernel, the module notes which code runs.
 ///
 /// # Errors
 ///
 /// When the program, the module or the guest cannot be built.
-pub fn prepare(context: &Context, flavor: Flavor) -> Result<VmConfig> {
-    let programs = guest_program::build(context, PROGRAM)?;
+pub fn prepare(context: &Context, program: &str, flavor: Flavor) -> Result<VmConfig> {
+    let programs = guest_program::build(context, program)?;
     let covered = flavor.is_debug();
     let mut config = VmConfig::prepare(context, flavor, !covered, Job::Shell(None))?;
     if covered {

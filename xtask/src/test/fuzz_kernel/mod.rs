@@ -27,7 +27,7 @@ use crate::named;
 use crate::progress::say;
 use crate::vm::Job;
 use coverage::Lines;
-use guest::PROGRAM;
+use guest::FUZZER;
 use guest::prepare;
 
 pub use case::CaseArgs;
@@ -54,13 +54,13 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     let share = context.cache.root().join("fuzz-kernel");
     fs::create_dir_all(&share).with_context(|| format!("cannot make {}", share.display()))?;
     let _ = fs::remove_file(share.join(CURRENT));
-    let mut config = prepare(context, Flavor::Debug)?;
+    let mut config = prepare(context, FUZZER, Flavor::Debug)?;
     config.share = Some(share.clone());
     config.job = Job::Command(vec![format!(
         "set -e\n\
          echo 1 >/sys/kernel/rcu_expedited\n\
-         cp /mnt/programs/{PROGRAM} /run/\n\
-         exec /run/{PROGRAM} fuzz --share . --corpus corpus --seconds {seconds} --seed $RANDOM\n"
+         cp /mnt/programs/{FUZZER} /run/\n\
+         exec /run/{FUZZER} --share . --corpus corpus --seconds {seconds} --seed $RANDOM\n"
     )]);
     config.timeout = Some(Duration::from_secs(seconds) + MARGIN);
     config.log_name = "fuzz-kernel-console".to_owned();

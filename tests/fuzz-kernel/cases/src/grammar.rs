@@ -88,8 +88,9 @@ pub const EXTRAS: &[&str] = &["usual", "escaped", "signature", "signed", "wrong"
 pub const REMOUNTS: &[&str] = &[
     "same", "noverity", "verity", "basedir", "digest", "wrong", "escaped", "rw",
 ];
-/// Xattrs that are asked for.
+/// Xattrs that are asked for: all that listxattr(2) names, or one.
 pub const XATTRS: &[&str] = &[
+    "listed",
     "user.a",
     "user.none",
     "security.selinux",
@@ -324,7 +325,7 @@ impl Op {
         }
     }
 
-    /// Changes an argument. Returns false if there is none.
+    /// Changes an argument. Returns false if the operation has none.
     pub fn disturb(&mut self, random: &mut Random) -> bool {
         let domains = self.kind.domains();
         if domains.is_empty() {

@@ -35,7 +35,8 @@ pub fn watch(timeout: Duration) {
     });
 }
 
-/// Runs a case. `covered` is called after each operation. Returns what is wrong, if anything is.
+/// Runs a case. `covered` is called after each operation. Returns why the case fails, if it
+/// does.
 ///
 /// # Errors
 ///

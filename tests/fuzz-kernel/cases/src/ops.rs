@@ -2,6 +2,7 @@
 
 //! Performing operations, and comparing their results with what they must be.
 
+use std::ffi::CString;
 use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
@@ -115,7 +116,7 @@ impl Scene<'_> {
         }
     }
 
-    /// An open file: that of the number, or the next one if there is none.
+    /// An open file: that of the number, or the next one that is open.
     fn slot(&self, number: u32) -> Option<&Slot> {
         let from = self.slots.iter().skip(number as usize);
         from.chain(&self.slots).flatten().next()
@@ -274,32 +275,21 @@ impl Scene<'_> {
                 entry.xattrs
             );
         }
+        if op.kind == Kind::Names {
+            let path = reference::magic(&file);
+            return fits(op.word(1), |room| {
+                rustix::fs::listxattr(path.as_c_str(), room)
+            });
+        }
+        let names = match op.word(1) {
+            "listed" => reference::xattrs(&file).unwrap_or_default(),
+            name => [(CString::new(name)?, Vec::new())].into(),
+        };
         let path = reference::magic(&file);
-        let path = path.as_c_str();
-        let name = op.word(1);
-        let call = |room: &mut [u8]| match op.kind {
-            Kind::Names => rustix::fs::listxattr(path, room),
-            _ => rustix::fs::getxattr(path, name, room),
-        };
-        let needed = call(&mut []).unwrap_or(0);
-        let word = if op.kind == Kind::Names {
-            op.word(1)
-        } else {
-            op.word(2)
-        };
-        let room = match word {
-            "exact" => needed,
-            "less" => needed.saturating_sub(1),
-            "more" => needed + 1,
-            "byte" => 1,
-            "none" => 0,
-            _ => 65536,
-        };
-        if let Ok(len) = call(&mut vec![0; room]) {
-            ensure!(
-                len <= room || room == 0,
-                "{len} bytes in a buffer for {room}"
-            );
+        for name in names.keys() {
+            fits(op.word(2), |room| {
+                rustix::fs::getxattr(path.as_c_str(), name.as_c_str(), room)
+            })?;
         }
         Ok(())
     }
@@ -382,6 +372,26 @@ impl Scene<'_> {
         }
         Ok(())
     }
+}
+
+/// Asks for something with as much room as a word of `grammar::ROOM` says.
+fn fits(word: &str, call: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<()> {
+    let needed = call(&mut []).unwrap_or(0);
+    let room = match word {
+        "exact" => needed,
+        "less" => needed.saturating_sub(1),
+        "more" => needed + 1,
+        "byte" => 1,
+        "none" => 0,
+        _ => 65536,
+    };
+    if let Ok(len) = call(&mut vec![0; room]) {
+        ensure!(
+            len <= room || room == 0,
+            "{len} bytes in a buffer for {room}"
+        );
+    }
+    Ok(())
 }
 
 /// An operation on an open file.

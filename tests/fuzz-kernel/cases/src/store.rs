@@ -56,7 +56,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// When somebody does.
+    /// When the disk is still in use, or cannot be mounted again.
     pub fn check(&self) -> Result<()> {
         retry(|| rustix::mount::unmount(&self.point, UnmountFlags::empty()))
             .with_context(|| format!("{} cannot be unmounted", self.point.display()))?;

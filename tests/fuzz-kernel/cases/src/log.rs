@@ -36,7 +36,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When the kernel's log cannot be opened.
     pub fn open() -> Result<Self> {
         let flags = OFlags::NONBLOCK.bits() as i32;
         let file = File::options()

@@ -60,7 +60,7 @@ def expected() -> list[Expected]:
     for line in EXPECTED.read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("#"):
             continue
-        name, where, reason = (part.strip() for part in line.split("|"))
+        name, where, reason = (part.strip() for part in line.split(" | "))
         if where not in ("both", "ours") or not reason:
             ktap.bail_out(f"{EXPECTED.name}: {line}")
         found.append(Expected(re.compile(name), where == "both", reason))

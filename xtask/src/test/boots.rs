@@ -75,7 +75,9 @@ pub const OTHERS: Boot<'_> = Boot {
     name: "others",
     flavor: Flavor::Plain,
     system: System::Others,
-    append: &[],
+    // The clock that the kernel prefers runs too fast where the machine has other things to do
+    // while it boots, and then programs of others take too long.
+    append: &["clocksource=acpi_pm"],
     lanes: 1,
     origin: Origin::Clone,
     programs: Programs::Others,

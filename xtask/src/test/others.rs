@@ -29,10 +29,10 @@ use crate::vm::VmConfig;
 const VARIABLE: &str = "COMPOSEFS_OTHERS";
 
 /// The kernel's selftests that are about files and mounts. Those of mm and others need more
-/// libraries than they have tests of files.
-const KERNEL: [&str; 26] = [
+/// libraries than they have tests of files, those of openat2 and
+/// fchmodat2 need a sanitizer, and the plain kernel has no Landlock.
+const KERNEL: [&str; 23] = [
     "filesystems",
-    "filesystems/openat2",
     "filesystems/overlayfs",
     "filesystems/statmount",
     "filesystems/mount-notify",
@@ -46,14 +46,12 @@ const KERNEL: [&str; 26] = [
     "filesystems/mntns_unbindable",
     "filesystems/failfs",
     "exec",
-    "landlock",
     "mincore",
     "cachestat",
     "splice",
     "mount_setattr",
     "move_mount_set_group",
     "mount",
-    "fchmodat2",
     "filelock",
     "tmpfs",
     "proc",
@@ -61,8 +59,8 @@ const KERNEL: [&str; 26] = [
 
 /// Debian's sources with tests that need no build, and the releases that they are from.
 const SOURCES: [(&str, &[&str]); 2] = [
-    (debian::NEWER, &["composefs"]),
-    (debian::SUITE, &["attr", "acl"]),
+    (debian::NEWER, &["composefs", "acl"]),
+    (debian::SUITE, &["attr"]),
 ];
 
 /// Gives it all to the guest. Returns the line of the shell that sets [`VARIABLE`].
@@ -83,30 +81,54 @@ pub fn share(
         let name = program.file_name().unwrap_or_default();
         fs::copy(&program, directory.join("bin").join(name))?;
     }
-    build(context, kernel, work, &directory.join("kselftest"))?;
-    let sources = sources(context)?;
-    let copied = Command::new("cp")
-        .args(["-r", "--no-preserve=ownership"])
-        .arg(&sources)
-        .arg(directory.join("sources"))
-        .status()?;
-    if !copied.success() {
-        bail!("cannot copy {}", sources.display());
-    }
+    copy(
+        &of_kernel(context, kernel, work)?,
+        &directory.join("kselftest"),
+    )?;
+    copy(&sources(context)?, &directory.join("sources"))?;
     config.mounts.push(("others".to_owned(), directory));
     Ok(format!("export {VARIABLE}=/mnt/others\n"))
 }
 
-/// Builds and installs the kernel's selftests. They are linked with the host's libraries, since
-/// some of them cannot be linked statically; the guest's are newer.
-fn build(context: &Context, kernel: &Kernel, work: &Path, installed: &Path) -> Result<()> {
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp")
+        .args(["-r", "--no-preserve=ownership"])
+        .args([from, to])
+        .status()?;
+    if !copied.success() {
+        bail!("cannot copy {}", from.display());
+    }
+    Ok(())
+}
+
+/// The kernel's selftests, built and installed.
+fn of_kernel(context: &Context, kernel: &Kernel, work: &Path) -> Result<PathBuf> {
     let source = kernel.tree(context)?;
+    let tests = source.join("tools/testing/selftests");
+    let mut key = Key::default().with_files(&tests)?;
+    for name in KERNEL {
+        key = key.with(name, "").with_files(&tests.join(name))?;
+    }
+    context.cache.made("others-kernel", &key.finish(), |dir| {
+        build(context, kernel, &source, work, dir)
+    })
+}
+
+/// They are linked with the host's libraries, since some of them cannot be linked statically; the
+/// guest's are newer.
+fn build(
+    context: &Context,
+    kernel: &Kernel,
+    source: &Path,
+    work: &Path,
+    installed: &Path,
+) -> Result<()> {
     let log = context.cache.numbered_log("others-build")?;
     let step = Step::begin("building the kernel's own selftests", &log)?;
     let objects = work.join("others-objects");
     fs::create_dir_all(&objects)?;
     symlink(
-        headers::ready(context, kernel, &source, &step)?,
+        headers::ready(context, kernel, source, &step)?,
         objects.join("usr"),
     )?;
     step.run(

@@ -91,7 +91,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "others",
         about: "tests that others wrote, on composefs and on overlayfs above it",
-        minutes: 20,
+        minutes: 25,
         when: When::All,
         run: Run::Selftests(&boots::OTHERS),
     },

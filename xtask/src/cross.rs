@@ -25,7 +25,16 @@ use crate::progress::Step;
 use crate::rust;
 
 /// Debian's packages with the headers and libraries.
-const PACKAGES: [&str; 3] = ["libc6-dev", "libgcc-14-dev", "libssl-dev"];
+const PACKAGES: [&str; 5] = [
+    "libc6-dev",
+    "libgcc-14-dev",
+    "libssl-dev",
+    "libzstd-dev",
+    "zlib1g-dev",
+];
+
+/// What the static libcrypto needs. The names are those of static libraries: there are others.
+const COMPRESSION: &str = "-Clink-arg=-l:libz.a -Clink-arg=-l:libzstd.a";
 
 /// The compilers for a processor.
 pub struct Compilers {
@@ -81,7 +90,7 @@ impl Compilers {
                 "RUSTFLAGS",
                 format!(
                     "{flags} -Clink-arg=--target={gnu} -Clink-arg=--sysroot={root} \
-                     -Clink-arg=-fuse-ld=lld"
+                     -Clink-arg=-fuse-ld=lld {COMPRESSION}"
                 ),
             )
             .env(format!("CARGO_TARGET_{upper}_LINKER"), &clang)

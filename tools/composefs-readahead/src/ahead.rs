@@ -20,6 +20,7 @@ use rustix::fs::fadvise;
 use rustix::mm;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
+use rustix::param::page_size;
 
 use crate::list::List;
 use crate::list::Part;
@@ -30,9 +31,6 @@ const WINDOW: usize = 64 << 20;
 
 /// How many objects one call is for, far fewer than a process may have mappings.
 const OBJECTS: usize = 1024;
-
-/// The size of a page.
-const PAGE: u64 = 4096;
 
 /// Reads what is in the list. An object that is not there any more, or whose metadata is damaged,
 /// is left out: who needs it will notice.
@@ -64,6 +62,8 @@ pub fn run(store: &Store, list: &List) -> Result<()> {
 
 /// Objects that are mapped side by side.
 struct Window {
+    /// The size of a page.
+    page: u64,
     start: *mut c_void,
     used: usize,
     objects: usize,
@@ -81,6 +81,7 @@ impl Window {
             )
         };
         Ok(Self {
+            page: u64::try_from(page_size())?,
             start: start.context("no address space for the objects")?,
             used: 0,
             objects: 0,
@@ -89,7 +90,8 @@ impl Window {
 
     /// Adds a part of a file.
     fn add(&mut self, file: &File, part: Part) {
-        let Some((start, length)) = pages(file, part) else {
+        let size = file.metadata().map_or(0, |data| data.size());
+        let Some((start, length)) = pages(part, size, self.page) else {
             return;
         };
         if self.used + length > WINDOW || self.objects == OBJECTS {
@@ -134,12 +136,29 @@ impl Window {
     }
 }
 
-/// The whole pages of a part of a file, where they are in the file and how long they are. `None`
-/// if there are none, or more than the window holds.
-fn pages(file: &File, part: Part) -> Option<(u64, usize)> {
-    let end = part.end.min(file.metadata().ok()?.size());
-    let start = part.start / PAGE * PAGE;
-    let length = end.checked_sub(start)?.next_multiple_of(PAGE);
+/// The whole pages of a part of a file of `size` bytes, where they are in the file and how long
+/// they are. `None` if there are none, or more than the window holds.
+fn pages(part: Part, size: u64, page: u64) -> Option<(u64, usize)> {
+    let end = part.end.min(size);
+    let start = part.start / page * page;
+    let length = end.checked_sub(start)?.next_multiple_of(page);
     let length = usize::try_from(length).ok()?;
     (1..=WINDOW).contains(&length).then_some((start, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mapped_is_whole_pages_of_the_machine() {
+        let part = Part {
+            start: 20480,
+            end: 24576,
+        };
+        assert_eq!(pages(part, 70000, 4096), Some((20480, 4096)));
+        // mmap(2) accepts no other offset there.
+        assert_eq!(pages(part, 70000, 65536), Some((0, 65536)));
+        assert_eq!(pages(part, 20480, 4096), None);
+    }
 }

@@ -12,6 +12,7 @@ use anyhow::Result;
 use anyhow::bail;
 use rustix::fs::major;
 use rustix::fs::minor;
+use rustix::param::page_size;
 
 use crate::list::List;
 use crate::list::Part;
@@ -19,9 +20,6 @@ use crate::store::Store;
 
 /// The kernel's event for a page that enters the page cache.
 const EVENT: &str = "mm_filemap_add_to_page_cache: ";
-
-/// The size of a page.
-const PAGE: u64 = 4096;
 
 /// Parts of the disk with a smaller gap between them are read at once.
 const GAP: u64 = 64 << 10;
@@ -39,7 +37,8 @@ pub fn record(store: &Store, trace: &Path) -> Result<List> {
     let mut order = Vec::new();
     let mut parts: HashMap<u64, Part> = HashMap::new();
     let mut metadata = Vec::new();
-    for pages in text.lines().filter_map(pages) {
+    let page = u64::try_from(page_size())?;
+    for pages in text.lines().filter_map(|line| pages(line, page)) {
         if pages.device == device {
             parts
                 .entry(pages.inode)
@@ -99,8 +98,9 @@ struct Pages<'a> {
     part: Part,
 }
 
-/// The pages in a line of the trace: `dev 254:0 ino 1f pfn=0x1 ofs=4096 order=0`.
-fn pages(line: &str) -> Option<Pages<'_>> {
+/// The pages, each of `page` bytes, in a line of the trace:
+/// `dev 254:0 ino 1f pfn=0x1 ofs=4096 order=0`.
+fn pages(line: &str, page: u64) -> Option<Pages<'_>> {
     let (_, event) = line.split_once(EVENT)?;
     let mut words = event.split(' ');
     let mut after = |name: &str| -> Option<&str> {
@@ -112,7 +112,7 @@ fn pages(line: &str) -> Option<Pages<'_>> {
     let value = |name: &str| event.split(' ').find_map(|word| word.strip_prefix(name));
     let start: u64 = value("ofs=")?.parse().ok()?;
     let order: u32 = value("order=")?.trim().parse().ok()?;
-    let end = start.checked_add(PAGE.checked_shl(order)?)?;
+    let end = start.checked_add(page.checked_shl(order)?)?;
     Some(Pages {
         device,
         inode,
@@ -175,17 +175,19 @@ mod tests {
     fn a_line_of_the_trace_is_understood() {
         let line = "  systemd-1 [000] ..... 1.5: mm_filemap_add_to_page_cache: dev 254:0 ino 1f \
                     pfn=0x2a ofs=8192 order=2";
-        let part = Part {
-            start: 8192,
-            end: 8192 + 4 * 4096,
-        };
-        let expected = Pages {
-            device: "254:0",
-            inode: 0x1f,
-            part,
-        };
-        assert_eq!(pages(line), Some(expected));
-        assert_eq!(pages("# a comment"), None);
+        for page in [4096, 65536] {
+            let part = Part {
+                start: 8192,
+                end: 8192 + 4 * page,
+            };
+            let expected = Pages {
+                device: "254:0",
+                inode: 0x1f,
+                part,
+            };
+            assert_eq!(pages(line, page), Some(expected));
+        }
+        assert_eq!(pages("# a comment", 4096), None);
     }
 
     #[test]

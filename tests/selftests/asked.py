@@ -243,7 +243,8 @@ def inline_extents(test: ktap.Test) -> None:
         path = work / "image"
         image.write(root, path)
         with mounts.mounted("composefs", core.options(work)) as top, \
-                mounts.mounted("erofs", [("source", str(path)), ("ro", None)
+                reference.whole_pages(str(path)) as whole, \
+                mounts.mounted("erofs", [("source", whole), ("ro", None)
                                          ]) as erofs, \
                 mounts.mounted("tmpfs", [("source", "empty")]) as empty, \
                 overlayfs.read_only(erofs, empty) as stack:

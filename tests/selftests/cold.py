@@ -42,7 +42,8 @@ def composefs(image: fixtures.Image) -> AbstractContextManager[str]:
 def on_disk(image: fixtures.Image, mounter: Mounter
             ) -> Iterator[tuple[FaultyDisk, str]]:
     """A disk that holds nothing but the image, and the image's mount."""
-    with dm.mounted((Path(image.path), "image", False)) as where:
+    with reference.whole_pages(image.path) as path, \
+            dm.mounted((Path(path), "image", False)) as where:
         with mounter(image.at(where.top / "image")) as top:
             yield where, top
 

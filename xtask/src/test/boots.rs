@@ -245,31 +245,6 @@ pub const DEBUG_ALL: Boot<'_> = Boot {
     ..DEBUG
 };
 
-/// Those of which it is seen what they cover of the module: a few of each kind, as one guest has to
-/// run all of them.
-pub const COVERAGE: Boot<'_> = Boot {
-    name: "coverage",
-    lanes: 1,
-    programs: Programs::Only(&[
-        "attributes",
-        "basedir",
-        "core_lookup",
-        "core_mount",
-        "core_read",
-        "core_readdir",
-        "core_verity",
-        "data_map",
-        "data_read",
-        "handles",
-        "label",
-        "passed_file",
-        "readdir",
-        "remount",
-        "signature",
-    ]),
-    ..DEBUG
-};
-
 /// The search for leaks. It slows each allocation, so it has a boot of its own.
 pub const KMEMLEAK: Boot<'_> = Boot {
     name: "kmemleak",

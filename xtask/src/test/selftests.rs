@@ -162,21 +162,6 @@ pub fn run_on(
     boot: &Boot<'_>,
     machine: Machine,
 ) -> Result<()> {
-    run_with(context, report, boot, machine, |_| Ok(String::new()))
-}
-
-/// The same in another guest: `change` changes it, and returns what its shell does first.
-///
-/// # Errors
-///
-/// As [`run_on`], or those of `change`.
-pub fn run_with(
-    context: &Context,
-    report: &mut Report,
-    boot: &Boot<'_>,
-    machine: Machine,
-    change: impl FnOnce(&mut VmConfig) -> Result<String>,
-) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
     let target = Target::new(boot.flavor, machine)?;
     let mut config = VmConfig::prepare(context, target, true, Job::Shell(None))?;
@@ -217,7 +202,6 @@ pub fn run_with(
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
-    let first = change(&mut config)?;
     config.timeout = Some(boot.timeout);
     config
         .append
@@ -255,7 +239,7 @@ pub fn run_with(
             config.job = Job::Command(vec![format!(
                 "set -e\n{environment}\
                  cp -r /mnt/kselftest /run/kselftest\n\
-                 {first}/run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
+                 exec /run/kselftest/run_kselftest.sh --no-error-on-fail{}\n",
                 arguments(boot, names),
             )]);
             (config, program)

@@ -225,13 +225,6 @@ pub const SUITES: &[Suite] = &[
         run: Run::Whole(fuzz::run),
     },
     Suite {
-        name: "coverage",
-        about: "which lines of the module some of the selftests run",
-        minutes: 10,
-        when: When::All,
-        run: Run::Whole(fuzz_kernel::selftests::run),
-    },
-    Suite {
         name: "fuzz-kernel",
         about: "fuzzing of the module in the guest, guided by the code that runs there",
         minutes: 12,

@@ -6,7 +6,6 @@
 mod case;
 mod coverage;
 mod guest;
-pub mod selftests;
 
 use std::fs;
 use std::path::Path;
@@ -91,10 +90,7 @@ fn tell_coverage(
 ) -> Result<()> {
     let lines = Lines::of(module, &context.module_dir())?;
     let places = coverage::read(&share.join("places"))?;
-    let mut programs = vec![("fuzz-kernel", places)];
-    let selftests = selftests::covered(context, module)?;
-    programs.extend(selftests.map(|places| ("selftests", places)));
-    let told = lines.report(&programs);
+    let told = lines.report(&[("fuzz-kernel", places)]);
     let path = share.join("coverage.txt");
     fs::write(&path, told.text).with_context(|| format!("cannot write {}", path.display()))?;
     let run = told.run.first().copied().unwrap_or(0);

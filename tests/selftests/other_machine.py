@@ -23,14 +23,14 @@ from lib.tree import walk
 
 suite = ktap.Suite()
 
-# What scripts/make-fixtures gave mkcomposefs.
+# What scripts/make-fixtures gave `cfsctl mkcomposefs`.
 MKCOMPOSEFS = {"matrix": ["--hardlinks"],
                "store": ["--hardlinks"],
                "rights": ["--hardlinks"],
                "special-v0": ["--hardlinks"],
                "special-v0-unlinked": [],
                "special-v1": ["--hardlinks", "--min-version=1"]}
-# And the versions that it gave cfsctl.
+# And the versions that it gave `cfsctl create-image`.
 CFSCTL = {"matrix-sha512": 1, "special-v2": 2, "special-v1-sha512": 1,
           "special-v2-sha512": 2}
 
@@ -88,19 +88,27 @@ def compare_with_tree(test: ktap.Test, image: Image) -> None:
     test.check(count, "no files")
 
 
-def made_by_mkcomposefs(image: Image) -> str:
-    said = subprocess.run(
-        ["mkcomposefs", "--print-digest-only", *MKCOMPOSEFS[image.name],
-         image.source or ""], capture_output=True, check=True, text=True)
-    return f"sha256:{said.stdout.strip()}"
-
-
-def made_by_cfsctl(image: Image) -> str:
+def cfsctl() -> str:
     tools = os.environ.get("COMPOSEFS_TOOLS")
     if not tools:
         raise ktap.Skipped("COMPOSEFS_TOOLS names no directory with cfsctl")
+    return f"{tools}/cfsctl"
+
+
+def made_by_mkcomposefs(image: Image) -> str:
     with tempfile.TemporaryDirectory(dir=fixtures.SCRATCH) as work:
-        command = [f"{tools}/cfsctl", "--repo", f"{work}/repository"]
+        made = f"{work}/image"
+        subprocess.run(
+            [cfsctl(), "mkcomposefs", f"--digest-store={work}/objects",
+             *MKCOMPOSEFS[image.name], image.source or "", made], check=True)
+        said = subprocess.run(["fsverity", "digest", "--compact", made],
+                              capture_output=True, check=True, text=True)
+        return f"sha256:{said.stdout.strip()}"
+
+
+def made_by_cfsctl(image: Image) -> str:
+    with tempfile.TemporaryDirectory(dir=fixtures.SCRATCH) as work:
+        command = [cfsctl(), "--repo", f"{work}/repository"]
         subprocess.run([*command, "init", "--algorithm",
                         f"fsverity-{image.algorithm}-12"], check=True,
                        stdout=subprocess.DEVNULL)

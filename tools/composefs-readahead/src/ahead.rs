@@ -137,7 +137,8 @@ impl Window {
 }
 
 /// The whole pages of a part of a file of `size` bytes, where they are in the file and how long
-/// they are. `None` if there are none, or more than the window holds.
+/// they are. `None` if the part begins at the end of the file or behind it, or is longer than
+/// the window.
 fn pages(part: Part, size: u64, page: u64) -> Option<(u64, usize)> {
     let end = part.end.min(size);
     let start = part.start / page * page;

@@ -74,7 +74,7 @@ impl TargetArgs {
     ///
     /// # Errors
     ///
-    /// When there is none of this flavor for the machine.
+    /// When xtask builds no kernel of this flavor for the machine.
     pub fn target(self) -> Result<Target> {
         Target::new(self.flavor, self.machine.machine()?)
     }

@@ -64,6 +64,12 @@ fn phrase(random: &mut Random) -> Vec<Op> {
     let mut phrase = vec![harm.clone(), open, using.clone()];
     if random.random_ratio(1, 2) {
         phrase.swap(0, 1);
+        // What is missing when a file is opened is looked up by the first read or map.
+        if random.random_ratio(1, 2) {
+            let mut away = harm.clone();
+            away.set_word(1, "away");
+            phrase.insert(0, away);
+        }
     }
     if random.random_ratio(1, 2) {
         harm.set_word(1, "back");

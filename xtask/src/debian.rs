@@ -114,8 +114,8 @@ fn is_about_reaching(option: &str) -> bool {
     names.iter().any(|start| name.starts_with(start)) && !option.ends_with(" \"\";")
 }
 
-/// Downloads a package for a processor, `NAME` or `NAME=VERSION` with `*` for any end of the version,
-/// and copies `path` out of it into the directory `to`. Says whether that went well;
+/// Downloads a package for a processor, `NAME` or `NAME=VERSION` with `*` for any end of the
+/// version, and copies `path` out of it into the directory `to`. Says whether that went well;
 /// the step's log says why not. Without a mirror, mmdebstrap takes its own default, which has
 /// no backports.
 ///

@@ -36,8 +36,9 @@ pub fn build_for(context: &Context, arch: Arch, package: &str) -> Result<PathBuf
 
 /// Builds the shared library of a package. Returns its directory.
 ///
-/// It is linked with the host's C library on x86-64, as it has to use that of the program that loads it.
-/// If the guest's is too old for it, loading it fails and names the version that it needs.
+/// It is linked with the host's C library on x86-64, as it has to use that of the program that
+/// loads it. If the guest's is too old for it, loading it fails and names the version that it
+/// needs.
 ///
 /// # Errors
 ///

@@ -139,6 +139,8 @@ def check(test: ktap.Test, outcome: Outcome, theirs: dict[str, Outcome],
         return
     [line] = lines
     if line.where == "by chance":
+        if outcome.verdict == SKIP:
+            raise ktap.Skipped(outcome.why)
         if outcome.verdict != PASS:
             raise ktap.Skipped(f"fails by chance: {line.reason}")
         return

@@ -28,9 +28,9 @@ use crate::vm::VmConfig;
 /// The variable by which the selftests find the directory in the guest.
 const VARIABLE: &str = "COMPOSEFS_OTHERS";
 
-/// The kernel's selftests that are about files and mounts. Those of mm and others need more
-/// libraries than they have tests of files, those of openat2 and
-/// fchmodat2 need a sanitizer, and the plain kernel has no Landlock.
+/// The kernel's selftests that are about files and mounts. Those of mm need many libraries for few
+/// tests of files, those of openat2 and fchmodat2 need a sanitizer, and the plain kernel has no
+/// Landlock.
 const KERNEL: [&str; 23] = [
     "filesystems",
     "filesystems/overlayfs",

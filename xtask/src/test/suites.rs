@@ -91,7 +91,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "others",
         about: "tests that others wrote, on composefs and on overlayfs above it",
-        minutes: 25,
+        minutes: 20,
         when: When::All,
         run: Run::Selftests(&boots::OTHERS),
     },

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -49,6 +51,7 @@ const FOUND: &str = "found";
 /// When the program or the module cannot be built, or the guest fails.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     let seconds = named::number(SECONDS)?.unwrap_or(USUAL);
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let _lock = context.cache.lock("fuzz-kernel")?;
     let share = context.cache.root().join("fuzz-kernel");
     fs::create_dir_all(&share).with_context(|| format!("cannot make {}", share.display()))?;
@@ -59,11 +62,12 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
         "set -e\n\
          echo 1 >/sys/kernel/rcu_expedited\n\
          cp /mnt/programs/{FUZZER} /run/\n\
-         exec /run/{FUZZER} --share . --corpus corpus --seconds {seconds} --seed $RANDOM\n"
+         exec /run/{FUZZER} --share . --corpus corpus --seconds {seconds} --seed {seed}\n"
     )]);
     config.timeout = Some(Duration::from_secs(seconds) + MARGIN);
     config.log_name = "fuzz-kernel-console".to_owned();
     let program = Program::on(Flavor::Debug, "fuzz-kernel", "fuzzing the module");
+    say(&format!("xtask: the seed of the random choices: {seed}"));
     let before = cases(&share.join(FOUND));
     let result = watch(context, &config, report, &program);
     for path in cases(&share.join(FOUND)) {

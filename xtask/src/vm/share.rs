@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -16,6 +17,7 @@ use anyhow::Result;
 use super::config::Job;
 use super::config::VmConfig;
 use super::terminal;
+use crate::machine::Arch;
 
 /// Fills `dir` for a run.
 ///
@@ -48,6 +50,7 @@ fn settings(config: &VmConfig, mark: &str) -> String {
     set("FIXTURES", &fixtures_device(config));
     set("MODULE", yes(config.module.is_some()));
     set("SYSTEMD", yes(config.systemd));
+    set("NOW", &now(config.arch()));
     set("SHELL_JOB", yes(matches!(config.job, Job::Shell(_))));
     let names: Vec<&str> = config
         .mounts
@@ -63,6 +66,17 @@ fn settings(config: &VmConfig, mark: &str) -> String {
         set("TERM", &term);
     }
     text
+}
+
+/// The seconds since 1970, where the guest's kernel does not read a clock when it starts.
+fn now(arch: Arch) -> String {
+    match arch {
+        Arch::X86_64 => String::new(),
+        Arch::Arm64 => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map(|time| time.as_secs().to_string())
+            .unwrap_or_default(),
+    }
 }
 
 /// The guest's device for [`VmConfig::fixtures`], or nothing.

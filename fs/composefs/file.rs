@@ -4,7 +4,8 @@
 //!
 //! The content of most files is in an object, and is read through the object's own page cache.
 //! Small files have their content in the image. It is read at open(2) and kept by the inode, so
-//! that `read_folio` only copies memory.
+//! that reads and `read_folio` only copy memory. Only a memory map or splice(2) takes a page of the
+//! page cache, which is 64 KiB on some machines.
 //!
 //! # The life of an object
 //!
@@ -137,6 +138,13 @@ impl stacking::Operations for Composefs {
         match shared {
             Some(shared) => Ok(ReadSource::Shared(shared)),
             None => open_backing(file, access).map(ReadSource::Own),
+        }
+    }
+
+    fn kept(file: &File<Self>) -> Option<&[u8]> {
+        match file.inode().pinned().get() {
+            Some(FileData::Inline(content)) => Some(content),
+            Some(FileData::Zeros | FileData::Object(_)) | None => None,
         }
     }
 

@@ -77,6 +77,18 @@ def exit_status(function: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@suite.test("a read of an inline file takes no page of memory, a map takes one")
+def inline(test: ktap.Test) -> None:
+    expected = special_image.data("sizes/64")
+    with special_image.mounted() as top, opened(f"{top}/sizes/64") as fd:
+        test.equal(os.pread(fd, 100, 0), expected, "read")
+        test.equal(resident(fd, 64), 0, "pages after a read")
+        with mmap.mmap(fd, 64, SHARED, READ) as view:
+            test.equal(view[:], expected, "map")
+        test.equal(resident(fd, 64), 1, "pages after a map")
+        test.equal(os.pread(fd, 100, 0), expected, "read after a map")
+
+
 @suite.test("the last page is filled with zeros, the next one is SIGBUS")
 def end(test: ktap.Test) -> None:
     with special_image.mounted() as top:

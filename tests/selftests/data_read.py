@@ -49,26 +49,47 @@ def sizes(test: ktap.Test) -> None:
                            f"{name}, {size} bytes: {brief(found)!r}")
 
 
+def check_positions(test: ktap.Test, name: str, size: int,
+                    fds: tuple[int, int]) -> None:
+    for at in (0, 1, size // 2, 4095, 4096, size - 1, size, size + 1, 1 << 40,
+               (1 << 63) - 1, -1):
+        for count in (0, 1, 4096, 70000):
+            check_same(test, f"{name}: {count} at {at}", fds,
+                       lambda fd, count=count,
+                       at=at: os.pread(fd, count, at))
+    for at in (0, size):
+        for count in (0, 16):
+            check_same(
+                test,
+                f"{name}: {count} at {at} to beyond the address space",
+                fds,
+                lambda fd, at=at, count=count: ctypes.get_errno()
+                if libc.pread(fd, ctypes.c_void_p(8), count,
+                              ctypes.c_long(at)) < 0 else "success",
+            )
+
+
 @suite.test("pread(2) at all positions, as on the object")
 def positions(test: ktap.Test) -> None:
     for name in ("sizes/4097", special_image.LARGE):
-        size = int(name.rpartition("/")[2])
         with file_and_object(name) as fds:
-            for at in (0, 1, 4095, 4096, size - 1, size, size + 1, 1 << 40,
-                       (1 << 63) - 1, -1):
-                for count in (0, 1, 4096, 70000):
-                    check_same(test, f"{name}: {count} at {at}", fds,
-                               lambda fd, count=count,
-                               at=at: os.pread(fd, count, at))
-            check_same(
-                test,
-                f"{name}: beyond the address space",
-                fds,
-                lambda fd: libc.pread(fd, ctypes.c_void_p(8), 16,
-                                      ctypes.c_long(0))
-                < 0
-                and ctypes.get_errno(),
-            )
+            check_positions(test, name, int(name.rpartition("/")[2]), fds)
+
+
+@suite.test("pread(2) of an inline file, as of the file that it was made from")
+def positions_inline(test: ktap.Test) -> None:
+    source = special_image.image().source
+    with special_image.mounted() as top:
+        for size in special_image.INLINE_SIZES:
+            name = f"sizes/{size}"
+            with opened(f"{top}/{name}") as fd, \
+                    opened(f"{source}/{name}") as theirs:
+                check_positions(test, name, size, (fd, theirs))
+                for one in (fd, theirs):
+                    os.lseek(one, size // 2, os.SEEK_SET)
+                check_same(test, f"{name}: from its position", (fd, theirs),
+                           lambda fd: (os.read(fd, 3), os.read(fd, 70000),
+                                       os.lseek(fd, 0, os.SEEK_CUR)))
 
 
 @suite.test(

@@ -9,6 +9,7 @@
 
 use super::{
     bindings,
+    errno_to_isize,
     folio::LockedFolio,
     inode::{
         self,
@@ -131,4 +132,34 @@ impl<T: Operations> Table<T> {
         unsafe { bindings::folio_end_read(folio, result.is_ok()) };
         from_result(|| result.map(|()| 0))
     }
+}
+
+/// Reads a file whose whole content is in memory, as `->read_iter` does.
+///
+/// # Safety
+///
+/// `kiocb` and `iter` must be the arguments of `->read_iter`.
+pub(super) unsafe fn read_kept(
+    kiocb: *mut bindings::kiocb,
+    iter: *mut bindings::iov_iter,
+    content: &[u8],
+) -> isize {
+    // SAFETY: The kiocb is valid, and nothing else uses it.
+    let pos = unsafe { &mut (*kiocb).ki_pos };
+    let rest = usize::try_from(*pos)
+        .ok()
+        .and_then(|pos| content.get(pos..));
+    let rest = rest.unwrap_or(&[]);
+    // SAFETY: The iterator is valid, and nothing else uses it. So is what is copied.
+    let (room, copied) = unsafe {
+        let room = bindings::iov_iter_count(iter);
+        let copied = bindings::_copy_to_iter(rest.as_ptr().cast(), rest.len(), iter);
+        (room, copied)
+    };
+    if copied == 0 && room != 0 && !rest.is_empty() {
+        return errno_to_isize(EFAULT);
+    }
+    // None of these can overflow: all are at most the size of the content.
+    *pos = pos.saturating_add(i64::try_from(copied).unwrap_or(i64::MAX));
+    isize::try_from(copied).unwrap_or(isize::MAX)
 }

@@ -25,11 +25,17 @@
 #include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/statfs.h>
+#include <linux/uio.h>
 #include <linux/workqueue.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
 #include "read_cached.c"
 #include "recent_folios.c"
+
+__rust_helper size_t rust_helper_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
 
 __rust_helper struct dentry *rust_helper_dget(struct dentry *dentry)
 {

@@ -67,7 +67,8 @@ pub enum ReadSource<'a> {
 pub enum DataSource {
     /// In another file.
     Backed,
-    /// In the file's own page cache, which [`file::Operations::read_folio`] fills.
+    /// In memory, as [`Operations::kept`], or in the file's own page cache, which
+    /// [`file::Operations::read_folio`] fills.
     Paged,
 }
 
@@ -99,6 +100,11 @@ pub trait Operations: file::Operations {
     ///
     /// As [`Self::backing`].
     fn reading(file: &File<Self>, access: Access, direct: bool) -> Result<ReadSource<'_>>;
+
+    /// Returns the content of `file` if its inode keeps all of it in memory. A read copies it, and
+    /// takes no page of the page cache, which may be 64 KiB. Called for files that are
+    /// [`DataSource::Paged`].
+    fn kept(file: &File<Self>) -> Option<&[u8]>;
 
     /// Returns the path of the file with the data of `inode`.
     ///
@@ -464,7 +470,7 @@ impl<T: Operations> Table<T> {
         }
     }
 
-    /// Reads through the page cache, even with `O_DIRECT`.
+    /// Reads what the inode keeps, or through the page cache, even with `O_DIRECT`.
     ///
     /// # Safety
     ///
@@ -473,8 +479,14 @@ impl<T: Operations> Table<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: The arguments are those of `->read_iter`.
-        unsafe { bindings::filemap_read(kiocb, iter, 0) }
+        // SAFETY: The caller holds a reference to the file for the call.
+        let file = unsafe { File::<T>::from_raw((*kiocb).ki_filp) };
+        match T::kept(file) {
+            // SAFETY: The arguments are those of `->read_iter`.
+            Some(content) => unsafe { file::read_kept(kiocb, iter, content) },
+            // SAFETY: As above.
+            None => unsafe { bindings::filemap_read(kiocb, iter, 0) },
+        }
     }
 
     /// # Safety

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import mmap
 import os
 import subprocess
 from collections.abc import Iterator
@@ -141,9 +142,21 @@ def native(test: ktap.Test, repository: Repository) -> None:
                 f"digest={repository.algorithm}:{repository.digest}")
 
 
-def stack(test: ktap.Test, repository: Repository) -> None:
-    """Mounts as a stack, as the crate itself does."""
+def crate(test: ktap.Test, repository: Repository) -> None:
+    """Mounts as the crate itself does."""
+    if not fits_erofs(repository):
+        raise ktap.Skipped("the image ends within a page of memory, and the "
+                           "crate has no way to mount it by erofs then")
     check_mount(test, repository, "crate", "overlay", "verity=require")
+
+
+def fits_erofs(repository: Repository) -> bool:
+    """Whether erofs can mount the file of the image."""
+    return repository.image().stat().st_size % mmap.PAGESIZE == 0
+
+
+def stack(test: ktap.Test, repository: Repository) -> None:
+    """Mounts as a stack."""
     check_mount(test, repository, "stack", "overlay", "verity=require")
     with module.absent():
         check_mount(test, repository, "function", "overlay", "verity=require")
@@ -197,6 +210,8 @@ def damaged(test: ktap.Test, repository: Repository) -> None:
     path.write_bytes(data)
     enable_verity(path, repository.algorithm)
     for how in ("function", "digest", "stack", "crate"):
+        if how == "crate" and not fits_erofs(repository):
+            continue
         with repository.mounted(how) as top:
             test.fails(errno.EIO, f"{how}: the damaged file",
                        Path(top, LARGE).read_bytes)
@@ -206,6 +221,7 @@ def damaged(test: ktap.Test, repository: Repository) -> None:
 
 TESTS = {
     "a native mount": native,
+    "the crate's own stack": crate,
     "a stack, and a kernel without composefs": stack,
     "a lock on the image holds while it is mounted": locked,
     "another digest is refused": wrong_digest,

@@ -54,6 +54,14 @@ def falls_back(test: ktap.Test) -> None:
         test.equal(mount_helper.readable(names["target"]), TRUSTS, "files")
 
 
+@suite.test("an image that ends within a page of memory is mounted, too")
+def ends_within_page(test: ktap.Test) -> None:
+    with nothing_left(test), module.absent():
+        done = mount(image="unpadded")
+        test.equal(done.status, 0, done.says)
+        test.equal(mount_helper.readable(names["target"]), TRUSTS, "files")
+
+
 @suite.test("verity and digest= are as strict as with the module")
 def strict(test: ktap.Test) -> None:
     for more in (",verity", ",digest={digest}", ",digest=sha256:{digest}",

@@ -9,6 +9,7 @@ loop device or process still uses them.
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import struct
@@ -78,6 +79,12 @@ def _add(store: Path, name: str, algorithm: str) -> None:
         enable_verity(path, algorithm)
 
 
+def padded(data: bytes) -> bytes:
+    """An image with zeros behind it up to the end of a page. The C program
+    cannot mount a file that ends within one."""
+    return data.ljust(-(-len(data) // mmap.PAGESIZE) * mmap.PAGESIZE, b"\0")
+
+
 class Scene:
     """The files. `names` has what {NAME} is in a command line."""
 
@@ -99,11 +106,12 @@ class Scene:
         return text.format_map(self.names)
 
     def _images(self) -> None:
-        data = image.pack(tree())
+        self.path("unpadded").write_bytes(image.pack(tree()))
+        data = padded(image.pack(tree()))
         digest = image.verity_digest(data).hex()
         self.path("image").write_bytes(data)
         enable_verity(self.path("image"))
-        long = image.pack(tree("sha512"))
+        long = padded(image.pack(tree("sha512")))
         self.path("sha512").write_bytes(long)
         enable_verity(self.path("sha512"), "sha512")
         self.names |= {

@@ -16,6 +16,7 @@ use rustix::fs::openat;
 use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
+use rustix::param::page_size;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -30,13 +31,26 @@ const TRIES: u32 = 16;
 pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
     let acl = prepared.header.has_acl;
     match mount_source(&prepared.image, acl) {
-        // The kernel, or the file system that holds the image, cannot mount from a file.
-        Err(error) if error.errno() == Errno::NOTBLK => {
+        Err(error) if !takes_file(prepared, error.errno()) => {
             let device = loop_device(prepared)?;
             // The device goes away with the mount.
             mount_source(&device, acl)
         }
         done => done,
+    }
+}
+
+/// Whether erofs could mount the image from its file, by the error that it gave.
+fn takes_file(prepared: &Prepared<'_>, errno: Errno) -> bool {
+    match errno {
+        // The kernel, or the file system that holds the image, cannot mount from a file.
+        Errno::NOTBLK => false,
+        // Where pages are larger than the image's blocks, erofs cannot read the last page of a
+        // file that ends within it.
+        Errno::IO => fstat(&prepared.image).is_ok_and(|stat| {
+            usize::try_from(stat.st_size).is_ok_and(|size| size.is_multiple_of(page_size()))
+        }),
+        _ => true,
     }
 }
 

@@ -76,7 +76,12 @@ pub fn read(image: &Path, store: &Path, erofs: &Path, overlay: &Path) -> Result<
     for dir in [erofs, overlay] {
         fs::create_dir_all(dir)?;
     }
-    mount("erofs", &[("source", image)], &[("ro", "")], erofs).context("erofs")?;
+    let whole = image.with_extension("whole");
+    whole_pages(image, &whole)?;
+    let mounted = mount("erofs", &[("source", &whole)], &[("ro", "")], erofs).context("erofs");
+    // The mount has it open.
+    fs::remove_file(&whole)?;
+    mounted?;
     let layers = [("lowerdir+", erofs), ("datadir+", store)];
     let options = [("metacopy", "on"), ("redirect_dir", "on")];
     let tree = mount("overlay", &layers, &options, overlay)
@@ -96,6 +101,14 @@ pub fn read(image: &Path, store: &Path, erofs: &Path, overlay: &Path) -> Result<
         });
     unmount(erofs, UnmountFlags::empty())?;
     tree
+}
+
+/// Copies an image, with zeros behind it up to the end of a page: erofs returns EIO for the last
+/// page of a file that has only a part of it.
+fn whole_pages(image: &Path, copy: &Path) -> Result<()> {
+    let mut bytes = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    bytes.resize(bytes.len().next_multiple_of(rustix::param::page_size()), 0);
+    fs::write(copy, bytes).with_context(|| format!("cannot write {}", copy.display()))
 }
 
 fn mount(

@@ -24,6 +24,7 @@ use crate::fixtures;
 use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::kernel::Target;
+use crate::machine::Machine;
 use crate::named;
 use crate::progress::Step;
 use crate::progress::tail;
@@ -106,6 +107,10 @@ impl Boot {
         };
         boot.add_tree(context)?;
         boot.add_made(images::wide(context)?, "wide");
+        if target.machine != Machine::default() {
+            // Where pages are larger than 4 KiB, erofs does not mount a file that ends within one.
+            boot.script += &format!("truncate --size=%64K {TOP}/*.cfs /scratch/tree.cfs\n");
+        }
         let large = |name: &String| Row::named(name).is_some_and(|row| row.set == Set::Large);
         if boot.plan.rows.iter().any(large) {
             boot.add_made(images::shape(context)?, "shape");

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -241,12 +242,27 @@ def store_metadata_fail(test: ktap.Test) -> None:
                 caches.drop_all()
                 with opened(file) as fd:
                     found = attempt(way, fd, data)
-                    test.check(found in ("EIO", expected_error(way)),
+                    test.check(found in ("EIO", expected_error(way))
+                               or is_kept(path, found, data),
                                f"{what}, {way.__name__}: {found}")
                 where.device.work()
                 with opened(file) as fd:
                     test.equal(attempt(way, fd, data), "the content",
                                f"{what}, {way.__name__}, when it works")
+
+
+def is_kept(path: Path, found: str, data: bytes) -> bool:
+    """Whether a failing block is in memory nevertheless, so that the object
+    itself can be read. Where pages are larger than blocks, ext4 may use another
+    block of the page."""
+    if mmap.PAGESIZE == disk.BLOCK or found != "the content":
+        return False
+    caches.drop_all()
+    try:
+        with opened(path) as fd:
+            return outcome(read, fd, 0, data) == found
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -28,6 +28,9 @@ FILES = (special_image.LARGE, "sizes/131072", "sizes/4097", "hardlinks/a/file")
 SHARED, PRIVATE = mmap.MAP_SHARED, mmap.MAP_PRIVATE
 READ, WRITE = mmap.PROT_READ, mmap.PROT_WRITE
 PAGE = mmap.PAGESIZE
+# Where in a mapping a system call writes: in a page of its own, whatever the
+# size of pages.
+ROOM = 64 << 10
 MAPPERS, TIMES = 3, 4
 
 DATA: dict[str, bytes] = {}
@@ -94,12 +97,12 @@ def into_mappings(top: str) -> None:
         with opened(f"{top}/{special_image.LARGE}") as fd, \
                 mmap.mmap(fd, 0, PRIVATE, READ | WRITE) as view:
             # Only the address: this does not touch the page.
-            room = ctypes.c_char.from_buffer(view, 16 * PAGE)
+            room = ctypes.c_char.from_buffer(view, ROOM)
             count = call(ctypes.addressof(room))
             del room
             assert count > 0, os.strerror(ctypes.get_errno())
             if expected is not None:
-                found = view[16 * PAGE:16 * PAGE + count]
+                found = view[ROOM:ROOM + count]
                 assert found == expected[:count], "wrong result"
 
     with opened(f"{top}/directories/big", os.O_RDONLY) as directory, \

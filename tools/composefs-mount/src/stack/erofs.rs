@@ -27,31 +27,32 @@ use crate::prepared::Prepared;
 /// How often another process may be faster with the loop device that was free.
 const TRIES: u32 = 16;
 
+/// The size of an image's blocks.
+const BLOCK: u64 = 4096;
+
 /// Mounts the image.
 pub(super) fn mount(prepared: &Prepared<'_>) -> Result<OwnedFd> {
     let acl = prepared.header.has_acl;
-    match mount_source(&prepared.image, acl) {
-        Err(error) if !takes_file(prepared, error.errno()) => {
-            let device = loop_device(prepared)?;
-            // The device goes away with the mount.
-            mount_source(&device, acl)
+    if !ends_within_page(&prepared.image) {
+        match mount_source(&prepared.image, acl) {
+            // The kernel, or the file system that holds the image, cannot mount from a file.
+            Err(error) if error.errno() == Errno::NOTBLK => (),
+            done => return done,
         }
-        done => done,
     }
+    let device = loop_device(prepared)?;
+    // The device goes away with the mount.
+    mount_source(&device, acl)
 }
 
-/// Whether erofs could mount the image from its file, by the error that it gave.
-fn takes_file(prepared: &Prepared<'_>, errno: Errno) -> bool {
-    match errno {
-        // The kernel, or the file system that holds the image, cannot mount from a file.
-        Errno::NOTBLK => false,
-        // Where pages are larger than the image's blocks, erofs cannot read the last page of a
-        // file that ends within it.
-        Errno::IO => fstat(&prepared.image).is_ok_and(|stat| {
-            usize::try_from(stat.st_size).is_ok_and(|size| size.is_multiple_of(page_size()))
-        }),
-        _ => true,
-    }
+/// Whether the file of the image has only a part of its last page. Where pages are larger than
+/// blocks, erofs cannot read such a page from the file: the mount fails, or later what needs it.
+fn ends_within_page(image: impl AsFd) -> bool {
+    let pages = u64::try_from(page_size()).unwrap_or(BLOCK);
+    fstat(image).is_ok_and(|stat| {
+        u64::try_from(stat.st_size)
+            .is_ok_and(|size| !size.next_multiple_of(BLOCK).is_multiple_of(pages))
+    })
 }
 
 fn mount_source(source: impl AsFd, acl: bool) -> Result<OwnedFd> {

@@ -4,10 +4,16 @@
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::iter;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
 
 use crate::path;
 use crate::progress::output;
@@ -67,6 +73,38 @@ impl Llvm {
             "" => "1",
             suffix => suffix,
         }
+    }
+
+    /// What llvm-symbolizer says about addresses in an object file: for each, the functions and
+    /// lines, and an empty line.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn symbolize(
+        &self,
+        object: &Path,
+        arguments: &[&str],
+        addresses: impl Iterator<Item = u64>,
+    ) -> Result<String> {
+        let asked: String = addresses.map(|address| format!("{address:#x}\n")).collect();
+        let mut symbolizer = Command::new(self.program("llvm-symbolizer"))
+            .arg("--inlines")
+            .args(arguments)
+            .arg("--obj")
+            .arg(object)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start llvm-symbolizer")?;
+        // It answers while it is asked: both pipes would be full.
+        let stdin = symbolizer.stdin.take();
+        let writer =
+            std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(asked.as_bytes())));
+        let said = symbolizer.wait_with_output()?;
+        let _ = writer.join();
+        ensure!(said.status.success(), "llvm-symbolizer: {}", said.status);
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     /// The name of one of its programs.

@@ -10,10 +10,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::process::Stdio;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -57,25 +55,8 @@ impl Lines {
             "{} was not built for coverage",
             module.display()
         );
-        let asked: String = places
-            .iter()
-            .map(|place| format!("{:#x}\n", place - TARGET - 1))
-            .collect();
-        let mut symbolizer = Command::new(llvm.program("llvm-symbolizer"))
-            .args(["--functions=none", "--inlines", "--obj"])
-            .arg(module)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start llvm-symbolizer")?;
-        // It answers while it is asked: both pipes would be full.
-        let stdin = symbolizer.stdin.take();
-        let writer =
-            std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(asked.as_bytes())));
-        let said = symbolizer.wait_with_output()?;
-        let _ = writer.join();
-        ensure!(said.status.success(), "llvm-symbolizer: {}", said.status);
-        let said = String::from_utf8_lossy(&said.stdout);
+        let asked = places.iter().map(|place| u64::from(place - TARGET - 1));
+        let said = llvm.symbolize(module, &["--functions=none"], asked)?;
         let prefix = format!("{}/", source.display());
         let lines = said.split("\n\n").map(|frames| lines(frames, &prefix));
         Ok(Self {

@@ -4,6 +4,7 @@
 //! in the guest. xtask passes a [`Plan`]; the program prints one [`Line`] of JSON for
 //! each result.
 
+pub mod coherence;
 mod random;
 mod rows;
 

@@ -5,6 +5,7 @@
 
 mod caches;
 mod clock;
+mod coherence;
 mod disk;
 #[allow(unsafe_code, reason = "rustix has no name_to_handle_at")]
 mod handles;
@@ -20,6 +21,7 @@ mod objects;
 mod prepare;
 mod profile;
 mod programs;
+mod recipe;
 mod recorder;
 mod small;
 mod timed;
@@ -127,8 +129,12 @@ fn main() -> Result<()> {
             let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
             run(&plan)
         }
+        ["coherence", plan] => {
+            let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
+            coherence::run(&plan)
+        }
         ["prepare", cfsctl, dir] => prepare::disk(Path::new(cfsctl), Path::new(dir)),
-        _ => bail!("usage: composefs-bench run PLAN | prepare CFSCTL DIR"),
+        _ => bail!("usage: composefs-bench run PLAN | coherence PLAN | prepare CFSCTL DIR"),
     }
 }
 

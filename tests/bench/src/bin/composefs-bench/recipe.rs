@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How an image is mounted with a stack: the file systems that are mounted for it.
+
+use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use composefs_bench::Image;
+use composefs_bench::Stack;
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use rustix::mount::MoveMountFlags;
+use rustix::mount::UnmountFlags;
+use rustix::mount::fsconfig_create;
+use rustix::mount::fsconfig_set_flag;
+use rustix::mount::fsconfig_set_string;
+use rustix::mount::fsmount;
+use rustix::mount::fsopen;
+use rustix::mount::move_mount;
+use rustix::mount::unmount;
+
+use crate::mounts::Verity;
+
+/// Directory of the mount points.
+const TOP: &str = "/run/bench/mnt";
+
+/// The file systems to mount, one after the other.
+pub struct Recipe {
+    /// Them.
+    pub steps: Vec<Step>,
+}
+
+/// A file system to mount.
+pub struct Step {
+    kind: &'static str,
+    /// An option with an empty value is a flag.
+    options: Vec<(&'static str, String)>,
+    /// Where it is mounted.
+    pub point: PathBuf,
+}
+
+impl Recipe {
+    /// Reads what the image says, and makes mount points. `name` is asked for the name of each.
+    pub fn new(
+        stack: Stack,
+        image: &Image,
+        verity: Verity,
+        mut name: impl FnMut() -> String,
+    ) -> Result<Self> {
+        let required = verity == Verity::Required;
+        let source = text(&image.path)?;
+        let objects = text(&image.objects)?;
+        let mut recipe = Self { steps: Vec::new() };
+        let mut add = |kind, options| -> Result<String> {
+            let point = Path::new(TOP).join(name());
+            fs::create_dir_all(&point)?;
+            let path = text(&point)?;
+            recipe.steps.push(Step {
+                kind,
+                options,
+                point,
+            });
+            Ok(path)
+        };
+        match stack {
+            Stack::Composefs => {
+                let mut options = vec![("source", source), ("basedir", objects)];
+                if required {
+                    options.push(("verity", String::new()));
+                }
+                add("composefs", options)?;
+            }
+            Stack::Erofs | Stack::Overlay => {
+                let mut options = vec![("source", source), ("ro", String::new())];
+                // libcomposefs does so for an image that has no ACLs.
+                if !has_acl(&image.path)? {
+                    options.push(("noacl", String::new()));
+                }
+                let lower = add("erofs", options)?;
+                if stack == Stack::Overlay {
+                    let mut options = vec![
+                        ("source", "composefs".to_owned()),
+                        ("metacopy", "on".to_owned()),
+                        ("redirect_dir", "on".to_owned()),
+                        ("ro", String::new()),
+                    ];
+                    if required {
+                        options.push(("verity", "require".to_owned()));
+                    }
+                    options.push(("lowerdir+", lower));
+                    options.push(("datadir+", objects));
+                    add("overlay", options)?;
+                }
+            }
+            Stack::Ext4 => {}
+        }
+        Ok(recipe)
+    }
+
+    /// Mounts all of them.
+    pub fn mount(&self) -> Result<()> {
+        self.steps.iter().try_for_each(Step::mount)
+    }
+
+    /// Unmounts all of them.
+    pub fn unmount(&self) -> Result<()> {
+        for step in self.steps.iter().rev() {
+            unmount(&step.point, UnmountFlags::empty())
+                .with_context(|| format!("cannot unmount {}", step.point.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Mounts it.
+    pub fn mount(&self) -> Result<()> {
+        let context = fsopen(self.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let configured = self
+            .options
+            .iter()
+            .try_for_each(|(key, value)| match value.as_str() {
+                "" => fsconfig_set_flag(&context, *key),
+                value => fsconfig_set_string(&context, *key, value),
+            })
+            .and_then(|()| fsconfig_create(&context));
+        if let Err(error) = configured {
+            bail!(
+                "cannot mount {} with {:?}: {error} ({})",
+                self.kind,
+                self.options,
+                messages(context)
+            );
+        }
+        let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+        let mount = fsmount(&context, flags, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(move_mount(&mount, "", CWD, &self.point, from_fd)?)
+    }
+}
+
+/// The messages of an fs context.
+fn messages(context: OwnedFd) -> String {
+    let mut messages = Vec::new();
+    let mut file = File::from(context);
+    let mut buffer = [0; 512];
+    while let Ok(length) = file.read(&mut buffer) {
+        messages.push(String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+    }
+    messages.join("; ")
+}
+
+/// Whether the header of a composefs image says that it has ACLs.
+fn has_acl(image: &Path) -> Result<bool> {
+    let mut header = [0; 16];
+    File::open(image)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .with_context(|| image.display().to_string())?;
+    Ok(header[8] & 1 != 0)
+}
+
+fn text(path: &Path) -> Result<String> {
+    Ok(path.to_str().ok_or(Errno::ILSEQ)?.to_owned())
+}

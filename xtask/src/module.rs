@@ -18,6 +18,9 @@ const KUNIT: &str = "CONFIG_RUST_VFS_KUNIT_TEST=y";
 /// The make variable that lets the kernel note which code runs.
 const COVERAGE: &str = "COMPOSEFS_KCOV=y";
 
+/// The make variable that adds to the module where its code is in the source.
+const LINES: &str = "COMPOSEFS_LINES=y";
+
 /// How the module is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lint {
@@ -31,6 +34,8 @@ pub enum Lint {
     KUnit,
     /// So that the kernel notes which code runs, on a kernel with KCOV.
     Coverage,
+    /// So that it is known which line an address of the code belongs to.
+    Lines,
 }
 
 impl Lint {
@@ -46,6 +51,7 @@ impl Lint {
             Self::Deny => "module-deny",
             Self::KUnit => "module-kunit",
             Self::Coverage => "module-coverage",
+            Self::Lines => "module-lines",
         }
     }
 
@@ -56,6 +62,7 @@ impl Lint {
             Self::Deny => &["CLIPPY=1", "W=e", KUNIT],
             Self::KUnit => &[KUNIT],
             Self::Coverage => &[COVERAGE],
+            Self::Lines => &[LINES],
         }
     }
 }

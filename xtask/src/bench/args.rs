@@ -12,7 +12,8 @@ use crate::machine::MachineArgs;
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
     /// Measures only these rows; "boot" measures a system that boots, by
-    /// the ways that follow it
+    /// the ways that follow it, and "coherence" how often processors wait
+    /// for each other's caches, in the rows that follow it
     #[arg(value_name = "ROW")]
     pub rows: Vec<String>,
 
@@ -43,6 +44,11 @@ pub struct BenchArgs {
     /// What --profile looks at
     #[arg(long, value_name = "STACK", default_value = "composefs", value_parser = stack)]
     pub of: Stack,
+
+    /// Numbers of processors, for "coherence"
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8],
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processors: Vec<u32>,
 
     #[command(flatten)]
     pub machine: MachineArgs,

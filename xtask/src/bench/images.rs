@@ -30,6 +30,12 @@ const FILES: usize = 1000;
 /// The name of the image with large directories.
 pub const WIDE: &str = "wide";
 
+/// The name of the image with files that are in the image.
+pub const INLINE: &str = "inline";
+
+/// Number of directories in it.
+const INLINE_DIRECTORIES: usize = 800;
+
 /// The names of the images that differ in size only.
 pub const SHAPE: [&str; 2] = ["shape-10k", "shape-1m"];
 
@@ -69,6 +75,24 @@ pub fn shape(context: &Context) -> Result<PathBuf> {
             (name, dump.text)
         };
         trees.map(describe).collect()
+    })
+}
+
+/// The directory with [`INLINE`], made unless the cache has it.
+///
+/// # Errors
+///
+/// When cfsctl cannot be built or fails.
+pub fn inline(context: &Context) -> Result<PathBuf> {
+    make(context, INLINE, || {
+        let mut dump = Dump::default();
+        dump.directory("/", INLINE_DIRECTORIES);
+        for number in 0..INLINE_DIRECTORIES {
+            let dir = format!("/dir-{number:03}");
+            dump.directory(&dir, 0);
+            dump.inline_files(&dir, 8);
+        }
+        vec![(INLINE, dump.text)]
     })
 }
 
@@ -133,6 +157,18 @@ impl Dump {
     fn directory(&mut self, path: &str, subdirectories: usize) {
         let links = subdirectories + 2;
         let _ = writeln!(self.text, "{path} 4096 40755 {links} 0 0 0 0.0 - - -");
+    }
+
+    /// Adds files whose content is in the image.
+    fn inline_files(&mut self, dir: &str, count: usize) {
+        for number in 0..count {
+            let content = format!("{:016x}", self.random.next());
+            let _ = writeln!(
+                self.text,
+                "{dir}/file-{number} {} 100644 1 0 0 0 0.0 - {content} -",
+                content.len()
+            );
+        }
     }
 
     /// Adds files whose objects do not exist.

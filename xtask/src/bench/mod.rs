@@ -4,11 +4,13 @@
 //!
 //! One boot of the guest measures everything by the instructions that it takes; with
 //! --wall, a second boot measures time. What is measured, and how, is in tests/bench.
-//! `cargo xtask bench boot` measures whole systems.
+//! `cargo xtask bench boot` measures whole systems, `cargo xtask bench coherence` what happens
+//! between processors.
 
 mod args;
 mod baseline;
 mod boot;
+mod coherence;
 mod disk;
 mod document;
 mod images;
@@ -50,10 +52,16 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
             println!("{:<14} {} ({})", row.name, row.title, row.unit);
         }
         println!("{:<14} the rows about booting a whole system", system::NAME);
+        println!("{:<14} the rows about many processors:", coherence::NAME);
+        for row in composefs_bench::coherence::ROWS {
+            println!("  {:<14} {}", row.name, row.title);
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some((system::NAME, ways)) = args.rows.split_first().map(|(a, b)| (a.as_str(), b)) {
-        return system::run(context, args, ways);
+    match args.rows.split_first().map(|(a, b)| (a.as_str(), b)) {
+        Some((system::NAME, ways)) => return system::run(context, args, ways),
+        Some((coherence::NAME, rows)) => return coherence::run(context, args, rows),
+        _ => {}
     }
     let machine = args.machine.machine()?;
     let rows = chosen(args, machine)?;
@@ -145,8 +153,12 @@ fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Res
         if !rows.is_empty() {
             let mut boot = Boot::new(context, args, rows)?;
             boot.config.icount = clock == Clock::Instructions;
-            // One for each thread that walks.
-            boot.config.smp = 4;
+            boot.config.smp = match clock {
+                // It is to be the same in each run.
+                Clock::Instructions => 1,
+                // One for each thread that walks.
+                Clock::Time => 4,
+            };
             boot.run(context, &mut results)?;
         }
     }

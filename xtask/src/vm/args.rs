@@ -129,7 +129,7 @@ impl VmArgs {
             .map(|file| Disk { file, keep: true })
             .collect();
         config.memory = self.memory;
-        config.smp = self.smp;
+        config.smp = if self.icount { 1 } else { self.smp };
         config.icount = self.icount;
         config.accel = self.accel;
         config.append = self.append;

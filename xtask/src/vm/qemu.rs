@@ -38,7 +38,6 @@ pub fn arguments(
     if config.icount {
         line.option("-accel", "tcg,thread=single");
         line.option("-icount", "shift=0,sleep=off");
-        line.option("-smp", "1");
     } else {
         line.option(
             "-accel",
@@ -47,8 +46,8 @@ pub fn arguments(
                 Engine::Tcg => "tcg,thread=multi",
             },
         );
-        line.option("-smp", &config.smp.to_string());
     }
+    line.option("-smp", &config.smp.to_string());
     // A panic ends QEMU with a failure instead of a reboot's success.
     line.device("pvpanic-pci");
     line.option("-action", "panic=exit-failure");

@@ -110,6 +110,7 @@ fn image_of(way: Way) -> Image {
 /// follows time while the guest waits: else the timeouts of systemd would be over at once.
 fn count_instructions(config: &mut VmConfig) {
     config.icount = true;
+    config.smp = 1;
     config
         .qemu
         .extend(["-icount", "shift=0,sleep=on"].map(str::to_owned));

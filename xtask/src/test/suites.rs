@@ -199,7 +199,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "debug-all",
         about: "all other selftests on that kernel with KASAN, lockdep and more",
-        minutes: 60,
+        minutes: 40,
         when: When::All,
         run: Run::Selftests(&boots::DEBUG_ALL),
     },

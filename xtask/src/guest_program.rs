@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::context::Context;
+use crate::crates::Crates;
 use crate::cross::Compilers;
 use crate::machine::Arch;
 use crate::progress::Step;
@@ -59,6 +60,7 @@ fn cargo_build(
     let log = context.cache.log(&format!("guest-program-{package}"));
     let step = Step::begin(format!("building {package}"), &log)?;
     let target = context.cache.of_clone(place, &context.repo)?;
+    let crates = Crates::ready(context, place, &target)?;
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(&context.repo)
@@ -72,5 +74,6 @@ fn cargo_build(
     compilers.apply(&mut cargo, flags);
     step.run(&mut cargo)?;
     drop(step);
+    crates.keep();
     Ok(target.join(arch.triple()).join("release"))
 }

@@ -12,6 +12,7 @@ mod cache;
 mod chroot;
 mod cli;
 mod context;
+mod crates;
 mod cross;
 mod deb;
 mod debian;

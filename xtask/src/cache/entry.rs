@@ -13,9 +13,6 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use anyhow::Result;
 
-/// The stamp's name in an entry's directory. Its time is that of the entry's last use.
-const STAMP: &str = ".complete";
-
 /// How long an unused entry is kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -26,6 +23,9 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The stamp's name in an entry's directory. Its time is that of the entry's last use.
+    pub const STAMP: &str = ".complete";
+
     /// The entry in the directory `path`, complete or not.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
@@ -38,7 +38,7 @@ impl Entry {
 
     /// Whether it was finished. This counts as a use of it.
     pub fn is_complete(&self) -> bool {
-        let stamp = self.path.join(STAMP);
+        let stamp = self.path.join(Self::STAMP);
         if !stamp.exists() {
             return false;
         }
@@ -57,7 +57,7 @@ impl Entry {
     pub fn resume(&self) -> Result<()> {
         fs::create_dir_all(&self.path)
             .with_context(|| format!("cannot make {}", self.path.display()))?;
-        match fs::remove_file(self.path.join(STAMP)) {
+        match fs::remove_file(self.path.join(Self::STAMP)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -83,7 +83,7 @@ impl Entry {
     ///
     /// When the stamp cannot be written.
     pub fn complete(&self) -> Result<()> {
-        fs::write(self.path.join(STAMP), "")
+        fs::write(self.path.join(Self::STAMP), "")
             .with_context(|| format!("cannot finish {}", self.path.display()))?;
         self.remove_old();
         Ok(())
@@ -92,7 +92,7 @@ impl Entry {
     fn remove_old(&self) {
         let kind = self.path.parent().map(fs::read_dir);
         for entry in kind.into_iter().flatten().flatten().flatten() {
-            let stamp = entry.path().join(STAMP);
+            let stamp = entry.path().join(Self::STAMP);
             let used = fs::metadata(&stamp).and_then(|stamp| stamp.modified());
             let old = used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age > KEPT));
             // The stamp first: an entry that is removed in part is then incomplete.
@@ -115,7 +115,7 @@ mod tests {
         let age = |key: &str| -> Result<()> {
             let stamp = File::options()
                 .append(true)
-                .open(entry(key).path.join(STAMP))?;
+                .open(entry(key).path.join(Entry::STAMP))?;
             Ok(stamp.set_modified(SystemTime::now() - 2 * KEPT)?)
         };
         for key in ["used", "unused", "recent", "unfinished"] {

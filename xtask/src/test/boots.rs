@@ -15,8 +15,10 @@ use crate::kernel::Flavor;
 const OWN_BOOT: [&str; 3] = ["selinux", "ipe", "kmemleak"];
 
 /// Programs that need the debug kernel.
-const ONLY_ON_DEBUG: [&str; 4] = [
+const ONLY_ON_DEBUG: [&str; 6] = [
     "disks_random",
+    "lock_order",
+    "lock_order_disks",
     "fail_nth",
     "fail_nth_mount",
     "fail_nth_signature",
@@ -27,7 +29,7 @@ const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
 
 /// Programs about the command line of mount.composefs, one line after the other. They take long,
 /// and that program changes seldom.
-const LONG: [&str; 2] = ["helper_table", "helper_limits"];
+const LONG: [&str; 3] = ["helper_table", "helper_limits", "helper_remount"];
 
 /// All other programs on the plain kernel.
 pub const PLAIN: Boot<'_> = Boot {
@@ -181,16 +183,11 @@ pub const TREE: Boot<'_> = Boot {
 
 /// The programs about memory, locks and lifetimes that do not need the modules xfs and btrfs, or
 /// more than some minutes.
-const ON_DEBUG: [&str; 38] = [
+const ON_DEBUG: [&str; 29] = [
     "options",
-    "label",
     "passed_file",
     "basedir",
     "userns",
-    "userns_basedir",
-    "attributes",
-    "statx",
-    "asked",
     "changing",
     "verity_repair",
     "verity_log",
@@ -199,9 +196,7 @@ const ON_DEBUG: [&str; 38] = [
     "dm_verity",
     "idmap",
     "through",
-    "differences",
     "remount",
-    "readonly",
     "locks",
     "lifecycle",
     "faults",
@@ -210,14 +205,12 @@ const ON_DEBUG: [&str; 38] = [
     "data_direct",
     "data_map",
     "data_shared",
-    "uprobes",
     "readdir",
     "handles",
     "lock_order",
     "waiting",
     "stalled",
     "signature",
-    "signature_keys",
     "fail_nth_mount",
     "fail_nth",
 ];

@@ -3,6 +3,7 @@
 //! The workspace of the host: formatting, lints, documentation and tests. Also what can be
 //! seen in the clone without building anything.
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +18,7 @@ use super::imports;
 use super::report::Report;
 use super::words;
 use crate::context::Context;
+use crate::crates::Crates;
 use crate::git::git;
 use crate::packages;
 use crate::progress::Step;
@@ -29,6 +31,7 @@ use crate::progress::tail;
 /// When cargo cannot be started.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
+    let crates = Crates::ready(context, "host", &target(context))?;
     plain(context, report, "rustfmt", &["fmt", "--all", "--check"], "")?;
     plain(
         context,
@@ -75,7 +78,15 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.check("the manual pages have no faults", || manual_pages(context));
     let mut cargo = cargo(context);
     cargo.args(["test", "--workspace", "--no-fail-fast"]);
-    cargo_test::run(context, report, "host", &mut cargo, "")
+    cargo_test::run(context, report, "host", &mut cargo, "")?;
+    crates.keep();
+    Ok(())
+}
+
+/// Where cargo builds what runs on the host.
+fn target(context: &Context) -> PathBuf {
+    let set = env::var_os("CARGO_TARGET_DIR").filter(|set| !set.is_empty());
+    set.map_or_else(|| context.repo.join("target"), PathBuf::from)
 }
 
 /// Whether the patches in tests/defects apply. They are used at night only, so nothing

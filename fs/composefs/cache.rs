@@ -61,11 +61,6 @@ impl Cache {
         self.mapping.reader()
     }
 
-    /// Returns the page cache.
-    pub(crate) fn mapping(&self) -> &PrivateMapping<KernelFile, BLOCK_SIZE> {
-        &self.mapping
-    }
-
     /// Notes that a directory is listed. Returns the number of the walk.
     pub(crate) fn begin_listing(&self) -> u32 {
         let walk = self.walk.load(Relaxed);

@@ -21,7 +21,6 @@ use crate::vfs::{
         Path,
         PrivateMounts, //
     },
-    shrink::Shrink,
     stacking::Stacking,
     statfs::StatFs,
     super_block::{
@@ -328,16 +327,6 @@ impl super_block::Operations for Composefs {
         };
         statfs.identify(fsid, MAGIC, NAME_MAX);
         Ok(statfs)
-    }
-
-    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        let cache = sb.data().image.source();
-        cache.mapping().pages_at_hand(shrink)
-    }
-
-    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        let cache = sb.data().image.source();
-        cache.mapping().free_pages_at_hand(shrink)
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) -> Result {

@@ -9,6 +9,7 @@ at a time, and more by readahead where it reads in order.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import subprocess
@@ -169,6 +170,45 @@ def reclaim(test: ktap.Test) -> None:
                 again += bytes_for(where, lambda n=number: cgroup.run(
                     theirs, lambda: look_up(n)))
             test.equal(again, 0, f"{what}: bytes that were read again")
+
+
+@suite.test("drop_caches and reclaim get the cache of an image")
+def given_back(test: ktap.Test) -> None:
+    def walk() -> None:
+        subprocess.run(["ls", "-lR", top], stdout=subprocess.DEVNULL,
+                       check=False)
+
+    def cached(group: Path) -> int:
+        """The page cache that is charged to a cgroup, in bytes."""
+        stat = (group / "memory.stat").read_text(encoding="ascii")
+        return next(int(line.split()[1]) for line in stat.splitlines()
+                    if line.startswith("file "))
+
+    for what, mounter in stacks():
+        with on_disk(special_image.image(), mounter) as (where, top), \
+                cgroup.memory() as group:
+            caches.drop_all()
+            cold = bytes_for(where, walk)
+            # The second walk finds all in the cache, the third nothing.
+            test.equal(bytes_for(where, walk), 0, f"{what}: a warm walk")
+            caches.drop()
+            again = bytes_for(where, walk)
+            test.check(again >= cold * 3 // 4,
+                       f"{what}: {again} of {cold} bytes are read again")
+
+            caches.drop_all()
+            cgroup.run(group, walk)
+            full = cached(group)
+            test.check(full >= cold // 2, f"{what}: {full} bytes are charged")
+            # The first pass finds that they were used.
+            for _ in range(4):
+                with contextlib.suppress(BlockingIOError):
+                    (group / "memory.reclaim").write_text(
+                        "64M\n", encoding="ascii")
+                time.sleep(0.2)
+            left = cached(group)
+            test.check(left <= full // 8,
+                       f"{what}: {left} of {full} bytes are left")
 
 
 fixtures.require()

@@ -25,7 +25,6 @@
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <linux/seq_file.h>
-#include <linux/shrinker.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>

@@ -67,26 +67,29 @@ impl LockedFolio<'_> {
 ///
 /// # Invariants
 ///
-/// Owns a reference to `folio`. The page at `address` belongs to it, and its bytes do not change
-/// while the reference is held.
+/// Owns `keeper`, a reference to the folio or to what owns one, for
+/// `rust_helper_put_kept_page()`. The page at `address` belongs to the folio, and its bytes do not
+/// change while the reference is held.
 pub(super) struct CachedPage {
-    folio: NonNull<bindings::folio>,
+    keeper: NonNull<c_void>,
     address: NonNull<u8>,
 }
 
 impl CachedPage {
-    /// Takes over a reference to `folio`. `None` if `folio` is null.
+    /// Takes over `keeper`. `None` if it is null.
     ///
     /// # Safety
     ///
-    /// `folio` must be null or satisfy all of: the caller owns a reference to it; it is up to date
-    /// and in low memory; its page cache fills each folio once, and nothing else writes to it;
-    /// `address` is the address of one of its pages.
+    /// `keeper` must be null or satisfy all of: the caller owns it, and it is a reference to a
+    /// folio, as a pointer to the folio, or what `rust_helper_find_kept_page()` has returned; the
+    /// folio is up to date and in low memory; its page cache fills each folio once, and nothing
+    /// else writes to it; `address` is the address of one of its pages. The result must not
+    /// outlive the page cache.
     #[inline]
-    pub(super) unsafe fn new(folio: *mut bindings::folio, address: *mut c_void) -> Option<Self> {
-        // INVARIANT: The reference is owned, and the page belongs to the folio and does not change.
+    pub(super) unsafe fn new(keeper: *mut c_void, address: *mut c_void) -> Option<Self> {
+        // INVARIANT: `keeper` is owned, and the page belongs to the folio and does not change.
         Some(Self {
-            folio: NonNull::new(folio)?,
+            keeper: NonNull::new(keeper)?,
             address: NonNull::new(address.cast())?,
         })
     }
@@ -106,10 +109,10 @@ impl CachedPage {
             .min(max);
         let len = usize::try_from(rest).unwrap_or(0);
         let me = ManuallyDrop::new(self);
-        // INVARIANT: The reference is that of `self`. A page has one block or more, so the rest of
-        // the block is in it. By the type invariants of `self` it does not change.
+        // INVARIANT: `keeper` is that of `self`. A page has one block or more, so the rest of the
+        // block is in it. By the type invariants of `self` it does not change.
         Bytes {
-            folio: me.folio,
+            keeper: me.keeper,
             // SAFETY: The offset is less than the size of the page.
             start: unsafe { me.address.add(offset) },
             len,
@@ -121,8 +124,8 @@ impl CachedPage {
 impl Drop for CachedPage {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the reference is owned. It is not used again.
-        unsafe { bindings::folio_put(self.folio.as_ptr()) };
+        // SAFETY: By the type invariants the keeper is owned. It is not used again.
+        unsafe { bindings::put_kept_page(self.keeper.as_ptr()) };
     }
 }
 
@@ -130,10 +133,10 @@ impl Drop for CachedPage {
 ///
 /// # Invariants
 ///
-/// Owns a reference to `folio`. The `len` bytes from `start` on are within it, and do not change
-/// while the reference is held.
+/// Owns `keeper`, as a [`CachedPage`] does. The `len` bytes from `start` on are within the folio,
+/// and do not change while the reference is held.
 pub struct Bytes<'a> {
-    folio: NonNull<bindings::folio>,
+    keeper: NonNull<c_void>,
     start: NonNull<u8>,
     len: usize,
     _mapping: PhantomData<&'a ()>,
@@ -156,7 +159,7 @@ impl Deref for Bytes<'_> {
 impl Drop for Bytes<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the reference is owned. It is not used again.
-        unsafe { bindings::folio_put(self.folio.as_ptr()) };
+        // SAFETY: By the type invariants the keeper is owned. It is not used again.
+        unsafe { bindings::put_kept_page(self.keeper.as_ptr()) };
     }
 }

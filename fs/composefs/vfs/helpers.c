@@ -29,8 +29,8 @@
 #include <linux/workqueue.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
+#include "kept_folios.c"
 #include "read_cached.c"
-#include "recent_folios.c"
 
 __rust_helper size_t rust_helper_iov_iter_count(const struct iov_iter *iter)
 {

@@ -16,20 +16,18 @@
 //! one page: mounting an image needs no more, and the image may be used much later.
 
 use super::{
-    anon_inode,
-    bindings,
+    anon_inode, bindings,
     buffer::Buffer,
     folio::{
         Bytes,
         CachedPage, //
     },
+    kept_folios::KeptFolios,
     once::OnceFlag,
     page_cache::{
         self,
         FillingFolio, //
     },
-    recent_folios::RecentFolios,
-    shrink::Shrink, //
 };
 use core::{
     mem::MaybeUninit,
@@ -70,7 +68,7 @@ pub struct PrivateMapping<R: Reader, const BLOCK_SIZE: u64> {
     begun: OnceFlag,
     /// See [`Self::set_sequential`].
     sequential: AtomicFlag,
-    recent: RecentFolios,
+    kept: KeptFolios,
 }
 
 // SAFETY: The page cache may be used and dropped by any thread. `R` is `Send` and `Sync`.
@@ -101,7 +99,13 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         }
         // SAFETY: As above.
         let max = unsafe { bindings::mapping_max_order(&raw mut (*inode.as_ptr()).i_data) };
-        let pages = size.div_ceil(1 << PAGE_SHIFT);
+        let pages = c_ulong::try_from(size.div_ceil(1 << PAGE_SHIFT)).map_err(|_| EFBIG)?;
+        let whole = READ_ORDER.min(max).min(pages.max(1).ilog2());
+        // SAFETY: As above. `drop` calls `free`. Without memory, nothing uses the inode again.
+        let kept = unsafe {
+            KeptFolios::new(&raw mut (*inode.as_ptr()).i_data, pages, whole)
+                .inspect_err(|_| bindings::iput(inode.as_ptr()))?
+        };
         // INVARIANT: `new_inode` has returned a reference to an inode that is not hashed.
         Ok(Self {
             inode,
@@ -109,7 +113,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
             size,
             begun: OnceFlag::default(),
             sequential: AtomicFlag::new(false),
-            recent: RecentFolios::new(READ_ORDER.min(max).min(pages.max(1).ilog2())),
+            kept,
         })
     }
 
@@ -131,24 +135,6 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// Counts the pages of recent folios that `shrink` can free.
-    pub fn pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
-        self.recent.count_pages(shrink)
-    }
-
-    /// Drops the references to these folios, so that they can be reclaimed. Returns the number of
-    /// pages.
-    pub fn free_pages_at_hand(&self, shrink: &Shrink<'_>) -> usize {
-        // SAFETY: The mapping is valid, and `recent` holds only folios of it.
-        unsafe { self.recent.free_pages(self.mapping(), Some(shrink)) }
-    }
-
-    /// Drops the references to all recent folios.
-    fn forget_recent(&self) {
-        // SAFETY: The mapping is valid, and `recent` holds only folios of it.
-        unsafe { self.recent.free_pages(self.mapping(), None) };
     }
 
     /// Returns the bytes from `pos` to the end of its block or of the source, whichever comes
@@ -175,17 +161,17 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// Returns page `index` if it is in the page cache.
     #[inline]
     fn find(&self, index: c_ulong) -> Option<CachedPage> {
-        // SAFETY: The mapping is valid, and `recent` holds only folios of it. They are in low
+        // SAFETY: The mapping is valid, and `kept` holds only folios of it. They are in low
         // memory because of `inode_nohighmem()`, and by the type invariants are not written to.
-        unsafe { self.recent.find(self.mapping(), index) }
+        unsafe { self.kept.find(self.mapping(), index) }
     }
 
     /// Reads page `index` and pages around it, or waits for another task that does.
     #[cold]
     fn read(&self, index: c_ulong) -> Result<CachedPage> {
         // The page is cached, but in a small folio, and these are searched for too often.
-        if self.recent.take_many_finds() && self.make_room(index, self.recent.whole()) {
-            if let Ok(Some(page)) = self.read_order(index, self.recent.whole()) {
+        if self.kept.take_many_finds() && self.make_room(index, self.kept.whole()) {
+            if let Ok(Some(page)) = self.read_order(index, self.kept.whole()) {
                 return Ok(page);
             }
         }
@@ -223,7 +209,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
             self.begun.set();
             return 0;
         }
-        let whole = self.recent.whole();
+        let whole = self.kept.whole();
         let part = READ_ORDER_MIN.min(whole);
         if self.sequential.load(Relaxed) {
             return whole;
@@ -273,7 +259,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         let folio = unsafe { folio.finish() };
         // SAFETY: The folio is up to date, in low memory, and has the page at `offset`. By the type
         // invariants it is not written to again.
-        let page = unsafe { self.recent.add(folio, offset) };
+        let page = unsafe { self.kept.add(folio, offset) };
         page.ok_or(EIO).map(Some)
     }
 
@@ -307,10 +293,14 @@ const PARTS_MAX: usize = 1 << (READ_ORDER - READ_ORDER_MIN) >> 1;
 
 impl<R: Reader, const BLOCK_SIZE: u64> Drop for PrivateMapping<R, BLOCK_SIZE> {
     fn drop(&mut self) {
-        self.forget_recent();
-        // SAFETY: By the type invariants the reference is owned. The inode is not hashed, so the
-        // last `iput()` evicts it with all its folios. Nothing in it points to this object.
-        unsafe { bindings::iput(self.inode.as_ptr()) };
+        let mapping = self.mapping();
+        // SAFETY: Pages that were found borrow `self`, so none is left. By the type invariants the
+        // reference is owned. Nothing in the inode points to this object after `free`, so a walk of
+        // all inodes may have a reference for longer.
+        unsafe {
+            self.kept.free(mapping);
+            bindings::iput(self.inode.as_ptr());
+        }
     }
 }
 
@@ -386,6 +376,21 @@ mod tests {
     }
 
     #[test]
+    fn folios_far_apart_share_a_place() -> Result {
+        const SIZE: u64 = 1 << 30;
+        let mapping = PrivateMapping::<Pattern, 4096>::new(Pattern::new(SIZE), SIZE)?;
+        mapping.set_sequential(true);
+        // Half of the folios have a place of their own.
+        for pos in (0..64).map(|i| i % 3 * (SIZE / 4) + i * 4096) {
+            let bytes = mapping.bytes(pos)?;
+            let other = mapping.bytes(pos + SIZE / 4)?;
+            ensure!(bytes.iter().zip(pos..).all(|(b, p)| *b == Pattern::at(p)));
+            ensure!(other.first() == Some(&Pattern::at(pos + SIZE / 4)));
+        }
+        Ok(())
+    }
+
+    #[test]
     fn bytes_are_there_as_long_as_they_are_borrowed() -> Result {
         let mount = Mount::new()?;
         let Some(mapping) = mount.sb().data().mappings.last() else {
@@ -395,8 +400,7 @@ mod tests {
         for pos in (1..mapping.size()).step_by(4096) {
             held.push((pos, mapping.bytes(pos)?), GFP_KERNEL)?;
         }
-        // Simulates memory pressure.
-        mapping.forget_recent();
+        // As drop_caches does.
         // SAFETY: The mapping is valid.
         unsafe { bindings::invalidate_mapping_pages(mapping.mapping(), 0, c_ulong::MAX) };
         for (pos, bytes) in &held {

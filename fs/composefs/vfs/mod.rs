@@ -26,6 +26,7 @@ pub mod file;
 pub mod folio;
 pub mod hash;
 pub mod inode;
+mod kept_folios;
 pub mod kernel_file;
 pub mod keyring;
 #[cfg(all(CONFIG_KUNIT = "y", CONFIG_RUST_VFS_KUNIT_TEST))]
@@ -38,9 +39,7 @@ pub mod once;
 mod page_cache;
 pub mod passed_file;
 pub mod path;
-mod recent_folios;
 pub mod registration;
-pub mod shrink;
 pub mod stacking;
 pub mod statfs;
 pub mod super_block;

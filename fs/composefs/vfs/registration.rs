@@ -266,7 +266,8 @@ impl<T: super_block::Operations> InodeCache<T> {
 impl<T: super_block::Operations> Drop for InodeCache<T> {
     fn drop(&mut self) {
         // SAFETY: All super blocks are gone, and with them all inodes, but the memory of some may
-        // still wait for the end of a grace period: `rcu_barrier` waits for it.
+        // still wait for the end of a grace period, as may folios that were kept: `rcu_barrier`
+        // waits for it.
         unsafe {
             bindings::rcu_barrier();
             bindings::kmem_cache_destroy(self.cache.as_ptr());

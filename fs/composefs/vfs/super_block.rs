@@ -21,7 +21,6 @@ use super::{
         Later,
         Node, //
     },
-    shrink::Shrink,
     stacking::Stacking,
     statfs::StatFs,
     xattr,
@@ -96,18 +95,6 @@ pub trait Operations:
     ///
     /// The error of a file system below.
     fn statfs(_sb: &SuperBlock<Self>) -> Result<StatFs> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Counts what the file system could free besides inodes and dentries, in a unit of its own.
-    /// Called by memory reclaim. What is not charged to the memory cgroup of `shrink` does not
-    /// count.
-    fn cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Frees what [`Self::cached_objects`] counts. Returns the amount.
-    fn free_cached_objects(_sb: &SuperBlock<Self>, _shrink: &Shrink<'_>) -> usize {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -451,9 +438,6 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
 struct Tables<T>(PhantomData<T>);
 
 impl<T: Operations> Tables<T> {
-    /// The VFS calls either both operations or none.
-    const HAS_CACHED_OBJECTS: bool = T::HAS_CACHED_OBJECTS && T::HAS_FREE_CACHED_OBJECTS;
-
     const OPERATIONS: bindings::super_operations = bindings::super_operations {
         alloc_inode: Some(inode::alloc::<T>),
         free_inode: Some(inode::free::<T>),
@@ -468,43 +452,8 @@ impl<T: Operations> Tables<T> {
         } else {
             None
         },
-        nr_cached_objects: if Self::HAS_CACHED_OBJECTS {
-            Some(Self::nr_cached_objects)
-        } else {
-            None
-        },
-        free_cached_objects: if Self::HAS_CACHED_OBJECTS {
-            Some(Self::free_cached_objects)
-        } else {
-            None
-        },
         ..pin_init::zeroed()
     };
-
-    /// # Safety
-    ///
-    /// `sb` must be a mounted super block of `T`, and `control` the argument of its shrinker.
-    unsafe extern "C" fn nr_cached_objects(
-        sb: *mut bindings::super_block,
-        control: *mut bindings::shrink_control,
-    ) -> c_long {
-        // SAFETY: A mounted super block that is not being shut down has its data. The control is
-        // valid for the call.
-        let (sb, shrink) = unsafe { (SuperBlock::<T>::from_raw(sb), Shrink::from_raw(control)) };
-        c_long::try_from(T::cached_objects(sb, &shrink)).unwrap_or(c_long::MAX)
-    }
-
-    /// # Safety
-    ///
-    /// As for `nr_cached_objects`.
-    unsafe extern "C" fn free_cached_objects(
-        sb: *mut bindings::super_block,
-        control: *mut bindings::shrink_control,
-    ) -> c_long {
-        // SAFETY: As above.
-        let (sb, shrink) = unsafe { (SuperBlock::<T>::from_raw(sb), Shrink::from_raw(control)) };
-        c_long::try_from(T::free_cached_objects(sb, &shrink)).unwrap_or(c_long::MAX)
-    }
 
     /// # Safety
     ///

@@ -37,7 +37,6 @@ use super::{
     },
     path::PrivateMount,
     registration::Registration,
-    shrink::Shrink,
     super_block::{
         self,
         NewSuperBlock,
@@ -210,18 +209,6 @@ impl super_block::Operations for Toy {
             Iget::Cached(root) => Ok(root),
         }
     }
-
-    fn cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        let mappings = sb.data().mappings.iter();
-        mappings.map(|mapping| mapping.pages_at_hand(shrink)).sum()
-    }
-
-    fn free_cached_objects(sb: &SuperBlock<Self>, shrink: &Shrink<'_>) -> usize {
-        let mappings = sb.data().mappings.iter();
-        mappings
-            .map(|mapping| mapping.free_pages_at_hand(shrink))
-            .sum()
-    }
 }
 
 /// A source of bytes that differ from all bytes nearby. Its reads are counted, and can be made to
@@ -233,7 +220,7 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    fn new(size: u64) -> Self {
+    pub(super) fn new(size: u64) -> Self {
         Self {
             size,
             broken: Atomic::new(0),
@@ -243,7 +230,7 @@ impl Pattern {
 
     /// Returns the byte at `pos`.
     pub(super) fn at(pos: u64) -> u8 {
-        (pos ^ pos >> 8 ^ pos >> 16) as u8
+        (pos ^ pos >> 8 ^ pos >> 16 ^ pos >> 24) as u8
     }
 
     /// Returns the number of reads so far.

@@ -12,8 +12,8 @@ use composefs_bench::Stack;
 use composefs_bench::Unit;
 
 use super::results::Results;
+use super::table::OTHERS;
 use super::table::amount;
-use super::table::goal;
 use crate::context::Context;
 
 /// The page, and the comments around its table.
@@ -24,6 +24,9 @@ const END: &str = "\n.. The end of the table.\n";
 /// Widths of the columns.
 const TITLE: usize = 44;
 const NUMBER: usize = 9;
+
+/// Number of columns.
+const CELLS: usize = 9;
 
 /// Replaces the table in the documentation.
 ///
@@ -42,8 +45,18 @@ pub fn update(context: &Context, results: &Results) -> Result<()> {
 }
 
 fn table(results: &Results) -> String {
-    let rule = line(["="; 7].map(|mark| mark.repeat(TITLE)));
-    let head = ["", "unit", "composefs", "erofs", "er.+ovl.", "ext4", "goal"];
+    let rule = line(["="; CELLS].map(|mark| mark.repeat(TITLE)));
+    let head = [
+        "",
+        "unit",
+        "composefs",
+        "erofs",
+        "er.+ovl.",
+        "ext4",
+        "/erofs",
+        "/er.+ovl.",
+        "/ext4",
+    ];
     // Times differ from machine to machine, and from day to day.
     let lasting = ROWS.iter().filter(|row| row.unit != Unit::Time);
     let body: String = lasting.filter_map(|row| row_of(row, results)).collect();
@@ -55,7 +68,12 @@ fn row_of(row: &Row, results: &Results) -> Option<String> {
         let figure = results.figure(row.name, stack)?;
         Some(amount(row.unit, figure.value()))
     };
-    let goal = goal(row, results).map(|most| amount(row.unit, most));
+    // A star marks a ratio that misses its goal.
+    let [erofs, overlay, ext4] = OTHERS.map(|stack| {
+        let ratio = results.ratio(row.name, stack)?;
+        let missed = row.goal(stack).is_some_and(|goal| ratio > goal);
+        Some(format!("{ratio:.3}{}", if missed { "*" } else { "" }))
+    });
     Some(line([
         row.title.to_owned(),
         row.unit.to_string(),
@@ -63,11 +81,13 @@ fn row_of(row: &Row, results: &Results) -> Option<String> {
         figure(Stack::Erofs).unwrap_or_default(),
         figure(Stack::Overlay).unwrap_or_default(),
         figure(Stack::Ext4).unwrap_or_default(),
-        goal.unwrap_or_default(),
+        erofs.unwrap_or_default(),
+        overlay.unwrap_or_default(),
+        ext4.unwrap_or_default(),
     ]))
 }
 
-fn line(cells: [String; 7]) -> String {
+fn line(cells: [String; CELLS]) -> String {
     let mut text = String::new();
     for (number, cell) in cells.iter().enumerate() {
         text += &match number {

@@ -2,7 +2,6 @@
 
 //! Printing the results as a table.
 
-use composefs_bench::Figure;
 use composefs_bench::ROWS;
 use composefs_bench::Row;
 use composefs_bench::Stack;
@@ -22,9 +21,11 @@ pub fn print(results: &Results, baseline: &Baseline) {
             None => String::new(),
         }
     );
-    println!("A ratio is the cost of composefs to that of the other one: less is better.\n");
     println!(
-        "{:<44} {:>8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}  {:>9} {:<6} {:>6} {:>7}",
+        "A ratio is the cost of composefs to that of the other one, and its goal: less is better.\n"
+    );
+    println!(
+        "{:<44} {:>8} {:>9} {:>9} {:>9} {:>9}  {:<12} {:<12} {:<12} {:<6} {:>6} {:>7}",
         "",
         "",
         "composefs",
@@ -34,7 +35,6 @@ pub fn print(results: &Results, baseline: &Baseline) {
         "/erofs",
         "/e.+o.",
         "/ext4",
-        "goal",
         "",
         "spread",
         "change"
@@ -46,6 +46,9 @@ pub fn print(results: &Results, baseline: &Baseline) {
     }
 }
 
+/// What composefs is compared with.
+pub const OTHERS: [Stack; 3] = [Stack::Erofs, Stack::Overlay, Stack::Ext4];
+
 fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
     let ours = results.figure(row.name, Stack::Composefs)?;
     let mut text = format!("{:<44} {:>8}", row.title, row.unit);
@@ -55,18 +58,27 @@ fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
             .map(|figure| amount(row.unit, figure.value()));
         text += &format!(" {:>9}", shown.unwrap_or_default());
     }
-    for stack in [Stack::Erofs, Stack::Overlay, Stack::Ext4] {
-        let shown = results
-            .ratio(row.name, stack)
-            .map(|ratio| format!("{ratio:.3}"));
-        text += &format!(" {:>7}", shown.unwrap_or_default());
+    text += " ";
+    let mut met = "";
+    for stack in OTHERS {
+        let ratio = results.ratio(row.name, stack);
+        let shown = match (ratio, row.goal(stack)) {
+            (Some(ratio), Some(goal)) => {
+                let missed = ratio > goal;
+                met = if missed || met == "MISSED" {
+                    "MISSED"
+                } else {
+                    "met"
+                };
+                let sign = if missed { '>' } else { '≤' };
+                format!("{ratio:.3} {sign} {goal:.2}")
+            }
+            (Some(ratio), None) => format!("{ratio:.3}"),
+            (None, _) => String::new(),
+        };
+        text += &format!(" {shown:<12}");
     }
-    let (goal, met) = match goal(row, results) {
-        Some(most) if ours.value() <= most => (amount(row.unit, most), "met"),
-        Some(most) => (amount(row.unit, most), "MISSED"),
-        None => (String::new(), ""),
-    };
-    text += &format!("  {goal:>9} {met:<6}");
+    text += &format!(" {met:<6}");
     let spread = Stack::ALL
         .iter()
         .filter_map(|&stack| results.figure(row.name, stack))
@@ -82,13 +94,6 @@ fn line(row: &Row, results: &Results, baseline: &Baseline) -> Option<String> {
         text += &format!(" {:>+6.2}%{mark}", change * 100.0);
     }
     Some(text)
-}
-
-/// The goal of composefs in a row.
-pub fn goal(row: &Row, results: &Results) -> Option<u64> {
-    let entries = results.figure(row.name, Stack::Composefs)?.entries;
-    let other = |stack| results.figure(row.name, stack).map(Figure::value);
-    row.goal?.of(entries, other)
 }
 
 /// A value as the table shows it.

@@ -62,6 +62,12 @@ const READ_GOALS: &[Goal] = &[Goal {
     most: 3.0,
 }];
 
+/// For files that were read: the object's inode is needed beside the file's own.
+const READ_MEMORY_GOALS: &[Goal] = &[Goal {
+    stack: Stack::Overlay,
+    most: 0.65,
+}];
+
 /// For file handles, which name their directory, too: erofs does not check that.
 const HANDLE_GOALS: &[Goal] = &[Goal {
     stack: Stack::Erofs,
@@ -174,6 +180,16 @@ pub const ROWS: &[Row] = &[
     ),
     small("open-read", "open, read, close of 2000 small files, warm"),
     small("open", "open, close of 2000 small files, warm"),
+    Row {
+        unit: Unit::KiB,
+        goals: READ_MEMORY_GOALS,
+        ..small("read-memory", "memory after two reads of these files")
+    },
+    Row {
+        unit: Unit::KiB,
+        goals: READ_MEMORY_GOALS,
+        ..small("read-slab", "slab after two reads of these files")
+    },
     tree("slab", "slab after the cold walk", Unit::KiB),
     tree("page-cache", "page cache after the cold walk", Unit::KiB),
     tree("free-memory", "memory taken by the cold walk", Unit::KiB),

@@ -67,6 +67,10 @@ const MEASUREMENTS: &[Measurement] = &[
         run: small::reads,
     },
     Measurement {
+        rows: &["read-memory", "read-slab"],
+        run: small::memory,
+    },
+    Measurement {
         rows: &["requests"],
         run: tree::requests,
     },

@@ -58,7 +58,16 @@ struct RawDirent {
 
 const _: () = assert!(size_of::<RawDirent>() == 12);
 
+/// Number of entries that [`Image::block_leads_to`] compares at once.
+const GROUP: usize = 8;
+
 impl RawDirent {
+    /// Whether it is an entry of the inode `nid`.
+    #[inline]
+    fn is(&self, nid: u64) -> bool {
+        self.nid.get() == nid
+    }
+
     /// Returns the offset of the name in its block.
     #[inline]
     fn start(&self) -> usize {
@@ -460,9 +469,14 @@ impl<S: Source> Image<S> {
     ) -> Result<bool, Error<S::Error>> {
         let (pos, run, len) = self.dir_block(dir, number)?;
         let block = Block::new(slice(&run, len, pos)?, pos)?;
+        // Whole groups take fewer branches than single entries, and most have no such entry.
+        let groups = block.dirents.chunks_exact(GROUP);
+        let is_in = |group: &&[RawDirent]| group.iter().fold(false, |any, at| any | at.is(nid));
+        let without = groups.take_while(|group| !is_in(group)).count();
+        let first = without.saturating_mul(GROUP);
         // A block has 341 entries at most.
-        for (index, dirent) in block.dirents.iter().enumerate() {
-            if dirent.nid.get() != nid {
+        for (index, dirent) in block.dirents.iter().enumerate().skip(first) {
+            if !dirent.is(nid) {
                 continue;
             }
             let name = block.name(index, dirent)?;

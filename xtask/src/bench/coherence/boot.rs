@@ -24,6 +24,7 @@ use crate::cache::RunDir;
 use crate::context::Context;
 use crate::guest_program;
 use crate::kernel::Flavor;
+use crate::kernel::Kernel;
 use crate::kernel::Target;
 use crate::machine::Arch;
 use crate::machine::Machine;
@@ -61,6 +62,11 @@ impl Boot {
         let plugin = guest_program::build_library(context, Arch::default(), PLUGIN.0)?;
         let objects = disk::make(context, target, &program)?;
         let mut config = VmConfig::prepare(context, target, false, Job::Shell(None))?;
+        let most = most_processors(&config.kernel)?;
+        ensure!(
+            processors <= most,
+            "--processors {processors}: the guest's kernel has at most {most} (CONFIG_NR_CPUS)"
+        );
         config.module = Some(module::make(context, &config.kernel, Lint::Lines)?);
         config.mounts = vec![
             ("bench".to_owned(), program),
@@ -189,4 +195,13 @@ impl Boot {
         symbols.resolve(&measured)?;
         Ok((measured, symbols))
     }
+}
+
+/// How many processors a kernel can have.
+fn most_processors(kernel: &Kernel) -> Result<u32> {
+    let path = kernel.build.join(".config");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("CONFIG_NR_CPUS=")?.parse().ok())
+        .with_context(|| format!("{} has no CONFIG_NR_CPUS", path.display()))
 }

@@ -131,14 +131,20 @@ fn job(row: &Row, places: &Places, number: u32, turns: &Turns<'_>) -> Result<Job
         let dirs = everywhere.get(..1).context("the tree is empty")?;
         files(dirs)?.pop().context("a directory is empty")
     };
+    let dirs = |names: &[&String]| names.iter().map(|name| path(&[name])).collect::<Vec<_>>();
     // The image is in memory, but its inodes are not.
     let spare: Vec<&String> = places.spare.iter().collect();
-    let spare = files(&spare)?;
+    let spare = (dirs(&spare), files(&spare)?);
+    let walk = || {
+        let (dirs, files) = (spare.0.iter().cloned(), spare.1.iter().cloned());
+        let lists = dirs.map(Operation::List);
+        lists.chain(files.map(Operation::Stat)).collect()
+    };
     let dropped = |names: Vec<CString>, make: fn(CString) -> Operation| {
         let use_them = || names.iter().take(ROUNDS).cloned().map(make).collect();
         Job {
             warm: use_them(),
-            cold: Some(spare.iter().cloned().map(Operation::Stat).collect()),
+            cold: Some(walk()),
             rounds: use_them(),
         }
     };
@@ -150,7 +156,6 @@ fn job(row: &Row, places: &Places, number: u32, turns: &Turns<'_>) -> Result<Job
         }
         names
     };
-    let dirs = |names: &[&String]| names.iter().map(|name| path(&[name])).collect::<Vec<_>>();
     let times = |times: usize, make: &dyn Fn(usize) -> Operation| (0..times).map(make).collect();
     // Twice before, as the second use of a page makes it active.
     let again = |names: Vec<CString>, make: fn(CString) -> Operation| {

@@ -67,15 +67,12 @@ impl Places {
         })
     }
 
-    /// The directories that belong to one of several processors: all have as many.
+    /// The directories that belong to one of several processors: all have as many, and each its
+    /// own part of the tree.
     pub fn own(&self, number: u32, count: u32) -> impl Iterator<Item = &String> {
         let (number, count) = (number as usize, count as usize);
         let each = self.directories.len() / count;
-        self.directories
-            .iter()
-            .skip(number)
-            .step_by(count)
-            .take(each)
+        self.directories.iter().skip(number * each).take(each)
     }
 }
 

@@ -91,7 +91,10 @@ struct Prepared {
     image: PreparedImage,
     digest: Option<Digest>,
     image_name: Name,
-    basedirs: PrivateMounts,
+    /// The basedirs, in order. They are cloned only if no super block can be shared: this takes an
+    /// RCU grace period to undo.
+    basedirs: KVec<Path>,
+    mounts: PrivateMounts,
     verity: Verity,
     /// `s_stack_depth`: one more than the deepest file system below.
     stack_depth: c_int,
@@ -201,12 +204,13 @@ impl super_block::Operations for Composefs {
             digest: digest.as_ref(),
             credential: &credential,
         })?;
-        let mut basedirs = PrivateMounts::default();
+        let mut basedirs = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         let mut identities = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         for basedir in named_basedirs {
-            let root = open_basedir(fc, basedir, verity, &mut basedirs)?;
-            depth = depth.max(root.stack_depth());
-            identities.push(root.identity(), GFP_KERNEL_ACCOUNT)?;
+            let path = find_basedir(fc, basedir, verity)?;
+            depth = depth.max(path.stack_depth());
+            identities.push(path.identity(), GFP_KERNEL_ACCOUNT)?;
+            basedirs.push(path, GFP_KERNEL_ACCOUNT)?;
         }
         let shareable = digest.filter(|_| !fc.has_security_options());
         let key = shareable.map(|image| Key {
@@ -225,6 +229,7 @@ impl super_block::Operations for Composefs {
             digest,
             image_name,
             basedirs,
+            mounts: PrivateMounts::default(),
             verity,
             // OVERFLOW: Cannot happen: the depth is at most `FILESYSTEM_MAX_STACK_DEPTH`.
             stack_depth: depth.saturating_add(1),
@@ -235,6 +240,9 @@ impl super_block::Operations for Composefs {
 
     fn load(fc: &FsContext<'_>, context: &mut Context) -> Result {
         let prepared = context.prepared.as_mut().ok_or(EINVAL)?;
+        for (given, path) in context.options.basedirs.iter().zip(&prepared.basedirs) {
+            clone_basedir(fc, &given.name, path, &mut prepared.mounts)?;
+        }
         let image = core::mem::replace(&mut prepared.image, PreparedImage::Failed);
         let PreparedImage::File(file) = image else {
             return Err(EINVAL);
@@ -258,7 +266,8 @@ impl super_block::Operations for Composefs {
             image,
             digest,
             image_name,
-            basedirs,
+            basedirs: _,
+            mounts,
             verity,
             stack_depth,
             credential,
@@ -293,7 +302,7 @@ impl super_block::Operations for Composefs {
             uuid,
             digest,
             image_name,
-            basedirs,
+            basedirs: mounts,
             verity,
             options,
             credential,
@@ -400,13 +409,8 @@ fn image_digest(
     Ok(Some(found))
 }
 
-/// Clones the mount of a basedir into `mounts`. Returns the basedir as the root of the clone.
-fn open_basedir(
-    fc: &FsContext<'_>,
-    basedir: &Given,
-    verity: Verity,
-    mounts: &mut PrivateMounts,
-) -> Result<Path> {
+/// Finds a basedir.
+fn find_basedir(fc: &FsContext<'_>, basedir: &Given, verity: Verity) -> Result<Path> {
     let name: &CStr = &basedir.name;
     let path = match &basedir.path {
         Some(path) => path.clone(),
@@ -424,7 +428,17 @@ fn open_basedir(
         ));
         return Err(EINVAL);
     }
-    let mount = mounts.add(&path).inspect_err(|e| {
+    Ok(path)
+}
+
+/// Clones the mount of the basedir at `path` into `mounts`.
+fn clone_basedir(
+    fc: &FsContext<'_>,
+    name: &CStr,
+    path: &Path,
+    mounts: &mut PrivateMounts,
+) -> Result {
+    let mount = mounts.add(path).inspect_err(|e| {
         if *e == EINVAL {
             fc.error(fmt!(
                 "basedir {name}: its mount cannot be cloned: it is unbindable, not of this mount \
@@ -437,7 +451,12 @@ fn open_basedir(
             ));
         }
     })?;
-    Ok(mount.root())
+    // The key of the super block has the identity.
+    if mount.root().identity() != path.identity() {
+        fc.error(fmt!("basedir {name}: was remounted meanwhile"));
+        return Err(EBUSY);
+    }
+    Ok(())
 }
 
 /// Tells the mounter why the image cannot be mounted, and converts the error.

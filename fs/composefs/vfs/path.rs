@@ -113,7 +113,7 @@ impl Path {
     }
 
     /// Returns the identity of the path: the dentry, and how the mount shows it. It is unique as
-    /// long as the path exists.
+    /// long as the path exists, and that of a clone of the mount is the same.
     pub fn identity(&self) -> Identity {
         // SAFETY: The path is valid.
         unsafe {
@@ -122,7 +122,7 @@ impl Path {
                 super_block: (*mnt).mnt_sb.addr(),
                 dentry: self.0.dentry.addr(),
                 idmap: bindings::mnt_idmap(mnt).cast::<c_void>().addr(),
-                flags: (*mnt).mnt_flags,
+                flags: (*mnt).mnt_flags & bindings::MNT_FLAGS,
             }
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
 use composefs_bench::Image;
 use composefs_bench::Line;
 use composefs_bench::Plan;
@@ -17,6 +16,7 @@ use composefs_bench::Set;
 use super::args::BenchArgs;
 use super::disk;
 use super::disk::PROGRAM;
+use super::guest;
 use super::images;
 use super::results::Results;
 use crate::context::Context;
@@ -26,11 +26,7 @@ use crate::kernel::Flavor;
 use crate::kernel::Target;
 use crate::machine::Machine;
 use crate::named;
-use crate::progress::Step;
-use crate::progress::tail;
-use crate::vm;
 use crate::vm::Job;
-use crate::vm::Stream;
 use crate::vm::VmConfig;
 
 /// The image to walk, if COMPOSEFS_IMAGES has it...
@@ -163,26 +159,8 @@ impl Boot {
         let plan = serde_json::to_string(&self.plan)?;
         self.script += &format!("exec {TOP}/{PROGRAM} run {}\n", shell_words::quote(&plan));
         self.config.job = Job::Command(vec![self.script]);
-        let log = context.cache.numbered_log("bench")?;
-        let step = Step::begin("measuring in the guest", &log)?;
-        let mut output = Vec::new();
-        let outcome = vm::run(context, &self.config, &mut |stream, bytes| {
-            step.note(bytes);
-            if stream == Stream::Stdout {
-                output.extend_from_slice(bytes);
-            }
-        })?;
-        drop(step);
-        match &outcome.result {
-            Ok(0) => {}
-            Ok(status) => bail!(
-                "{PROGRAM} ended with status {status}:\n{}\nIts output: {}",
-                tail(&log, 10),
-                log.display()
-            ),
-            Err(failure) => bail!("{}", outcome.explain(failure)),
-        }
-        for line in String::from_utf8(output)?.lines() {
+        let output = guest::run(context, &self.config, "bench", "measuring in the guest")?;
+        for line in output.lines() {
             match serde_json::from_str(line)
                 .with_context(|| format!("{PROGRAM} wrote a line that is not a figure: {line}"))?
             {

@@ -13,6 +13,7 @@ mod boot;
 mod coherence;
 mod disk;
 mod document;
+mod guest;
 mod images;
 mod plot;
 mod profile;
@@ -154,7 +155,7 @@ fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Res
             let mut boot = Boot::new(context, args, rows)?;
             boot.config.icount = clock == Clock::Instructions;
             boot.config.smp = match clock {
-                // It is to be the same in each run.
+                // Several would come to their turns at other instructions in each run.
                 Clock::Instructions => 1,
                 // One for each thread that walks.
                 Clock::Time => 4,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who called the function that runs. QEMU does not tell, but the accesses do: a call writes
+//! The callers of the function that runs. QEMU does not tell them, but accesses do: a call writes
 //! where to return to, and a return reads it.
 
 use std::collections::HashMap;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
 use composefs_bench::Image;
 use composefs_bench::coherence::Line;
@@ -19,6 +18,7 @@ use super::measured::Measured;
 use super::symbols::Symbols;
 use crate::bench::disk;
 use crate::bench::disk::PROGRAM;
+use crate::bench::guest;
 use crate::bench::images;
 use crate::cache::RunDir;
 use crate::context::Context;
@@ -30,11 +30,7 @@ use crate::machine::Arch;
 use crate::machine::Machine;
 use crate::module;
 use crate::module::Lint;
-use crate::progress::Step;
-use crate::progress::tail;
-use crate::vm;
 use crate::vm::Job;
-use crate::vm::Stream;
 use crate::vm::VmConfig;
 
 /// The package of the plugin, and its file.
@@ -138,33 +134,15 @@ impl Boot {
     ///
     /// When the guest fails, or the plugin has counted something else.
     pub fn run(self, context: &Context) -> Result<(Vec<Measured>, Symbols)> {
-        let log = context.cache.numbered_log("coherence")?;
         let about = format!("measuring with {} processors", self.processors);
-        let step = Step::begin(about, &log)?;
-        let mut output = Vec::new();
-        let outcome = vm::run(context, &self.config, &mut |stream, bytes| {
-            step.note(bytes);
-            if stream == Stream::Stdout {
-                output.extend_from_slice(bytes);
-            }
-        })?;
-        drop(step);
-        match &outcome.result {
-            Ok(0) => {}
-            Ok(status) => bail!(
-                "{PROGRAM} ended with status {status}:\n{}\nIts output: {}",
-                tail(&log, 10),
-                log.display()
-            ),
-            Err(failure) => bail!("{}", outcome.explain(failure)),
-        }
+        let output = guest::run(context, &self.config, "coherence", &about)?;
         let mut symbols = Symbols::of_kernel(&self.config.kernel)?;
         let counted = self.dir.path().join("windows");
         let counted =
             fs::read_to_string(&counted).with_context(|| counted.display().to_string())?;
         let mut windows = counted.lines();
         let mut measured = Vec::new();
-        for line in String::from_utf8(output)?.lines() {
+        for line in output.lines() {
             match serde_json::from_str(line)
                 .with_context(|| format!("{PROGRAM} wrote a line that means nothing: {line}"))?
             {

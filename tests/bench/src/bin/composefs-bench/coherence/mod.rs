@@ -3,6 +3,7 @@
 //! What several processors do, while a plugin of QEMU counts how often they wait for each
 //! other's caches.
 
+mod jobs;
 #[allow(unsafe_code, reason = "only assembler can execute a certain nop")]
 mod marks;
 mod operations;
@@ -66,12 +67,6 @@ fn modules() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A path relative to the root of a tree.
-fn path(parts: &[&str]) -> std::ffi::CString {
-    let path = parts.join("/").replace('\0', "");
-    std::ffi::CString::new(path).unwrap_or_default()
 }
 
 /// The directories of a tree, in the order of their names.

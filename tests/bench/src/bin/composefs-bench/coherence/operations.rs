@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The operations of the rows.
+//! Doing what a row means.
 
-use std::ffi::CString;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -24,8 +22,9 @@ use rustix::fs::statat;
 use rustix::io::Errno;
 use rustix::io::read;
 
+use super::jobs::Job;
+use super::jobs::Operation;
 use super::marks::say;
-use super::path;
 use super::places::Places;
 use super::processors::Shared;
 use super::processors::Turns;
@@ -33,34 +32,6 @@ use crate::caches;
 use crate::mounts::Verity;
 use crate::mounts::open_dir;
 use crate::recipe::Recipe;
-
-/// The most operations of a processor in a window.
-const ROUNDS: usize = 400;
-
-/// The most mounts of a processor in a window, which take long.
-const MOUNTS: usize = 20;
-
-/// What a processor does in each round.
-struct Job {
-    /// Before the window.
-    warm: Vec<Operation>,
-    /// Whether dentries are dropped then. This also drops what is in memory of the image, so
-    /// the first processor then does these.
-    cold: Option<Vec<Operation>>,
-    /// In the window.
-    rounds: Vec<Operation>,
-}
-
-/// An operation.
-enum Operation {
-    Nothing,
-    Zeros(u64),
-    Stat(CString),
-    Absent(CString),
-    List(CString),
-    Read(CString),
-    Mount,
-}
 
 /// Works on one of the processors.
 pub fn work(
@@ -71,7 +42,7 @@ pub fn work(
     turns: &mut Turns<'_>,
     number: u32,
 ) -> Result<()> {
-    let job = job(row, places, number, turns)?;
+    let job = Job::of(row, places, number, turns.count)?;
     let mut tools = Tools::new(plan, row, stack, places, turns)?;
     for operation in &job.warm {
         turns.take(|| tools.do_it(operation))?;
@@ -106,116 +77,6 @@ pub fn work(
             say(Mark::WindowEnds);
         }
         Ok(())
-    })
-}
-
-/// What a row means for a processor.
-fn job(row: &Row, places: &Places, number: u32, turns: &Turns<'_>) -> Result<Job> {
-    let count = turns.count;
-    let (who, all) = (number as usize, count as usize);
-    let own: Vec<&String> = places.own(number, count).collect();
-    let files = |dirs: &[&String]| -> Result<Vec<CString>> {
-        let mut files = Vec::new();
-        for dir in dirs {
-            let top = places.top.join(dir);
-            for entry in fs::read_dir(&top).with_context(|| top.display().to_string())? {
-                let name = entry?.file_name();
-                files.push(path(&[dir, &name.to_string_lossy()]));
-            }
-        }
-        files.sort();
-        Ok(files)
-    };
-    let everywhere: Vec<&String> = places.directories.iter().collect();
-    let first = || -> Result<CString> {
-        let dirs = everywhere.get(..1).context("the tree is empty")?;
-        files(dirs)?.pop().context("a directory is empty")
-    };
-    let dirs = |names: &[&String]| names.iter().map(|name| path(&[name])).collect::<Vec<_>>();
-    // The image is in memory, but its inodes are not.
-    let spare: Vec<&String> = places.spare.iter().collect();
-    let spare = (dirs(&spare), files(&spare)?);
-    let walk = || {
-        let (dirs, files) = (spare.0.iter().cloned(), spare.1.iter().cloned());
-        let lists = dirs.map(Operation::List);
-        lists.chain(files.map(Operation::Stat)).collect()
-    };
-    let dropped = |names: Vec<CString>, make: fn(CString) -> Operation| {
-        let use_them = || names.iter().take(ROUNDS).cloned().map(make).collect();
-        Job {
-            warm: use_them(),
-            cold: Some(walk()),
-            rounds: use_them(),
-        }
-    };
-    // A round of all has as many names as processors, and each is the first to use one.
-    let rotated = |mut names: Vec<CString>| -> Vec<CString> {
-        for names in names.chunks_mut(all) {
-            let by = who % names.len();
-            names.rotate_left(by);
-        }
-        names
-    };
-    let times = |times: usize, make: &dyn Fn(usize) -> Operation| (0..times).map(make).collect();
-    // Twice before, as the second use of a page makes it active.
-    let again = |names: Vec<CString>, make: fn(CString) -> Operation| {
-        let use_them = |times| -> Vec<Operation> {
-            names
-                .iter()
-                .cycle()
-                .take(times)
-                .cloned()
-                .map(make)
-                .collect()
-        };
-        Job {
-            warm: use_them(2 * names.len().min(ROUNDS)),
-            cold: None,
-            rounds: use_them(ROUNDS),
-        }
-    };
-    let some = |mut names: Vec<CString>| {
-        names.truncate(100);
-        names
-    };
-    Ok(match row.name {
-        "control" => again(vec![c"".to_owned()], |_| Operation::Nothing),
-        "same-line" => again(vec![c"".to_owned()], |_| Operation::Zeros(0)),
-        "own-line" => Job {
-            warm: vec![Operation::Zeros(number.into())],
-            cold: None,
-            rounds: times(ROUNDS, &|_| Operation::Zeros(number.into())),
-        },
-        "stat-cold-own" => dropped(files(&own)?, Operation::Stat),
-        "stat-cold-same" => dropped(rotated(files(&everywhere)?), Operation::Stat),
-        "readdir-own" => dropped(dirs(&own), Operation::List),
-        "readdir-same" => dropped(rotated(dirs(&everywhere)), Operation::List),
-        "stat-own" => again(some(files(&own)?), Operation::Stat),
-        "stat-same" => again(vec![first()?], Operation::Stat),
-        "absent-own" => {
-            let name = |number: usize| {
-                let dir = own.get(number % own.len().max(1));
-                let dir = dir.map_or("", |dir| dir);
-                Operation::Absent(path(&[dir, &format!("absent-{who}-{number}")]))
-            };
-            Job {
-                warm: dirs(&own).into_iter().map(Operation::Stat).collect(),
-                cold: None,
-                rounds: times(ROUNDS, &name),
-            }
-        }
-        "absent-same" => {
-            let dir = places.directories.first().context("the tree is empty")?;
-            again(vec![path(&[dir, "absent"])], Operation::Absent)
-        }
-        "read-own" | "inline-own" => again(some(files(&own)?), Operation::Read),
-        "read-same" | "inline-same" => again(vec![first()?], Operation::Read),
-        "mount" => Job {
-            warm: times(2, &|_| Operation::Mount),
-            cold: None,
-            rounds: times(MOUNTS, &|_| Operation::Mount),
-        },
-        other => bail!("nobody knows what to do for the row \"{other}\""),
     })
 }
 

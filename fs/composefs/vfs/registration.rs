@@ -267,8 +267,10 @@ impl<T: super_block::Operations> Drop for InodeCache<T> {
     fn drop(&mut self) {
         // SAFETY: All super blocks are gone, and with them all inodes, but the memory of some may
         // still wait for the end of a grace period, as may folios that were kept: `rcu_barrier`
-        // waits for it.
+        // waits for it. A callback that has seen a user of such a folio queues itself again, which
+        // may be behind the first barrier. It sees none then, as there is no mount any more.
         unsafe {
+            bindings::rcu_barrier();
             bindings::rcu_barrier();
             bindings::kmem_cache_destroy(self.cache.as_ptr());
         }

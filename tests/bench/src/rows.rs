@@ -220,6 +220,13 @@ pub const ROWS: &[Row] = &[
     more("io-uring", "16384 random reads by io_uring", CONTENT),
     more("mmap", "faulting in 64 MiB by mmap", CONTENT),
     more("exec", "exec of fio --version, 60 libraries", CONTENT),
+    more("imports", "Python that imports 500 modules", CONTENT),
+    more("ldconfig", "ldconfig, which changes nothing", CONTENT),
+    more("50-starts", "50 containers, one after the other", CONTENT),
+    Row {
+        unit: Unit::KiB,
+        ..more("50-at-once", "memory of 50 containers at once", CONTENT)
+    },
     more(
         "absent",
         "10,000 absent names in a large directory",

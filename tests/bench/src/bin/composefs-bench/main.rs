@@ -6,6 +6,7 @@
 mod caches;
 mod clock;
 mod coherence;
+mod containers;
 mod disk;
 #[allow(unsafe_code, reason = "rustix has no name_to_handle_at")]
 mod handles;
@@ -91,8 +92,12 @@ const MEASUREMENTS: &[Measurement] = &[
         run: large::reads,
     },
     Measurement {
-        rows: &["exec"],
+        rows: &["exec", "imports", "ldconfig"],
         run: programs::exec,
+    },
+    Measurement {
+        rows: &["50-starts", "50-at-once"],
+        run: containers::starts,
     },
     Measurement {
         rows: &["absent", "wide-readdir"],

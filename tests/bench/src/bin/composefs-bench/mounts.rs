@@ -39,13 +39,20 @@ pub struct Mounted {
 impl Mounted {
     /// Mounts an image.
     pub fn new(stack: Stack, image: &Image, verity: Verity) -> Result<Self> {
-        let mut mounted = Self {
-            root: None,
-            points: Vec::new(),
-        };
-        let top = mounted.mount(stack, image, verity)?;
-        mounted.root = Some(open_dir(&top)?);
+        let mut mounted = Self::made(&Recipe::new(stack, image, verity, next_name)?)?;
+        // The objects are read where they are: nothing is mounted, and nothing calls `path()`.
+        let top = mounted.points.last().unwrap_or(&image.objects);
+        mounted.root = Some(open_dir(top)?);
         Ok(mounted)
+    }
+
+    /// Mounts an image as the root of a container: with an upper layer, which is in `scratch`, a
+    /// directory that is made. erofs + overlayfs need one overlayfs for both. On ext4, overlayfs is
+    /// above the files that the image was made from, `unpacked`.
+    pub fn container(stack: Stack, image: &Image, unpacked: &Path, scratch: &Path) -> Result<Self> {
+        Self::made(&Recipe::container(
+            stack, image, unpacked, scratch, next_name,
+        )?)
     }
 
     /// The root directory, to look names up in.
@@ -58,19 +65,23 @@ impl Mounted {
         self.points.last().map_or(Path::new("/"), PathBuf::as_path)
     }
 
-    fn mount(&mut self, stack: Stack, image: &Image, verity: Verity) -> Result<PathBuf> {
-        // Each mount has a mount point of its own: several images may be mounted at once.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let recipe = Recipe::new(stack, image, verity, || {
-            COUNT.fetch_add(1, Ordering::Relaxed).to_string()
-        })?;
+    fn made(recipe: &Recipe) -> Result<Self> {
+        let mut mounted = Self {
+            root: None,
+            points: Vec::new(),
+        };
         for step in &recipe.steps {
             step.mount()?;
-            self.points.push(step.point.clone());
+            mounted.points.push(step.point.clone());
         }
-        // The objects are read where they are: nothing is mounted, and nothing calls `path()`.
-        Ok(self.points.last().unwrap_or(&image.objects).clone())
+        Ok(mounted)
     }
+}
+
+/// Each mount has a mount point of its own: several images may be mounted at once.
+fn next_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 impl Drop for Mounted {

@@ -24,6 +24,16 @@ pub const LARGE: &str = "large";
 /// Path of a program with many libraries, in the image and in the guest.
 pub const PROGRAM: &str = "usr/bin/fio";
 
+/// Path of Python in the image and in the guest.
+pub const PYTHON: &str = "usr/bin/python3";
+
+/// A program in Python that imports [`MODULES`] modules beside it, and those of Python that are
+/// used most.
+pub const IMPORTS: &str = "/imports/main.py";
+
+/// Number of modules.
+const MODULES: usize = 500;
+
 /// Number of small files.
 const FILES: usize = 2000;
 /// Number of directories that they are in.
@@ -48,7 +58,10 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     }
     write(&tree.join(LARGE), LARGE_SIZE, &mut random)?;
 
-    copy_program(tree)?;
+    for program in [PROGRAM, PYTHON] {
+        copy_program(tree, program)?;
+    }
+    copy_modules(tree)?;
     // ext4 reads the same files without an image.
     run(Command::new("cp").arg("-a").args([tree, &top.join("tree")]))?;
 
@@ -73,9 +86,37 @@ fn write(path: &Path, size: usize, random: &mut Random) -> Result<()> {
     Ok(())
 }
 
-/// Copies [`PROGRAM`] and all libraries that it is linked with.
-fn copy_program(tree: &Path) -> Result<()> {
-    let program = format!("/{PROGRAM}");
+/// Copies Python's own modules, and writes those that [`IMPORTS`] imports.
+fn copy_modules(tree: &Path) -> Result<()> {
+    let lib = tree.join("usr/lib");
+    for entry in fs::read_dir("/usr/lib")?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("python3.") {
+            run(Command::new("cp").arg("-a").arg(entry.path()).arg(&lib))?;
+        }
+    }
+    let main = tree.join(IMPORTS.trim_start_matches('/'));
+    let dir = main.parent().unwrap_or(tree);
+    fs::create_dir_all(dir)?;
+    let mut text = format!("import sys; sys.path.insert(0, '{}')\n", "/imports");
+    text += "import argparse, collections, hashlib, json, re, socket, subprocess\n";
+    for number in 0..MODULES {
+        let name = format!("module_{number:03}");
+        fs::write(
+            dir.join(format!("{name}.py")),
+            format!("def number():\n    return {number}\n"),
+        )?;
+        text += &format!("import {name}\nassert {name}.number() == {number}\n");
+    }
+    fs::write(&main, text)?;
+    // Read-only, as in an image: Python finds what it has compiled.
+    run(Command::new("python3")
+        .args(["-m", "compileall", "-q"])
+        .arg(dir))
+}
+
+/// Copies a program and all libraries that it is linked with.
+fn copy_program(tree: &Path, program: &str) -> Result<()> {
+    let program = format!("/{program}");
     let ldd = Command::new("ldd").arg(&program).output().context("ldd")?;
     // "libc.so.6 => /lib/libc.so.6 (0x...)", and the loader without an arrow.
     let libraries = String::from_utf8(ldd.stdout)?;

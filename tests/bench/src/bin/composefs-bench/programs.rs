@@ -15,7 +15,9 @@ use composefs_bench::Stack;
 use crate::caches;
 use crate::mounts::Mounted;
 use crate::mounts::Verity;
+use crate::prepare::IMPORTS;
 use crate::prepare::PROGRAM;
+use crate::prepare::PYTHON;
 use crate::recorder::Recorder;
 
 /// Runs `ls -lR` and `find -type f`, with nothing of the tree in memory.
@@ -42,14 +44,23 @@ pub fn exec(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
         Stack::Ext4 => &plan.unpacked,
         _ => mounted.path(),
     };
-    let start = || {
-        run(Command::new("chroot")
-            .arg(root)
-            .arg(format!("/{PROGRAM}"))
-            .arg("--version"))
-    };
+    let start = || chroot(root, &[&format!("/{PROGRAM}"), "--version"]);
     start()?;
-    recorder.time("exec", start)
+    recorder.time("exec", start)?;
+
+    let import = || chroot(root, &[&format!("/{PYTHON}"), "-I", "-S", "-B", IMPORTS]);
+    import()?;
+    recorder.time("imports", import)?;
+
+    // Looks at each library, and changes nothing.
+    let ldconfig = || run(Command::new("ldconfig").args(["-N", "-X", "-r"]).arg(root));
+    ldconfig()?;
+    recorder.time("ldconfig", ldconfig)
+}
+
+/// Runs a program of a tree, which is its root.
+pub fn chroot(root: &Path, words: &[&str]) -> Result<()> {
+    run(Command::new("chroot").arg(root).args(words))
 }
 
 fn run(command: &mut Command) -> Result<()> {

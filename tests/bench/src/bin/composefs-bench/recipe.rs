@@ -40,11 +40,13 @@ pub struct Recipe {
     pub steps: Vec<Step>,
 }
 
+/// Options of a file system. One with an empty value is a flag.
+type Options = Vec<(&'static str, String)>;
+
 /// A file system to mount.
 pub struct Step {
     kind: &'static str,
-    /// An option with an empty value is a flag.
-    options: Vec<(&'static str, String)>,
+    options: Options,
     /// Where it is mounted.
     pub point: PathBuf,
 }
@@ -57,54 +59,88 @@ impl Recipe {
         verity: Verity,
         mut name: impl FnMut() -> String,
     ) -> Result<Self> {
-        let required = verity == Verity::Required;
-        let source = text(&image.path)?;
-        let objects = text(&image.objects)?;
         let mut recipe = Self { steps: Vec::new() };
-        let mut add = |kind, options| -> Result<String> {
-            let point = Path::new(TOP).join(name());
-            fs::create_dir_all(&point)?;
-            let path = text(&point)?;
-            recipe.steps.push(Step {
-                kind,
-                options,
-                point,
-            });
-            Ok(path)
+        let lower = recipe.image(stack, image, verity, &mut name)?;
+        if stack == Stack::Overlay {
+            let mut options = overlay(image, &lower, verity)?;
+            options.push(("ro", String::new()));
+            recipe.add("overlay", options, &mut name)?;
+        }
+        Ok(recipe)
+    }
+
+    /// As [`Self::new`], for the root of a container, which has an upper layer in `scratch`, a
+    /// directory that is made. On ext4, overlayfs is above the files that the image was made from,
+    /// `unpacked`.
+    pub fn container(
+        stack: Stack,
+        image: &Image,
+        unpacked: &Path,
+        scratch: &Path,
+        mut name: impl FnMut() -> String,
+    ) -> Result<Self> {
+        let mut recipe = Self { steps: Vec::new() };
+        let lower = match stack {
+            Stack::Ext4 => text(unpacked)?,
+            _ => recipe.image(stack, image, Verity::Required, &mut name)?,
         };
+        let mut options = match stack {
+            Stack::Overlay => overlay(image, &lower, Verity::Required)?,
+            _ => vec![("source", "container".to_owned()), ("lowerdir+", lower)],
+        };
+        for (key, dir) in [("upperdir", "upper"), ("workdir", "work")] {
+            let dir = scratch.join(dir);
+            fs::create_dir_all(&dir)?;
+            options.push((key, text(&dir)?));
+        }
+        recipe.add("overlay", options, &mut name)?;
+        Ok(recipe)
+    }
+
+    /// Adds what the image itself is mounted as. Returns where.
+    fn image(
+        &mut self,
+        stack: Stack,
+        image: &Image,
+        verity: Verity,
+        name: impl FnMut() -> String,
+    ) -> Result<String> {
+        let mut options = vec![("source", text(&image.path)?)];
         match stack {
             Stack::Composefs => {
-                let mut options = vec![("source", source), ("basedir", objects)];
-                if required {
+                options.push(("basedir", text(&image.objects)?));
+                if verity == Verity::Required {
                     options.push(("verity", String::new()));
                 }
-                add("composefs", options)?;
+                self.add("composefs", options, name)
             }
             Stack::Erofs | Stack::Overlay => {
-                let mut options = vec![("source", source), ("ro", String::new())];
+                options.push(("ro", String::new()));
                 // libcomposefs does so for an image that has no ACLs.
                 if !has_acl(&image.path)? {
                     options.push(("noacl", String::new()));
                 }
-                let lower = add("erofs", options)?;
-                if stack == Stack::Overlay {
-                    let mut options = vec![
-                        ("source", "composefs".to_owned()),
-                        ("metacopy", "on".to_owned()),
-                        ("redirect_dir", "on".to_owned()),
-                        ("ro", String::new()),
-                    ];
-                    if required {
-                        options.push(("verity", "require".to_owned()));
-                    }
-                    options.push(("lowerdir+", lower));
-                    options.push(("datadir+", objects));
-                    add("overlay", options)?;
-                }
+                self.add("erofs", options, name)
             }
-            Stack::Ext4 => {}
+            Stack::Ext4 => text(&image.objects),
         }
-        Ok(recipe)
+    }
+
+    fn add(
+        &mut self,
+        kind: &'static str,
+        options: Options,
+        mut name: impl FnMut() -> String,
+    ) -> Result<String> {
+        let point = Path::new(TOP).join(name());
+        fs::create_dir_all(&point)?;
+        let path = text(&point)?;
+        self.steps.push(Step {
+            kind,
+            options,
+            point,
+        });
+        Ok(path)
     }
 
     /// Mounts all of them.
@@ -120,6 +156,21 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// Options of overlayfs above erofs, which is at `lower`.
+fn overlay(image: &Image, lower: &str, verity: Verity) -> Result<Options> {
+    let mut options = vec![
+        ("source", "composefs".to_owned()),
+        ("metacopy", "on".to_owned()),
+        ("redirect_dir", "on".to_owned()),
+    ];
+    if verity == Verity::Required {
+        options.push(("verity", "require".to_owned()));
+    }
+    options.push(("lowerdir+", lower.to_owned()));
+    options.push(("datadir+", text(&image.objects)?));
+    Ok(options)
 }
 
 impl Step {
@@ -143,7 +194,11 @@ impl Step {
             );
         }
         let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-        let mount = fsmount(&context, flags, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        let attributes = match self.options.iter().any(|(key, _)| *key == "upperdir") {
+            true => MountAttrFlags::empty(),
+            false => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        };
+        let mount = fsmount(&context, flags, attributes)?;
         let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         Ok(move_mount(&mount, "", CWD, &self.point, from_fd)?)
     }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows about containers: an image, an upper layer of their own, and a program.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use composefs_bench::Plan;
+use composefs_bench::Stack;
+
+use crate::caches;
+use crate::memory::Memory;
+use crate::mounts::Mounted;
+use crate::prepare::PROGRAM;
+use crate::programs::chroot;
+use crate::recorder::Recorder;
+
+/// Number of containers of one image.
+const CONTAINERS: usize = 50;
+
+/// Where their upper layers are.
+const SCRATCH: &str = "/run/bench/containers";
+
+/// A container, removed when dropped.
+struct Container {
+    mounted: Option<Mounted>,
+    scratch: PathBuf,
+}
+
+impl Container {
+    fn new(plan: &Plan, stack: Stack, number: usize) -> Result<Self> {
+        let scratch = Path::new(SCRATCH).join(number.to_string());
+        fs::create_dir_all(&scratch)?;
+        let mounted = Mounted::container(stack, &plan.stored_content, &plan.unpacked, &scratch)?;
+        Ok(Self {
+            mounted: Some(mounted),
+            scratch,
+        })
+    }
+
+    /// Runs a program of the image, and one file is written.
+    fn run(&self) -> Result<()> {
+        let mounted = self
+            .mounted
+            .as_ref()
+            .context("a container that has ended")?;
+        chroot(mounted.path(), &[&format!("/{PROGRAM}"), "--version"])?;
+        Ok(fs::write(
+            mounted.path().join("written"),
+            "by the container",
+        )?)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.mounted = None;
+        if let Err(error) = fs::remove_dir_all(&self.scratch) {
+            eprintln!("cannot remove {}: {error}", self.scratch.display());
+        }
+    }
+}
+
+/// Starts containers one after the other, and then all at once.
+pub fn starts(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    // The image is mounted by somebody else already, and the program is in memory.
+    let first = Container::new(plan, stack, CONTAINERS)?;
+    first.run()?;
+    recorder.time("50-starts", || {
+        (0..CONTAINERS).try_for_each(|number| Container::new(plan, stack, number)?.run())
+    })?;
+    caches::drop_names()?;
+    caches::shrink_slabs()?;
+    first.run()?;
+    let before = Memory::now()?;
+    let all: Vec<Container> = (0..CONTAINERS)
+        .map(|number| Container::new(plan, stack, number))
+        .collect::<Result<_>>()?;
+    all.iter().try_for_each(Container::run)?;
+    let after = Memory::now()?;
+    recorder.note("50-at-once", before.free.saturating_sub(after.free));
+    Ok(())
+}

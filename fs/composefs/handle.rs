@@ -60,7 +60,13 @@ impl export::Operations for Composefs {
         };
         let mut location = Location::default();
         for _ in 0..DEPTH_MAX {
-            let dir = directory(sb.data(), parent)?;
+            // An inode in memory has been read already.
+            let known = sb.cached(parent);
+            let dir = match &known {
+                Some(inode) if inode.is_dir() => inode::layout(inode),
+                Some(_) => return Err(ESTALE),
+                None => directory(sb.data(), parent)?,
+            };
             // The directories of a path do not overlap: together they are no larger than the image.
             left = left.checked_sub(dir.size()).ok_or(ESTALE)?;
             let first = child == ino;
@@ -70,7 +76,7 @@ impl export::Operations for Composefs {
                 location = Location::new(parent, block);
             }
             child = parent;
-            if is_known(sb, child) {
+            if known.is_some() || child == image.superblock().root_nid {
                 // Get the directory, so that the next handle from it need not go further up.
                 if child != location.directory {
                     drop(inode::get(sb, location.directory, Location::default())?);
@@ -107,11 +113,6 @@ impl export::Operations for Composefs {
             0
         }
     }
-}
-
-/// Whether the inode `nid` is known to be reachable from the root.
-fn is_known(sb: &SuperBlock<Composefs>, nid: u64) -> bool {
-    nid == sb.data().image.superblock().root_nid || sb.cached(nid).is_some()
 }
 
 /// Reads the inode `nid`, which must be a directory.

@@ -90,7 +90,7 @@ pub fn inline(context: &Context) -> Result<PathBuf> {
         for number in 0..INLINE_DIRECTORIES {
             let dir = format!("/dir-{number:03}");
             dump.directory(&dir, 0);
-            // Every second one only makes the image larger than what composefs has at hand.
+            // Every second one only makes the image larger than one folio of its page cache.
             dump.inline_files(&dir, if number % 2 == 0 { 8 } else { 32 });
         }
         vec![(INLINE, dump.text)]

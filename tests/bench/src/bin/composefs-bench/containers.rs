@@ -14,7 +14,7 @@ use composefs_bench::Stack;
 use crate::caches;
 use crate::memory::Memory;
 use crate::mounts::Mounted;
-use crate::prepare::PROGRAM;
+use crate::prepare::TRUE;
 use crate::programs::chroot;
 use crate::recorder::Recorder;
 
@@ -47,7 +47,7 @@ impl Container {
             .mounted
             .as_ref()
             .context("a container that has ended")?;
-        chroot(mounted.path(), &[&format!("/{PROGRAM}"), "--version"])?;
+        chroot(mounted.path(), &[&format!("/{TRUE}")])?;
         Ok(fs::write(
             mounted.path().join("written"),
             "by the container",

@@ -24,6 +24,9 @@ pub const LARGE: &str = "large";
 /// Path of a program with many libraries, in the image and in the guest.
 pub const PROGRAM: &str = "usr/bin/fio";
 
+/// Path of a program that ends at once, in the image and in the guest.
+pub const TRUE: &str = "usr/bin/true";
+
 /// Path of Python in the image and in the guest.
 pub const PYTHON: &str = "usr/bin/python3";
 
@@ -58,7 +61,7 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     }
     write(&tree.join(LARGE), LARGE_SIZE, &mut random)?;
 
-    for program in [PROGRAM, PYTHON] {
+    for program in [PROGRAM, PYTHON, TRUE] {
         copy_program(tree, program)?;
     }
     copy_modules(tree)?;

@@ -4,11 +4,11 @@
 //! longer to compile than to copy.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::cache::Entry;
 use crate::cache::Key;
+use crate::cache::Lock;
 use crate::context::Context;
 use crate::progress::output;
 use crate::progress::say;
@@ -28,48 +29,58 @@ const KINDS: [&str; 3] = ["deps", "build", ".fingerprint"];
 /// What cargo adds to a crate's name: a dash, and the digits of a hash.
 const DIGITS: usize = 16;
 
+/// How many files one cp(1) copies: there is a limit for its command line.
+const CHUNK: usize = 500;
+
 /// The crates of others in a directory that cargo builds in.
+///
+/// A crate that includes a file which its build script has made differs from one directory to
+/// another, and what depends on it knows that. So the cache has all crates from one directory,
+/// and a directory gets all of them or none.
 pub struct Crates<'a> {
     context: &'a Context,
     target: PathBuf,
     entry: Entry,
-    lock: String,
+    /// The name of the lock, and that of the file which says where the crates are from.
+    name: String,
 }
 
 impl<'a> Crates<'a> {
     /// Those that cargo builds in the directory `target`. `what` says how: other programs, or
-    /// other flags, have crates of their own. What another clone has built of them is copied to
-    /// the directory, unless it was before.
+    /// other flags, have crates of their own. If the directory is new, what another clone has
+    /// built of them is copied to it. A failure is only said: nothing but time is lost.
     ///
     /// # Errors
     ///
-    /// When Cargo.lock cannot be read, or a file cannot be copied.
+    /// When Cargo.lock cannot be read.
     pub fn ready(context: &'a Context, what: &str, target: &Path) -> Result<Self> {
         let lock = context.repo.join("Cargo.lock");
         let lock = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
         let key = Key::default()
+            .with("format", "2")
             .with("lock", lock)
             .with("rustc", rust::rustc(&["--version", "--verbose"])?)
             .finish();
+        let kind = format!("crates-{what}");
         let crates = Self {
             context,
             target: target.to_path_buf(),
-            entry: context.cache.entry(&format!("crates-{what}"), &key),
-            lock: format!("crates-{what}"),
+            entry: context.cache.entry(&kind, &key),
+            name: kind,
         };
-        let mark = target.join(format!(".crates-{key}"));
-        if !mark.exists() && crates.entry.is_complete() {
-            let _lock = context.cache.lock(&crates.lock)?;
-            // Also what is there: something that was built later than what depends on it would
-            // have all of that built again.
-            Self::copy(crates.entry.path(), target, &|_, _| true)?;
-            fs::write(mark, "")?;
+        let is_new = crates.origin(target).is_none();
+        if is_new && crates.entry.is_complete() {
+            if let Err(error) = crates.copy_from_cache() {
+                say(&format!(
+                    "xtask: crates are compiled, and not copied: {error:#}"
+                ));
+            }
         }
         Ok(crates)
     }
 
-    /// Keeps those that were built here for other clones. A failure is only said: nothing but
-    /// time is lost.
+    /// Keeps those that were built here for other clones, unless the cache has those of another
+    /// clone. A failure is only said: nothing but time is lost.
     pub fn keep(&self) {
         if let Err(error) = self.copy_to_cache() {
             say(&format!(
@@ -78,25 +89,82 @@ impl<'a> Crates<'a> {
         }
     }
 
+    fn copy_from_cache(&self) -> Result<()> {
+        let own = Member::names(self.context)?;
+        let _lock = self.context.cache.lock(&self.name)?;
+        let from = self.entry.path();
+        for profile in profiles(from)? {
+            let _lock = cargo_lock(&self.target.join(&profile))?;
+            let prints = profile.join(".fingerprint");
+            let foreign = |name: &String| crate_of(name).is_some_and(|name| !own.contains(name));
+            let all_there = names(&self.target.join(&prints))
+                .filter(foreign)
+                .all(|name| from.join(&prints).join(name).exists());
+            // Something that the cache has not may depend on what would be replaced.
+            if !all_there {
+                continue;
+            }
+            for kind in KINDS {
+                let place = profile.join(kind);
+                copy_some(&from.join(&place), &self.target.join(&place), &|_, _| true)?;
+            }
+            // The clone's own ones, which were built with what is replaced.
+            for name in names(&self.target.join(&prints)).filter(|name| !foreign(name)) {
+                fs::remove_dir_all(self.target.join(&prints).join(name))?;
+            }
+        }
+        self.set_origin(&self.target, &self.origin(from).unwrap_or_default())
+    }
+
     fn copy_to_cache(&self) -> Result<()> {
         let own = Member::names(self.context)?;
-        let _lock = self.context.cache.lock(&self.lock)?;
-        Self::copy(&self.target, self.entry.path(), &|name, there| {
-            !there && crate_of(name).is_some_and(|name| !own.contains(name))
-        })?;
+        let _lock = self.context.cache.lock(&self.name)?;
+        let to = self.entry.path();
+        if !self.entry.is_complete() {
+            self.entry.start_over()?;
+            let origin = format!("{} {:?}\n", self.target.display(), SystemTime::now());
+            self.set_origin(to, &origin)?;
+            self.set_origin(&self.target, &format!("own {origin}"))?;
+        }
+        let origin = self.origin(to).unwrap_or_default();
+        if self.origin(&self.target) != Some(format!("own {origin}")) {
+            return Ok(());
+        }
+        for profile in profiles(&self.target)? {
+            let _lock = cargo_lock(&self.target.join(&profile))?;
+            for kind in KINDS {
+                let place = profile.join(kind);
+                copy_some(
+                    &self.target.join(&place),
+                    &to.join(&place),
+                    &|name, there| !there && crate_of(name).is_some_and(|name| !own.contains(name)),
+                )?;
+            }
+        }
         self.entry.complete()
     }
 
-    /// Copies what fits from one directory that cargo builds in to another one.
-    fn copy(from: &Path, to: &Path, fits: Fits<'_>) -> Result<()> {
-        for profile in profiles(from)? {
-            for kind in KINDS {
-                let place = profile.join(kind);
-                copy_some(&from.join(&place), &to.join(&place), fits)?;
-            }
-        }
-        Ok(())
+    /// Where the crates in a directory are from.
+    fn origin(&self, dir: &Path) -> Option<String> {
+        fs::read_to_string(dir.join(format!(".{}", self.name))).ok()
     }
+
+    fn set_origin(&self, dir: &Path, origin: &str) -> Result<()> {
+        let path = dir.join(format!(".{}", self.name));
+        fs::write(&path, origin).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Keeps cargo from building in the directory of a profile.
+fn cargo_lock(profile: &Path) -> Result<Lock> {
+    fs::create_dir_all(profile).with_context(|| format!("cannot make {}", profile.display()))?;
+    Lock::take(&profile.join(".cargo-lock"))
+}
+
+/// The names in a directory, if it exists.
+fn names(dir: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// The directories of profiles below `target`, such as `debug` and `TRIPLE/release`.
@@ -137,24 +205,20 @@ fn copy_some(from: &Path, to: &Path, fits: Fits<'_>) -> Result<()> {
     if part.exists() {
         fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
     }
-    let names = fs::read_dir(from).into_iter().flatten().flatten();
-    let names: Vec<OsString> = names
-        .map(|entry| entry.file_name())
-        .filter(|name| {
-            let there = to.join(name).exists();
-            let fits = |name: &str| !name.starts_with('.') && fits(name, there);
-            name.to_str().is_some_and(fits)
-        })
+    let names: Vec<String> = names(from)
+        .filter(|name| !name.starts_with('.') && fits(name, to.join(name).exists()))
         .collect();
     if names.is_empty() {
         return Ok(());
     }
     fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
-    let mut cp = Command::new("cp");
-    cp.args(["--archive", "--reflink=auto", "--target-directory"])
-        .arg(&part)
-        .args(names.iter().map(|name| from.join(name)));
-    output(&mut cp)?;
+    for chunk in names.chunks(CHUNK) {
+        let mut cp = Command::new("cp");
+        cp.args(["--archive", "--reflink=auto", "--target-directory"])
+            .arg(&part)
+            .args(chunk.iter().map(|name| from.join(name)));
+        output(&mut cp)?;
+    }
     for name in &names {
         let to = to.join(name);
         if to.is_dir() {
@@ -211,7 +275,6 @@ mod tests {
     use std::fs::File;
     use std::fs::FileTimes;
     use std::time::Duration;
-    use std::time::SystemTime;
 
     use super::*;
 

@@ -18,7 +18,9 @@ use crate::vfs::{
         PassedFile, //
     },
     path::{
+        Identity,
         Path,
+        PrivateMount,
         PrivateMounts, //
     },
     stacking::Stacking,
@@ -91,10 +93,10 @@ struct Prepared {
     image: PreparedImage,
     digest: Option<Digest>,
     image_name: Name,
-    /// The basedirs, in order. They are cloned only if no super block can be shared: this takes an
-    /// RCU grace period to undo.
-    basedirs: KVec<Path>,
-    mounts: PrivateMounts,
+    /// The basedirs, in order, and their identities, which the key has. Their mounts are cloned
+    /// only if no super block can be shared: this takes an RCU grace period to undo.
+    paths: KVec<(Path, Identity)>,
+    basedirs: PrivateMounts,
     verity: Verity,
     /// `s_stack_depth`: one more than the deepest file system below.
     stack_depth: c_int,
@@ -204,13 +206,14 @@ impl super_block::Operations for Composefs {
             digest: digest.as_ref(),
             credential: &credential,
         })?;
-        let mut basedirs = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
+        let mut paths = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         let mut identities = KVec::with_capacity(named_basedirs.len(), GFP_KERNEL_ACCOUNT)?;
         for basedir in named_basedirs {
             let path = find_basedir(fc, basedir, verity)?;
             depth = depth.max(path.stack_depth());
-            identities.push(path.identity(), GFP_KERNEL_ACCOUNT)?;
-            basedirs.push(path, GFP_KERNEL_ACCOUNT)?;
+            let identity = path.identity();
+            identities.push(identity, GFP_KERNEL_ACCOUNT)?;
+            paths.push((path, identity), GFP_KERNEL_ACCOUNT)?;
         }
         let shareable = digest.filter(|_| !fc.has_security_options());
         let key = shareable.map(|image| Key {
@@ -228,8 +231,8 @@ impl super_block::Operations for Composefs {
             image: PreparedImage::File(file),
             digest,
             image_name,
-            basedirs,
-            mounts: PrivateMounts::default(),
+            paths,
+            basedirs: PrivateMounts::default(),
             verity,
             // OVERFLOW: Cannot happen: the depth is at most `FILESYSTEM_MAX_STACK_DEPTH`.
             stack_depth: depth.saturating_add(1),
@@ -240,8 +243,16 @@ impl super_block::Operations for Composefs {
 
     fn load(fc: &FsContext<'_>, context: &mut Context) -> Result {
         let prepared = context.prepared.as_mut().ok_or(EINVAL)?;
-        for (given, path) in context.options.basedirs.iter().zip(&prepared.basedirs) {
-            clone_basedir(fc, &given.name, path, &mut prepared.mounts)?;
+        for (given, (path, identity)) in context.options.basedirs.iter().zip(&prepared.paths) {
+            let mount = clone_basedir(fc, &given.name, path, &mut prepared.basedirs)?;
+            // It was remounted meanwhile.
+            if mount.root().identity() != *identity {
+                fc.error(fmt!(
+                    "basedir {}: its mount has changed meanwhile: try again",
+                    &*given.name
+                ));
+                return Err(EBUSY);
+            }
         }
         let image = core::mem::replace(&mut prepared.image, PreparedImage::Failed);
         let PreparedImage::File(file) = image else {
@@ -266,8 +277,8 @@ impl super_block::Operations for Composefs {
             image,
             digest,
             image_name,
-            basedirs: _,
-            mounts,
+            paths: _,
+            basedirs,
             verity,
             stack_depth,
             credential,
@@ -302,7 +313,7 @@ impl super_block::Operations for Composefs {
             uuid,
             digest,
             image_name,
-            basedirs: mounts,
+            basedirs,
             verity,
             options,
             credential,
@@ -431,14 +442,14 @@ fn find_basedir(fc: &FsContext<'_>, basedir: &Given, verity: Verity) -> Result<P
     Ok(path)
 }
 
-/// Clones the mount of the basedir at `path` into `mounts`.
-fn clone_basedir(
+/// Clones the mount of the basedir at `path` into `mounts`, with the basedir as its root.
+fn clone_basedir<'a>(
     fc: &FsContext<'_>,
     name: &CStr,
     path: &Path,
-    mounts: &mut PrivateMounts,
-) -> Result {
-    let mount = mounts.add(path).inspect_err(|e| {
+    mounts: &'a mut PrivateMounts,
+) -> Result<&'a PrivateMount> {
+    mounts.add(path).inspect_err(|e| {
         if *e == EINVAL {
             fc.error(fmt!(
                 "basedir {name}: its mount cannot be cloned: it is unbindable, not of this mount \
@@ -450,13 +461,7 @@ fn clone_basedir(
                 Reason(*e)
             ));
         }
-    })?;
-    // The key of the super block has the identity.
-    if mount.root().identity() != path.identity() {
-        fc.error(fmt!("basedir {name}: was remounted meanwhile"));
-        return Err(EBUSY);
-    }
-    Ok(())
+    })
 }
 
 /// Tells the mounter why the image cannot be mounted, and converts the error.

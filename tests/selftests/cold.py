@@ -172,17 +172,55 @@ def reclaim(test: ktap.Test) -> None:
             test.equal(again, 0, f"{what}: bytes that were read again")
 
 
+def count_in(file: Path, name: str) -> int:
+    """A count in a file of a cgroup."""
+    return next(int(line.split()[1])
+                for line in file.read_text(encoding="ascii").splitlines()
+                if line.split()[0] == name)
+
+
+def cached(group: Path) -> int:
+    """The page cache that is charged to a cgroup, in bytes."""
+    return count_in(group / "memory.stat", "file")
+
+
+@suite.test("a cgroup at its limit gets the cache of an image")
+def at_limit(test: ktap.Test) -> None:
+    free = 4 << 20
+
+    def fill() -> None:
+        for _ in range(2):
+            subprocess.run(["ls", "-lR", top], stdout=subprocess.DEVNULL,
+                           check=False)
+        # Not the inodes, which reclaim can get as well: erofs then has no
+        # page cache of directories either.
+        caches.drop_names()
+        full = cached(group)
+        test.check(mounter is not composefs or full >= 512 * KIB,
+                   f"{what}: {full} bytes are charged")
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        (group / "memory.max").write_text(f"{used + free}\n",
+                                          encoding="ascii")
+        # There is room for this only where the cache is now.
+        block = mmap.mmap(-1, free + full * 3 // 4,
+                          mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for at in range(0, len(block), mmap.PAGESIZE):
+            block[at] = 1
+
+    for what, mounter in stacks():
+        with on_disk(special_image.image(), mounter) as (_, top), \
+                cgroup.memory() as group:
+            caches.drop_all()
+            cgroup.run(group, fill)
+            killed = count_in(group / "memory.events", "oom_kill")
+            test.equal(killed, 0, f"{what}: processes that were killed")
+
+
 @suite.test("drop_caches and reclaim get the cache of an image")
 def given_back(test: ktap.Test) -> None:
     def walk() -> None:
         subprocess.run(["ls", "-lR", top], stdout=subprocess.DEVNULL,
                        check=False)
-
-    def cached(group: Path) -> int:
-        """The page cache that is charged to a cgroup, in bytes."""
-        stat = (group / "memory.stat").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in stat.splitlines()
-                    if line.startswith("file "))
 
     for what, mounter in stacks():
         with on_disk(special_image.image(), mounter) as (where, top), \

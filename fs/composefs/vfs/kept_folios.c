@@ -27,6 +27,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include "kept_folios.h"
 
 /*
@@ -78,15 +79,18 @@ static void retire_kept_folio(struct rcu_head *rcu)
 {
 	struct rust_kept_folio *kept = container_of(rcu, struct rust_kept_folio, rcu);
 
+	/* A user may wait for long: for memory of its own, to which names go. */
 	if (has_users(kept))
-		call_rcu_hurry(rcu, retire_kept_folio);
+		call_rcu(rcu, retire_kept_folio);
 	else
 		free_kept_folio(kept);
 }
 
 /*
- * Takes @folio, which is locked, from its place. Until it has no users, it has a
- * reference more. If @wait, returns after that, unless there are users now.
+ * Takes @folio, which is locked, from its place, so that nobody finds it there any
+ * more. Its struct rust_kept_folio then has a reference to it, which is dropped when
+ * there are no users. If @wait, this is before the function returns, unless there
+ * are users after a grace period.
  */
 static void stop_keeping(struct folio *folio, bool wait)
 {
@@ -106,20 +110,33 @@ static void stop_keeping(struct folio *folio, bool wait)
 }
 
 /*
- * Reclaim has not seen how often the folio was used. drop_caches and migration do
- * not ask for that, and want the folio at once.
+ * Whether the caller of release_folio() may wait for a grace period. A task that
+ * reclaims memory for itself has to: it gives up, and a memory cgroup kills
+ * somebody, before a callback of RCU has freed anything. It says in @gfp that it may
+ * sleep. drop_caches says that it may not, but it may, as preemptible() tells unless
+ * the kernel is one that is never preempted.
+ */
+static bool may_wait(gfp_t gfp)
+{
+	if (current_is_kswapd())
+		return false;
+	return gfpflags_allow_blocking(gfp) ||
+	       (preemptible() && !rcu_preempt_depth());
+}
+
+/*
+ * Reclaim has not seen whether the folio was used. It gets the folio if that was not
+ * since it last asked. Others, such as drop_caches, get it at once.
  */
 static bool release_kept_folio(struct folio *folio, gfp_t gfp)
 {
 	struct rust_kept_folio *kept = folio_get_private(folio);
-	const bool reclaim = current->flags & PF_MEMALLOC;
 
-	if (reclaim && READ_ONCE(kept->used)) {
+	if ((current->flags & PF_MEMALLOC) && READ_ONCE(kept->used)) {
 		WRITE_ONCE(kept->used, false);
 		return false;
 	}
-	/* drop_caches says that it must not sleep, but it may. */
-	stop_keeping(folio, !reclaim && preemptible() && !rcu_preempt_depth());
+	stop_keeping(folio, may_wait(gfp));
 	return true;
 }
 
@@ -225,7 +242,8 @@ static bool empty_place(struct rust_kept_folio **place)
 /* Allocates what keeps @folio, which is locked and in its page cache, in @place. */
 static void keep_locked(struct rust_kept_folio **place, struct folio *folio)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	/* It is not worth an OOM kill. */
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY;
 	struct rust_kept_folio *kept = kzalloc(sizeof(*kept), gfp);
 
 	if (!kept)
@@ -249,14 +267,15 @@ static void keep_locked(struct rust_kept_folio **place, struct folio *folio)
 }
 
 /*
- * Keeps @folio if it is a large one. If there is no memory for that, it is found
- * by a search of the page cache.
+ * Keeps @folio if it is a large one: single pages are too many, where a mapping has
+ * no others. If there is no memory for that, it is found by a search of the page
+ * cache.
  */
 void rust_helper_keep_folio(struct rust_kept_folios *all, struct folio *folio)
 {
 	struct rust_kept_folio **place = kept_place(all, folio->index);
 
-	if (folio_order(folio) != all->whole || folio_test_private(folio) ||
+	if (!all->whole || folio_order(folio) != all->whole || folio_test_private(folio) ||
 	    !empty_place(place) || !folio_trylock(folio))
 		return;
 	if (folio->mapping && !folio_test_private(folio))

@@ -28,8 +28,8 @@ struct rust_kept_folios {
 #define RUST_READ_PAGES (SZ_256K / PAGE_SIZE)
 #define RUST_READ_PAGES_MIN DIV_ROUND_UP(SZ_16K, PAGE_SIZE)
 
-/* Number of folios that are kept at most: a power of two. */
-#define RUST_KEPT_FOLIOS_MAX 1024
+/* Number of folios that are kept at most: a power of two, for images of 16 GiB. */
+#define RUST_KEPT_FOLIOS_MAX SZ_64K
 
 /*
  * After this number of searches that have found a small folio, the next one reads

@@ -85,6 +85,7 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
     /// `ENOMEM`, or `EFBIG` if `size` is larger than a file can be.
     pub fn new(reader: R, size: u64) -> Result<Self> {
         let i_size = i64::try_from(size).map_err(|_| EFBIG)?;
+        let pages = c_ulong::try_from(size.div_ceil(1 << PAGE_SHIFT)).map_err(|_| EFBIG)?;
         let inode = anon_inode::new_inode()?;
         // SAFETY: The inode is new, so nothing else accesses it. `i_mapping` of a new inode points
         // to its `i_data`.
@@ -99,7 +100,6 @@ impl<R: Reader, const BLOCK_SIZE: u64> PrivateMapping<R, BLOCK_SIZE> {
         }
         // SAFETY: As above.
         let max = unsafe { bindings::mapping_max_order(&raw mut (*inode.as_ptr()).i_data) };
-        let pages = c_ulong::try_from(size.div_ceil(1 << PAGE_SHIFT)).map_err(|_| EFBIG)?;
         let whole = READ_ORDER.min(max).min(pages.max(1).ilog2());
         // SAFETY: As above. `drop` calls `free`. Without memory, nothing uses the inode again.
         let kept = unsafe {
@@ -377,10 +377,10 @@ mod tests {
 
     #[test]
     fn folios_far_apart_share_a_place() -> Result {
-        const SIZE: u64 = 1 << 30;
+        const SIZE: u64 = 1 << 36;
         let mapping = PrivateMapping::<Pattern, 4096>::new(Pattern::new(SIZE), SIZE)?;
         mapping.set_sequential(true);
-        // Half of the folios have a place of their own.
+        // The folios of the first quarter and those of the second have the same places.
         for pos in (0..64).map(|i| i % 3 * (SIZE / 4) + i * 4096) {
             let bytes = mapping.bytes(pos)?;
             let other = mapping.bytes(pos + SIZE / 4)?;

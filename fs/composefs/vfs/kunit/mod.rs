@@ -230,7 +230,7 @@ impl Pattern {
 
     /// Returns the byte at `pos`.
     pub(super) fn at(pos: u64) -> u8 {
-        (pos ^ pos >> 8 ^ pos >> 16 ^ pos >> 24) as u8
+        (pos ^ pos >> 8 ^ pos >> 16 ^ pos >> 24 ^ pos >> 32) as u8
     }
 
     /// Returns the number of reads so far.

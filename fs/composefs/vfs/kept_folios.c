@@ -60,8 +60,8 @@ static void free_kept_folio(struct rust_kept_folio *kept)
 
 /*
  * Whether @kept has users. Call this a grace period after it was taken from its
- * place: all who found it there have counted themselves, so @users only falls, and
- * if the sum is 0, it stays 0.
+ * place. Then every task that found it there has counted itself, and @users only
+ * falls: if the sum is 0, it stays 0.
  */
 static bool has_users(struct rust_kept_folio *kept)
 {
@@ -110,11 +110,11 @@ static void stop_keeping(struct folio *folio, bool wait)
 }
 
 /*
- * Whether the caller of release_folio() may wait for a grace period. A task that
- * reclaims memory for itself has to: it gives up, and a memory cgroup kills
- * somebody, before a callback of RCU has freed anything. It says in @gfp that it may
- * sleep. drop_caches says that it may not, but it may, as preemptible() tells unless
- * the kernel is one that is never preempted.
+ * Whether the caller of release_folio() may wait for a grace period. Direct reclaim,
+ * whose @gfp allows to sleep, has to: it gives up before a callback of RCU has freed
+ * anything, and the OOM killer comes. kswapd tries again later. drop_caches passes 0
+ * as @gfp, but preemptible() tells that it may sleep, except on kernels that do not
+ * count preemption.
  */
 static bool may_wait(gfp_t gfp)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A plugin for QEMU that counts coherence misses: accesses of the guest's kernel that wait
-//! because another processor has changed the line, or holds what is to be changed. The model
+//! A plugin for QEMU that counts coherence misses: reads of the guest's kernel from a line that
+//! another processor has changed, and writes to a line that another processor holds. The model
 //! is in `caches.rs`; `cargo xtask bench coherence` builds, loads and reads it.
 
 mod caches;

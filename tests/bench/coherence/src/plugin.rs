@@ -246,8 +246,8 @@ unsafe extern "C" fn touched(
     if !OPEN.load(Ordering::Relaxed) {
         return;
     }
-    // SAFETY: `info` is valid now, and so is what is made of it. There is none for what is
-    // not in memory.
+    // SAFETY: QEMU passes an `info` that is valid during this call, and so is the address that
+    // `qemu_plugin_get_hwaddr()` makes of it. It returns null for a device.
     let (physical, kind, size) = unsafe {
         let place = qemu::qemu_plugin_get_hwaddr(info, address);
         if place.is_null() || qemu::qemu_plugin_hwaddr_is_io(place) {

@@ -34,11 +34,14 @@ impl Container {
     fn new(plan: &Plan, stack: Stack, number: usize) -> Result<Self> {
         let scratch = Path::new(SCRATCH).join(number.to_string());
         fs::create_dir_all(&scratch)?;
-        let mounted = Mounted::container(stack, &plan.stored_content, &plan.unpacked, &scratch)?;
-        Ok(Self {
-            mounted: Some(mounted),
+        // A mount that fails leaves no directory behind.
+        let mut container = Self {
+            mounted: None,
             scratch,
-        })
+        };
+        let (image, scratch) = (&plan.stored_content, &container.scratch);
+        container.mounted = Some(Mounted::container(stack, image, &plan.unpacked, scratch)?);
+        Ok(container)
     }
 
     /// Runs a program of the image, and one file is written.
@@ -66,7 +69,7 @@ impl Drop for Container {
 
 /// Starts containers one after the other, and then all at once.
 pub fn starts(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
-    // The image is mounted by somebody else already, and the program is in memory.
+    // One container runs all the time, so that the image is mounted and the program in memory.
     let first = Container::new(plan, stack, CONTAINERS)?;
     first.run()?;
     recorder.time("50-starts", || {

@@ -104,13 +104,14 @@ impl<'a> Crates<'a> {
             if !all_there {
                 continue;
             }
+            // The clone's own ones were built with what is replaced. They go first, in case that
+            // the rest fails.
+            for name in names(&self.target.join(&prints)).filter(|name| !foreign(name)) {
+                fs::remove_dir_all(self.target.join(&prints).join(name))?;
+            }
             for kind in KINDS {
                 let place = profile.join(kind);
                 copy_some(&from.join(&place), &self.target.join(&place), &|_, _| true)?;
-            }
-            // The clone's own ones, which were built with what is replaced.
-            for name in names(&self.target.join(&prints)).filter(|name| !foreign(name)) {
-                fs::remove_dir_all(self.target.join(&prints).join(name))?;
             }
         }
         self.set_origin(&self.target, &self.origin(from).unwrap_or_default())

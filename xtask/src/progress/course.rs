@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a run of several pieces is: which piece, how many of how many, how long still.
+//! How far a run of several pieces is: which pieces, how many of how many, how long still.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -33,9 +33,24 @@ pub struct Piece {
     pub name: String,
     /// How long it took the last time.
     pub expected: Option<Duration>,
+    /// Which share of the machine it needs: 1 for all of it, 2 for half of it.
+    pub divisor: u32,
+    /// How far it is.
+    pub stage: Stage,
 }
 
-/// A run of several pieces, one after the other, with one line on the screen.
+/// How far a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has not begun.
+    Todo,
+    /// It began then, and runs.
+    Running(Instant),
+    /// It has ended.
+    Done,
+}
+
+/// A run of several pieces, with one line on the screen.
 pub struct Course {
     state: Arc<Mutex<State>>,
     ticker: Option<JoinHandle<()>>,
@@ -43,10 +58,8 @@ pub struct Course {
 
 struct State {
     pieces: Vec<Piece>,
-    current: usize,
     begun: Instant,
-    piece_begun: Instant,
-    /// What the current piece is doing.
+    /// What one of the running pieces is doing.
     doing: String,
     said: Instant,
     bar: Option<ProgressBar>,
@@ -59,9 +72,7 @@ impl Course {
         let now = Instant::now();
         let state = Arc::new(Mutex::new(State {
             pieces,
-            current: 0,
             begun: now,
-            piece_begun: now,
             doing: String::new(),
             said: now,
             bar: screen::bar("{spinner} {prefix};"),
@@ -81,10 +92,9 @@ impl Course {
     }
 
     /// The piece of this number begins.
-    pub fn piece(&self, number: usize) {
+    pub fn piece_begins(&self, number: usize) {
         let mut state = lock(&self.state);
-        state.current = number;
-        state.piece_begun = Instant::now();
+        state.set(number, Stage::Running(Instant::now()));
         state.doing.clear();
         let line = format!("xtask: {}", state.line());
         // A line says it once where no line moves.
@@ -94,6 +104,11 @@ impl Course {
         if !silent {
             screen::say(&line);
         }
+    }
+
+    /// The piece of this number has ended.
+    pub fn piece_ends(&self, number: usize) {
+        lock(&self.state).set(number, Stage::Done);
     }
 }
 
@@ -135,30 +150,59 @@ fn tick(state: &mut State) -> bool {
 }
 
 impl State {
+    fn set(&mut self, number: usize, stage: Stage) {
+        if let Some(piece) = self.pieces.get_mut(number) {
+            piece.stage = stage;
+        }
+    }
+
     fn line(&self) -> String {
-        let name = self.pieces.get(self.current).map(|piece| &piece.name[..]);
         format!(
-            "{} of {}, {}: {} so far, {}",
-            self.current + 1,
-            self.pieces.len(),
-            name.unwrap_or_default(),
+            "{}: {} so far, {}",
+            where_it_is(&self.pieces),
             human(self.begun.elapsed()),
-            left(&self.pieces, self.current, self.piece_begun.elapsed()),
+            left(&self.pieces),
         )
     }
 }
 
-/// How long the run goes on from here, in words. The current piece has run for `elapsed`.
-fn left(pieces: &[Piece], current: usize, elapsed: Duration) -> String {
+/// How many pieces have begun, of how many, and which ones run.
+fn where_it_is(pieces: &[Piece]) -> String {
+    let begun = pieces.iter().filter(|piece| piece.stage != Stage::Todo);
+    let running = pieces
+        .iter()
+        .filter(|piece| matches!(piece.stage, Stage::Running(_)));
+    let names: Vec<&str> = running.map(|piece| &piece.name[..]).collect();
+    format!(
+        "{} of {}, {}",
+        begun.count(),
+        pieces.len(),
+        names.join(" and ")
+    )
+}
+
+/// How long the run goes on from here, in words.
+fn left(pieces: &[Piece]) -> String {
+    // What keeps the whole machine busy, and what cannot end before the last piece does.
     let mut sum = Duration::ZERO;
+    let mut longest = Duration::ZERO;
     let mut unknown = 0;
-    for (number, piece) in pieces.iter().enumerate().skip(current) {
+    for piece in pieces {
+        let elapsed = match piece.stage {
+            Stage::Todo => Duration::ZERO,
+            Stage::Running(since) => since.elapsed(),
+            Stage::Done => continue,
+        };
         match piece.expected {
-            Some(time) if number == current => sum += time.saturating_sub(elapsed),
-            Some(time) => sum += time,
+            Some(time) => {
+                let rest = time.saturating_sub(elapsed);
+                sum += rest / piece.divisor.max(1);
+                longest = longest.max(rest);
+            }
             None => unknown += 1,
         }
     }
+    let sum = sum.max(longest);
     match (sum, unknown) {
         (Duration::ZERO, 0) => "longer than the last time".to_owned(),
         (sum, 0) => format!("about {} left", about(sum)),
@@ -175,34 +219,69 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn pieces(expected: &[Option<u64>]) -> Vec<Piece> {
-        let piece = |seconds: &Option<u64>| Piece {
-            name: "a".to_owned(),
+    fn piece(name: &str, seconds: Option<u64>, divisor: u32, stage: Stage) -> Piece {
+        Piece {
+            name: name.to_owned(),
             expected: seconds.map(Duration::from_secs),
-        };
-        expected.iter().map(piece).collect()
+            divisor,
+            stage,
+        }
+    }
+
+    /// Running since some seconds ago.
+    fn running(seconds: u64) -> Result<Stage, &'static str> {
+        let since = Instant::now().checked_sub(Duration::from_secs(seconds));
+        since.map(Stage::Running).ok_or("the machine is too young")
     }
 
     #[test]
-    fn what_is_done_is_not_left() {
-        let pieces = pieces(&[Some(600), Some(120), Some(60)]);
-        let left = |current, seconds| left(&pieces, current, Duration::from_secs(seconds));
-        assert_eq!(left(0, 0), "about 13 min left");
-        assert_eq!(left(1, 0), "about 3 min left");
-        assert_eq!(left(1, 60), "about 2 min left");
-        // It takes longer than the last time.
-        assert_eq!(left(1, 1000), "about 1 min left");
-        assert_eq!(left(2, 60), "longer than the last time");
+    fn what_is_done_is_not_left() -> Result<(), &'static str> {
+        let pieces = |first, second, third| {
+            [
+                piece("a", Some(600), 1, first),
+                piece("b", Some(120), 1, second),
+                piece("c", Some(60), 1, third),
+            ]
+        };
+        let (todo, done) = (Stage::Todo, Stage::Done);
+        assert_eq!(left(&pieces(todo, todo, todo)), "about 13 min left");
+        assert_eq!(left(&pieces(done, todo, todo)), "about 3 min left");
+        assert_eq!(left(&pieces(done, running(61)?, todo)), "about 2 min left");
+        assert_eq!(left(&pieces(done, done, todo)), "about 1 min left");
+        assert_eq!(
+            left(&pieces(done, done, running(61)?)),
+            "longer than the last time"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn two_at_once_take_half_as_long() {
+        let half = |seconds| piece("a", Some(seconds), 2, Stage::Todo);
+        assert_eq!(left(&[half(600), half(600)]), "about 10 min left");
+        // But not less than one of them alone.
+        assert_eq!(left(&[half(1200), half(60)]), "about 20 min left");
     }
 
     #[test]
     fn what_never_ran_is_said() {
-        let first = pieces(&[None]);
-        assert_eq!(left(&first, 0, Duration::ZERO), "no estimate yet");
-        let second = pieces(&[Some(60), None]);
+        let unknown = piece("a", None, 1, Stage::Todo);
+        assert_eq!(left(std::slice::from_ref(&unknown)), "no estimate yet");
         assert_eq!(
-            left(&second, 0, Duration::ZERO),
+            left(&[piece("a", Some(60), 1, Stage::Todo), unknown]),
             "about 1 min left and 1 of unknown time"
         );
+    }
+
+    #[test]
+    fn all_that_run_are_named() -> Result<(), &'static str> {
+        let pieces = [
+            piece("a", None, 1, Stage::Done),
+            piece("b", None, 1, running(0)?),
+            piece("c", None, 1, running(0)?),
+            piece("d", None, 1, Stage::Todo),
+        ];
+        assert_eq!(where_it_is(&pieces), "3 of 4, b and c");
+        Ok(())
     }
 }

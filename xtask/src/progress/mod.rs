@@ -11,6 +11,7 @@ mod words;
 pub use command::output;
 pub use course::Course;
 pub use course::Piece;
+pub use course::Stage;
 pub use screen::Transcript;
 pub use screen::print;
 pub use screen::say;

@@ -3,11 +3,13 @@
 //! The screen: lines that stay, and below them lines that move. What stays is also kept in a
 //! file, if there is a transcript.
 
+use std::cell::RefCell;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -24,12 +26,18 @@ use indicatif::ProgressStyle;
 /// The lines that move. There may be several at once.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// The file of the [`Transcript`].
-static TRANSCRIPT: Mutex<Option<File>> = Mutex::new(None);
+thread_local! {
+    /// The file of the [`Transcript`] of this thread.
+    static TRANSCRIPT: RefCell<Option<Arc<Mutex<File>>>> = const { RefCell::new(None) };
+}
 
-/// A file that gets all that is said and printed until this is dropped, and the logs of all
-/// steps. There is one at a time.
+/// A file that gets all that this thread says and prints until this is dropped, and the logs of
+/// all its steps. A thread has one at a time.
 pub struct Transcript(());
+
+/// The transcript of a thread, for another one that works for it.
+#[derive(Clone)]
+pub struct Shared(Option<Arc<Mutex<File>>>);
 
 impl Transcript {
     /// Begins it with an empty file.
@@ -44,38 +52,57 @@ impl Transcript {
             .truncate(true)
             .open(path)
             .with_context(|| format!("cannot write the log {}", path.display()))?;
-        set_transcript(Some(file));
+        TRANSCRIPT.set(Some(Arc::new(Mutex::new(file))));
         Ok(Self(()))
+    }
+
+    /// That of this thread, if there is one.
+    pub fn share() -> Shared {
+        Shared(TRANSCRIPT.with_borrow(Clone::clone))
+    }
+}
+
+impl Shared {
+    /// Makes it this thread's, too.
+    pub fn join(self) -> Transcript {
+        TRANSCRIPT.set(self.0);
+        Transcript(())
     }
 }
 
 impl Drop for Transcript {
     fn drop(&mut self) {
-        set_transcript(None);
+        TRANSCRIPT.set(None);
     }
 }
 
-fn set_transcript(file: Option<File>) {
-    *TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner) = file;
+/// Writes to the transcript, if there is one.
+fn with_transcript(write: impl FnOnce(&mut File)) {
+    TRANSCRIPT.with_borrow(|transcript| {
+        if let Some(file) = transcript {
+            write(&mut file.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    });
 }
 
 /// Adds a line to the transcript, if there is one.
 fn transcribe(line: &str) {
-    let file = TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(mut file) = file.as_ref() {
+    with_transcript(|file| {
         let _ = writeln!(file, "{}", strip_ansi_codes(line));
-    }
+    });
 }
 
 /// Adds the log of a step to the transcript, if there is one. The step's own file may be
 /// written again by the next run.
 pub fn transcribe_log(what: &str, log: &Path) {
-    let file = TRANSCRIPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(mut file), Ok(bytes)) = (file.as_ref(), fs::read(log)) {
+    with_transcript(|file| {
+        let Ok(bytes) = fs::read(log) else {
+            return;
+        };
         let _ = writeln!(file, "--- the log of: {what}");
         let _ = file.write_all(&bytes);
         let _ = writeln!(file, "--- the end of: {what}");
-    }
+    });
 }
 
 /// Writes a line to standard output: what a user asked for.

@@ -14,6 +14,7 @@ use super::boots;
 use super::kunit;
 use super::report::Report;
 use super::selftests;
+use super::suite::Asked;
 use crate::context::Context;
 use crate::kernel::Flavor;
 use crate::kernel::Target;
@@ -31,8 +32,8 @@ const PARTS: [&str; 2] = ["kunit", "selftests"];
 /// # Errors
 ///
 /// When there is no such piece.
-pub fn list(context: &Context, piece: Option<&str>) -> Result<Vec<String>> {
-    let Some(piece) = piece else {
+pub fn list(context: &Context, asked: Asked<'_>) -> Result<Vec<String>> {
+    let Asked::Part(piece) = asked else {
         return Ok(PageSize::ALL.map(|size| size.name().to_owned()).to_vec());
     };
     if let (_, Some(part)) = split(piece)? {

@@ -10,6 +10,7 @@ use anyhow::anyhow;
 
 use super::report::Report;
 use crate::kernel::Flavor;
+use crate::progress::Transcript;
 
 /// How long programs take, in seconds, on the plain and on the debug kernel: measured on two
 /// processors under emulation. It decides only which programs share a guest.
@@ -120,12 +121,15 @@ pub fn at_once<T: Send>(
     run: impl Fn(T, &mut Report) -> Result<()> + Sync,
 ) -> Result<()> {
     let run = &run;
+    let transcript = Transcript::share();
     let ended: Vec<(Report, Result<()>)> = thread::scope(|scope| {
         let threads: Vec<_> = parts
             .into_iter()
             .map(|part| {
                 let mut report = report.part();
+                let transcript = transcript.clone();
                 scope.spawn(move || {
+                    let _transcript = transcript.join();
                     let result = run(part, &mut report);
                     (report, result)
                 })

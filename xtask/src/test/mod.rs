@@ -29,6 +29,7 @@ mod old;
 mod others;
 mod outcome;
 mod patches;
+mod pool;
 mod report;
 mod selftests;
 mod stress;
@@ -42,6 +43,9 @@ mod words;
 
 use std::env;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -55,6 +59,7 @@ use crate::machine::MachineArgs;
 use crate::named;
 use crate::progress::Course;
 use crate::progress::Piece;
+use crate::progress::Stage;
 use crate::progress::Transcript;
 use crate::progress::about;
 use crate::progress::print;
@@ -65,6 +70,7 @@ pub use fuzz_kernel::run_case;
 use ledger::Ledger;
 use ledger::Record;
 use report::Report;
+use suite::Asked;
 use suite::Task;
 use suite::When;
 use suites::SUITES;
@@ -152,28 +158,43 @@ fn run_tasks(
     tasks: &[Task],
     records: &mut [Option<Record>],
 ) -> Result<()> {
-    let mut times = Times::read(&context.cache);
+    let times = Mutex::new(Times::read(&context.cache));
     // The next run may be without them.
     let other_times =
         env::var_os(fuzz::SECONDS).is_some() || env::var_os(stress::SECONDS).is_some();
     let pieces = tasks.iter().zip(&*records).map(|(task, record)| Piece {
         name: task.name(),
-        expected: match record {
-            Some(_) => Some(Duration::ZERO),
-            None => times.of(&task.name()).or_else(|| task.guess()),
+        expected: lock(&times).of(&task.name()).or_else(|| task.guess()),
+        divisor: pool::PROCESSORS / task.suite.processors,
+        stage: match record {
+            Some(_) => Stage::Done,
+            None => Stage::Todo,
         },
     });
     let course = Course::begin(pieces.collect());
     let todo = tasks.iter().zip(records).enumerate();
-    for (number, (task, record)) in todo.filter(|(_, (_, record))| record.is_none()) {
-        course.piece(number);
+    let todo: Vec<(usize, &Task, Mutex<&mut Option<Record>>)> = todo
+        .filter(|(_, (_, record))| record.is_none())
+        .map(|(number, (task, record))| (number, task, Mutex::new(record)))
+        .collect();
+    let needs: Vec<u32> = todo.iter().map(|todo| todo.1.suite.processors).collect();
+    pool::run(&needs, |index| {
+        let Some((number, task, record)) = todo.get(index) else {
+            return Ok(());
+        };
+        course.piece_begins(*number);
         let ended = run_task(context, ledger, task)?;
+        course.piece_ends(*number);
         if ended.outcome.is_good() && !other_times {
-            times.keep(&ended.piece, ended.time)?;
+            lock(&times).keep(&ended.piece, ended.time)?;
         }
-        *record = Some(ended);
-    }
-    Ok(())
+        **lock(record) = Some(ended);
+        Ok(())
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
@@ -235,10 +256,10 @@ fn tasks(context: &Context, args: &TestArgs) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     for suite in SUITES {
         if wanted.is_empty() && (args.all || suite.when == When::Gate) {
-            tasks.extend(suite.tasks(context, None)?);
+            tasks.extend(suite.tasks(context, Asked::AmongAll)?);
         }
         for (_, part) in wanted.iter().filter(|(name, _)| *name == suite.name) {
-            tasks.extend(suite.tasks(context, *part)?);
+            tasks.extend(suite.tasks(context, part.map_or(Asked::Alone, Asked::Part))?);
         }
     }
     Ok(tasks)
@@ -280,7 +301,7 @@ fn list(context: &Context) -> Result<()> {
     for suite in SUITES {
         let mut time = Duration::ZERO;
         let mut guessed = ' ';
-        for task in suite.tasks(context, None)? {
+        for task in suite.tasks(context, Asked::AmongAll)? {
             let known = times.of(&task.name());
             if known.is_none() {
                 guessed = '~';

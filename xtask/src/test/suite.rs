@@ -24,6 +24,9 @@ pub struct Suite {
     /// How long it takes on two processors under emulation, when all is built; or each of its
     /// pieces. The times of this machine are used where they are known.
     pub minutes: u32,
+    /// How many processors it keeps busy, of [`pool::PROCESSORS`](super::pool::PROCESSORS):
+    /// suites that need only one run two at a time.
+    pub processors: u32,
     /// Whether it belongs to the gate.
     pub when: When,
     /// How it runs.
@@ -50,11 +53,22 @@ pub enum Run {
     /// One after the other. A run that was stopped goes on with the first one that did not
     /// run, rather than with the suite.
     Pieces {
-        /// The names of all pieces, or of those that `SUITE:WORDS` asks for.
-        list: fn(&Context, Option<&str>) -> Result<Vec<String>>,
+        /// The names of the pieces that were asked for.
+        list: fn(&Context, Asked<'_>) -> Result<Vec<String>>,
         /// Runs the piece of this name.
         run: fn(&Context, &mut Report, &str) -> Result<()>,
     },
+}
+
+/// How a suite was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// As one of all suites, or of all in the gate.
+    AmongAll,
+    /// By its name.
+    Alone,
+    /// This part of it, by `SUITE:PART`.
+    Part(&'a str),
 }
 
 /// A suite or a part of it: what runs as a whole or not at all.
@@ -71,11 +85,15 @@ impl Suite {
     /// # Errors
     ///
     /// When there is no such part.
-    pub fn tasks(&'static self, context: &Context, part: Option<&str>) -> Result<Vec<Task>> {
+    pub fn tasks(&'static self, context: &Context, asked: Asked<'_>) -> Result<Vec<Task>> {
         let task = |part: Option<String>| Task { suite: self, part };
+        let part = match asked {
+            Asked::Part(part) => Some(part),
+            Asked::AmongAll | Asked::Alone => None,
+        };
         match (&self.run, part) {
-            (Run::Pieces { list, .. }, part) => {
-                let pieces = list(context, part)?;
+            (Run::Pieces { list, .. }, _) => {
+                let pieces = list(context, asked)?;
                 return Ok(pieces.into_iter().map(|piece| task(Some(piece))).collect());
             }
             (_, None) => {}

@@ -15,6 +15,7 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::report::Report;
+use super::suite::Asked;
 use crate::context::Context;
 use crate::progress::Step;
 use crate::progress::tail;
@@ -38,37 +39,42 @@ pub fn patches(context: &Context) -> Result<Vec<PathBuf>> {
     Ok(defects.into_iter().map(|defect| defect.path).collect())
 }
 
-/// The defects, by their names. `words` has parts of names, with commas between them: then their
-/// tests run first without a defect. Among all suites, other suites have done that.
+/// The defects, by their names. A part has words with commas between them: it is the defects whose
+/// names have one of them.
+///
+/// The tests of the defects run first without a defect. Among all suites, other suites have done
+/// that.
 ///
 /// # Errors
 ///
 /// When a defect cannot be read, or no name fits.
-pub fn list(context: &Context, words: Option<&str>) -> Result<Vec<String>> {
-    let defects = defect::all(context)?;
-    let Some(words) = words else {
-        return Ok(defects.into_iter().map(|defect| defect.name).collect());
-    };
-    let mut pieces = Vec::new();
-    for word in words.split(',') {
-        let mut fit = defects.iter().filter(|defect| defect.name.contains(word));
-        if word.is_empty() || !fit.clone().any(|_| true) {
-            let known: Vec<&str> = defects.iter().map(|defect| &defect.name[..]).collect();
-            bail!("no defect is called {word}; there are: {}", known.join(" "));
-        }
-        pieces.extend(fit.by_ref().map(|defect| defect.name.clone()));
+pub fn list(context: &Context, asked: Asked<'_>) -> Result<Vec<String>> {
+    let mut defects = defect::all(context)?;
+    if let Asked::Part(words) = asked {
+        defects = named(defects, words)?;
     }
-    pieces.sort();
-    pieces.dedup();
-    let mut tests: Vec<&str> = defects
-        .iter()
-        .filter(|defect| pieces.contains(&defect.name))
-        .map(|defect| &defect.test[..])
-        .collect();
+    let mut tests: Vec<&str> = match asked {
+        Asked::AmongAll => Vec::new(),
+        _ => defects.iter().map(|defect| &defect.test[..]).collect(),
+    };
     tests.sort_unstable();
     tests.dedup();
     let without = tests.iter().map(|test| format!("{NONE}={test}"));
-    Ok(without.chain(pieces.iter().cloned()).collect())
+    let names = defects.iter().map(|defect| defect.name.clone());
+    Ok(without.chain(names).collect())
+}
+
+/// Those of `defects` whose names have one of the words.
+fn named(defects: Vec<Defect>, words: &str) -> Result<Vec<Defect>> {
+    for word in words.split(',') {
+        let fits = |defect: &Defect| defect.name.contains(word);
+        if word.is_empty() || !defects.iter().any(fits) {
+            let known: Vec<&str> = defects.iter().map(|defect| &defect.name[..]).collect();
+            bail!("no defect is called {word}; there are: {}", known.join(" "));
+        }
+    }
+    let wanted = |defect: &Defect| words.split(',').any(|word| defect.name.contains(word));
+    Ok(defects.into_iter().filter(wanted).collect())
 }
 
 /// Runs the piece of this name.

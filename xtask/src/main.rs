@@ -38,6 +38,7 @@ mod rust;
 mod setup;
 mod signals;
 mod source;
+mod sync;
 mod test;
 mod toolchain;
 mod tools;

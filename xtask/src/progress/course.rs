@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,6 +14,7 @@ use indicatif::ProgressBar;
 use super::screen;
 use super::words::about;
 use super::words::human;
+use crate::sync::lock;
 
 /// How often the line is brought up to date on a terminal.
 const MOVES: Duration = Duration::from_millis(500);
@@ -209,10 +208,6 @@ fn left(pieces: &[Piece]) -> String {
         (Duration::ZERO, _) => "no estimate yet".to_owned(),
         (sum, some) => format!("about {} left and {some} of unknown time", about(sum)),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

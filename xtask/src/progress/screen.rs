@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +21,8 @@ use console::strip_ansi_codes;
 use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+
+use crate::sync::lock;
 
 /// The lines that move. There may be several at once.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -80,7 +81,7 @@ impl Drop for Transcript {
 fn with_transcript(write: impl FnOnce(&mut File)) {
     TRANSCRIPT.with_borrow(|transcript| {
         if let Some(file) = transcript {
-            write(&mut file.lock().unwrap_or_else(PoisonError::into_inner));
+            write(&mut lock(file));
         }
     });
 }
@@ -134,4 +135,44 @@ pub fn bar(template: &str) -> Option<ProgressBar> {
     }
     bar.enable_steady_tick(Duration::from_millis(120));
     Some(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn each_thread_has_the_transcript_of_its_work() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = |name: &str| dir.path().join(name);
+        let suite = |name: &str| -> Result<()> {
+            let _transcript = Transcript::begin(&path(name))?;
+            let shared = Transcript::share();
+            transcribe(&format!("{name} begins"));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let _transcript = shared.join();
+                    transcribe(&format!("{name} in a guest"));
+                });
+                scope.spawn(|| transcribe("of nothing"));
+            });
+            transcribe(&format!("{name} ends"));
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(|| suite("b"));
+            suite("a")?;
+            other.join().unwrap_or(Ok(()))
+        })?;
+        transcribe("after the end");
+        for name in ["a", "b"] {
+            assert_eq!(
+                fs::read_to_string(path(name))?,
+                format!("{name} begins\n{name} in a guest\n{name} ends\n")
+            );
+        }
+        Ok(())
+    }
 }

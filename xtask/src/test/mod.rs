@@ -44,8 +44,6 @@ mod words;
 use std::env;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -65,6 +63,7 @@ use crate::progress::about;
 use crate::progress::print;
 use crate::progress::say;
 use crate::signals;
+use crate::sync::lock;
 pub use fuzz_kernel::CaseArgs;
 pub use fuzz_kernel::run_case;
 use ledger::Ledger;
@@ -193,10 +192,6 @@ fn run_tasks(
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
     let piece = task.name();
     let begun = ledger.begin(&piece)?;
@@ -308,11 +303,13 @@ fn list(context: &Context) -> Result<()> {
             }
             time += known.or_else(|| task.guess()).unwrap_or_default();
         }
-        all += time;
+        // Two that need half of the machine take as long as one.
+        let share = time * suite.processors / pool::PROCESSORS;
+        all += share;
         let only = match suite.when {
             When::All => " (with --all)",
             When::Gate => {
-                gate += time;
+                gate += share;
                 ""
             }
         };

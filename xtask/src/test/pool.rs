@@ -4,12 +4,13 @@
 
 use std::sync::Condvar;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
 
 use anyhow::Result;
 use anyhow::anyhow;
+
+use crate::sync::lock;
 
 /// How many processors a machine is taken to have. More tasks at once would need more memory
 /// than a small machine has: a guest takes 2 to 4 GiB.
@@ -39,51 +40,66 @@ pub fn run(needs: &[u32], run: impl Fn(usize) -> Result<()> + Sync) -> Result<()
     });
     let changed = Condvar::new();
     let work = || {
-        while let Some((index, taken)) = next(&state, &changed, needs) {
-            let result = run(index);
-            let mut state = lock(&state);
-            state.free += taken;
-            if let Err(error) = result {
-                state.error.get_or_insert(error);
+        while let Some(turn) = next(&state, &changed, needs) {
+            if let Err(error) = run(turn.index) {
+                lock(&state).error.get_or_insert(error);
             }
-            drop(state);
-            changed.notify_all();
         }
     };
-    let panicked = thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..PROCESSORS).map(|_| scope.spawn(work)).collect();
-        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-        ended.iter().any(|end| end.is_err())
+        for thread in threads {
+            // A task that panics has left its error.
+            let _ = thread.join();
+        }
     });
     let error = lock(&state).error.take();
-    match error {
-        Some(error) => Err(error),
-        None if panicked => Err(anyhow!("a thread of xtask panicked")),
-        None => Ok(()),
+    error.map_or(Ok(()), Err)
+}
+
+/// A task that has begun. Its end, whatever it is, lets the next ones begin.
+struct Turn<'a> {
+    index: usize,
+    /// How many processors it keeps busy.
+    taken: u32,
+    state: &'a Mutex<State>,
+    changed: &'a Condvar,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(self.state);
+        state.free += self.taken;
+        if thread::panicking() {
+            let panicked = || anyhow!("a thread of xtask panicked");
+            state.error.get_or_insert_with(panicked);
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 }
 
-/// Waits until the next task may begin. Returns its index and how many processors it got, or
-/// nothing if no task is left to begin.
-fn next(state: &Mutex<State>, changed: &Condvar, needs: &[u32]) -> Option<(usize, u32)> {
-    let mut state = lock(state);
+/// Waits until the next task may begin. Returns nothing if no task is left to begin.
+fn next<'a>(state: &'a Mutex<State>, changed: &'a Condvar, needs: &[u32]) -> Option<Turn<'a>> {
+    let mut guard = lock(state);
     loop {
-        let index = state.begun;
-        let need = (*needs.get(index)?).clamp(1, PROCESSORS);
-        if state.error.is_some() {
+        let index = guard.begun;
+        let taken = (*needs.get(index)?).clamp(1, PROCESSORS);
+        if guard.error.is_some() {
             return None;
         }
-        if need <= state.free {
-            state.begun += 1;
-            state.free -= need;
-            return Some((index, need));
+        if taken <= guard.free {
+            guard.begun += 1;
+            guard.free -= taken;
+            return Some(Turn {
+                index,
+                taken,
+                state,
+                changed,
+            });
         }
-        state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -117,10 +133,7 @@ mod tests {
             if sum > PROCESSORS {
                 bail!("{sum} processors are in use");
             }
-            order
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(index);
+            lock(&order).push(index);
             thread::yield_now();
             running.fetch_sub(need, Ordering::SeqCst);
             Ok(())
@@ -146,6 +159,18 @@ mod tests {
             Err("number 1".to_owned())
         );
         assert_eq!(begun.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_panic_does_not_keep_the_others_waiting() {
+        let result = run(&[1, PROCESSORS, PROCESSORS], |index| {
+            assert!(index != 0, "of a test: this one is wanted");
+            Ok(())
+        });
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            Err("a thread of xtask panicked".to_owned())
+        );
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub fn patches(context: &Context) -> Result<Vec<PathBuf>> {
 ///
 /// When a defect cannot be read, or no name fits.
 pub fn list(context: &Context, asked: Asked<'_>) -> Result<Vec<String>> {
-    let mut defects = defect::all(context)?;
+    pieces(defect::all(context)?, asked)
+}
+
+fn pieces(mut defects: Vec<Defect>, asked: Asked<'_>) -> Result<Vec<String>> {
     if let Asked::Part(words) = asked {
         defects = named(defects, words)?;
     }
@@ -185,4 +188,46 @@ fn cargo(copy: &Copy) -> Command {
         // Short runs: the defects do not depend on chance.
         .env(super::stress::SECONDS, "20");
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defects() -> Vec<Defect> {
+        let defect = |name: &str, test: &str| Defect {
+            name: name.to_owned(),
+            path: PathBuf::new(),
+            breaks: String::new(),
+            test: test.to_owned(),
+            red: String::new(),
+        };
+        vec![
+            defect("01-cookie", "selftests:readdir"),
+            defect("02-bound", "image"),
+            defect("03-lost-cookie", "selftests:readdir"),
+        ]
+    }
+
+    #[test]
+    fn tests_run_without_a_defect_unless_other_suites_run_them() -> Result<()> {
+        let names = ["01-cookie", "02-bound", "03-lost-cookie"];
+        assert_eq!(pieces(defects(), Asked::AmongAll)?, names);
+        let controls = ["none=image", "none=selftests:readdir"];
+        assert_eq!(
+            pieces(defects(), Asked::Alone)?,
+            [&controls[..], &names[..]].concat()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn words_choose_defects() -> Result<()> {
+        let two = ["none=selftests:readdir", "01-cookie", "03-lost-cookie"];
+        assert_eq!(pieces(defects(), Asked::Part("lost,cookie"))?, two);
+        for words in ["cookie,absent", "cookie,", ""] {
+            assert!(pieces(defects(), Asked::Part(words)).is_err(), "{words}");
+        }
+        Ok(())
+    }
 }

@@ -5,7 +5,8 @@
 and what mounts by signature share.
 
 signature_keys.py has the keyring, the parameters of the module, the option
-signed and user namespaces.
+signed and user namespaces, and signature_kernel.py what the kernel's own keys
+have a say in.
 """
 
 from __future__ import annotations
@@ -42,32 +43,24 @@ def good(name: str = "good") -> str:
     return signing.write(name, data)
 
 
-def mounts_by(test: ktap.Test, what: str, options: Options) -> None:
-    try:
-        with mounts.mounted("composefs", options) as top:
-            matrix_image.check(test, top, what)
-    except mounts.MountError as error:
-        test.fail(f"{what}: {error}")
-
-
 @suite.test("a good signature mounts: by fsverity, by openssl, in all forms")
 def accepts(test: ktap.Test) -> None:
     image = matrix_image.image()
     data = formatted(image.digest)
     with trusting(signer()):
         file = good()
-        mounts_by(test, "fsverity sign", by(file))
-        mounts_by(test, "with digest=", by(file, ("digest", image.digest)))
-        mounts_by(test, "with verity", by(file, ("verity", None)))
+        matrix_image.check_mounts(test, "fsverity sign", by(file))
+        matrix_image.check_mounts(test, "with digest=", by(file, ("digest", image.digest)))
+        matrix_image.check_mounts(test, "with verity", by(file, ("verity", None)))
         for what, options in (("certificate", ("-noattr",)),
                               ("attributes", ("-nocerts", "-nosmimecap")),
                               ("certificate and attributes", ("-nosmimecap",))):
-            mounts_by(test, what, by(signing.write(
+            matrix_image.check_mounts(test, what, by(signing.write(
                 "more", signer().sign(data, *options))))
         for what, flags in (("a descriptor", os.O_RDONLY),
                             ("a descriptor of O_PATH", os.O_PATH)):
             with opened(file, flags) as fd:
-                mounts_by(test, what, by(fd))
+                matrix_image.check_mounts(test, what, by(fd))
         with mounts.attached(signing.mount_with_bytes(
                 matrix_image.options(), Path(file).read_bytes())) as top:
             matrix_image.check(test, top, "bytes")
@@ -76,9 +69,9 @@ def accepts(test: ktap.Test) -> None:
             for what, path in (("a path", At(file)),
                                ("from a directory", At("good", top)),
                                ("an empty path", At("", itself))):
-                mounts_by(test, what, by(path))
+                matrix_image.check_mounts(test, what, by(path))
         strange = signing.write("a,b:c\\d", Path(file).read_bytes())
-        mounts_by(test, "a strange name", by(
+        matrix_image.check_mounts(test, "a strange name", by(
             strange.replace("\\", "\\\\").replace(",", "\\,")))
 
 
@@ -101,7 +94,7 @@ def chain(test: ktap.Test) -> None:
     refused(test, "nothing is trusted", errno.ENOKEY, by(file),
             f'the certificate {below.serial()} by "vendor"')
     with trusting(signer()):
-        mounts_by(test, "with its certificate", by(file))
+        matrix_image.check_mounts(test, "with its certificate", by(file))
         refused(test, "without it", errno.ENOKEY, by(alone), "signature")
 
 
@@ -189,7 +182,7 @@ def refuses(test: ktap.Test) -> None:
                           image.path, words)
                 else:
                     test.fail(f"{what}, as bytes: the mount succeeded")
-        mounts_by(test, "afterwards", by(good()))
+        matrix_image.check_mounts(test, "afterwards", by(good()))
 
 
 @suite.test("a good signature does not help an image that was changed")
@@ -246,7 +239,7 @@ def keys(test: ktap.Test) -> None:
             # Only who possesses a key may do more than to unlink it.
             key = signer().trusted("@s")
             signing.run("keyctl", "link", key, signing.COMPOSEFS)
-            mounts_by(test, f"{what}: before", by(good()))
+            matrix_image.check_mounts(test, f"{what}: before", by(good()))
             change(key)
             refused(test, what, number, by(good()), "signature", words)
             signing.clear("@s")
@@ -260,37 +253,6 @@ def keys(test: ktap.Test) -> None:
     after("expired", errno.EKEYEXPIRED, f"has expired: {name}", expire)
     after("removed", errno.ENOKEY, ".composefs", lambda key: signing.run(
         "keyctl", "unlink", key, signing.COMPOSEFS))
-
-
-@suite.test("a certificate on the kernel's blacklist is refused, where it is "
-            "looked at")
-def blacklisted(test: ktap.Test) -> None:
-    """It is looked at in a signature, and when it is added to a keyring."""
-    listed = Signer("listed", "second")
-    below = listed.issue("below-listed", "first")
-    data = formatted(matrix_image.image().digest)
-    files = [signing.write(f"listed-{number}", signed)
-             for number, signed in enumerate((
-                 listed.sign(data, "-noattr"),
-                 below.sign(data, "-noattr", "-certfile", listed.pem)))]
-    bare = signing.write("listed-bare", listed.sign(data))
-    with trusting(listed):
-        for file in (*files, bare):
-            mounts_by(test, f"{file}: before", by(file))
-        listed.blacklist()
-        for file in files:
-            refused(test, file, errno.EKEYREJECTED, by(file),
-                    f"it has the certificate {listed.serial()} by "
-                    '"listed", which is on the kernel\'s blacklist')
-        mounts_by(test, "its key is trusted, and it is not there", by(bare))
-        signing.clear()
-        try:
-            listed.trusted()
-        except AssertionError as error:
-            test.check("rejected" in str(error), str(error))
-        else:
-            test.fail("it was added to the keyring")
-        refused(test, "its key is gone", errno.ENOKEY, by(bare), "trusted")
 
 
 @suite.test("mounts by signature and by digest share a super block")
@@ -317,7 +279,7 @@ def sharing(test: ktap.Test) -> None:
             refused(test, "the key is gone while it is mounted", errno.ENOKEY,
                     by(first), "signature")
             matrix_image.check(test, top, "after the key is gone")
-            mounts_by(test, "by its digest", matrix_image.options(digest))
+            matrix_image.check_mounts(test, "by its digest", matrix_image.options(digest))
 
 
 def change(top: str, *options: tuple[str, Value]) -> str:
@@ -425,7 +387,7 @@ def mutants(test: ktap.Test) -> None:
         test.note(f"{counts}")
         test.check(counts.get("success", 0) < MUTANTS / 10,
                    f"too many mutants are accepted: {counts}")
-        mounts_by(test, "afterwards", by(good()))
+        matrix_image.check_mounts(test, "afterwards", by(good()))
 
 
 fixtures.require()

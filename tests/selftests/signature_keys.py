@@ -39,21 +39,6 @@ def good(name: str = "good") -> str:
     return signing.write(name, data)
 
 
-def mounts_with(test: ktap.Test, what: str, options: Options) -> None:
-    try:
-        with mounts.mounted("composefs", options) as top:
-            test.check(os.listdir(top), f"{what}: empty")
-    except mounts.MountError as error:
-        test.fail(f"{what}: {error}")
-
-
-def keyctl(*arguments: str, stdin: bytes = b"") -> str:
-    """keyctl(1). Returns its error message, "" for success."""
-    done = subprocess.run(["keyctl", *arguments], input=stdin,
-                          capture_output=True, check=False)
-    return done.stderr.decode() if done.returncode else ""
-
-
 def enable_signed(copy: Path, image: str) -> None:
     """Makes a copy of an image, with fs-verity and a built-in signature."""
     copy.write_bytes(Path(image).read_bytes())
@@ -89,17 +74,17 @@ def closed(test: ktap.Test) -> None:
     options = matrix_image.options(("signature", file))
     refused(test, "no key", errno.ENOKEY, options, ".composefs")
     key = signer().trusted()
-    mounts_with(test, "a key", options)
-    test.equal(keyctl("restrict_keyring", signing.COMPOSEFS), "", "closing it")
+    matrix_image.check_mounts(test, "a key", options)
+    test.equal(signing.keyctl("restrict_keyring", signing.COMPOSEFS), "", "closing it")
     other = Signer("other", "second")
-    test.check("not permitted" in keyctl("padd", "asymmetric", "",
+    test.check("not permitted" in signing.keyctl("padd", "asymmetric", "",
                                          signing.COMPOSEFS, stdin=other.der),
                "a key was added to the closed keyring")
-    mounts_with(test, "closed", options)
-    test.equal(keyctl("unlink", key, signing.COMPOSEFS), "", "removing it")
+    matrix_image.check_mounts(test, "closed", options)
+    test.equal(signing.keyctl("unlink", key, signing.COMPOSEFS), "", "removing it")
     refused(test, "removed", errno.ENOKEY, options, ".composefs")
     module.unload()
-    test.check(keyctl("show", signing.COMPOSEFS), "without the module")
+    test.check(signing.keyctl("show", signing.COMPOSEFS), "without the module")
     module.load()
     refused(test, "loaded again", errno.ENOKEY, options, ".composefs")
 
@@ -122,7 +107,7 @@ def elsewhere(test: ktap.Test) -> None:
 def required(test: ktap.Test) -> None:
     image = matrix_image.image()
     digest: tuple[str, Value] = ("digest", image.digest)
-    mounts_with(test, "without the parameter", matrix_image.options())
+    matrix_image.check_mounts(test, "without the parameter", matrix_image.options())
     with module.loaded_with(REQUIRED), trusting(signer()):
         file: tuple[str, Value] = ("signature", good())
         bad = signing.write("bad", signer().sign(b"other"))
@@ -139,11 +124,11 @@ def required(test: ktap.Test) -> None:
         check_refused("nothing mounted")
         with matrix_image.mounted(file) as top:
             check_refused("a good one mounted")
-            mounts_with(test, "with digest=",
+            matrix_image.check_mounts(test, "with digest=",
                         matrix_image.options(file, digest))
             matrix_image.check(test, top, "afterwards")
         with signed_file(image.path) as copy:
-            mounts_with(test, "signed", mounts.composefs_options(
+            matrix_image.check_mounts(test, "signed", mounts.composefs_options(
                 copy, image.objects, ("signed", None)))
 
 
@@ -164,7 +149,7 @@ def signed(test: ktap.Test) -> None:
     with signed_file(image.path) as copy:
         options = mounts.composefs_options(copy, image.objects,
                                            ("signed", None))
-        mounts_with(test, "signed", options)
+        matrix_image.check_mounts(test, "signed", options)
         check_mount_again(test, "shown", options)
         with mounts.mounted("composefs", options) as top, mounts.composefs(
                 copy, image.objects, ("digest", image.digest)) as other:
@@ -196,38 +181,10 @@ def others(test: ktap.Test) -> None:
         with trusting(Signer("other", "second")):
             refused(test, "another key", errno.ENOKEY, options, "signature")
         with trusting(signer()):
-            mounts_with(test, "the key in .composefs", options)
+            matrix_image.check_mounts(test, "the key in .composefs", options)
             bad = signing.write("bad", signer().sign(b"other"))
             refused(test, "wrong", errno.EKEYREJECTED,
                     matrix_image.options(("signature", bad)), "not a good")
-
-
-@suite.test("secondary_keyring=1 trusts the kernel's keys and those that they "
-            "vouch for")
-def secondary(test: ktap.Test) -> None:
-    kernel = Signer.built_in()
-    below = kernel.issue("below-kernel", "second")
-    data = signing.formatted(matrix_image.image().digest)
-    by_kernel, by_below = (
-        matrix_image.options(("signature", signing.write(name, by.sign(data))))
-        for name, by in (("by-kernel", kernel), ("by-below", below)))
-    for parameter in ("secondary_keyring=0", "platform_keyring=1"):
-        with module.loaded_with(parameter):
-            refused(test, f"by the kernel's, {parameter}", errno.ENOKEY,
-                    by_kernel, '"composefs test key"', kernel.serial())
-    with module.loaded_with("secondary_keyring=1"):
-        mounts_with(test, "by the kernel's", by_kernel)
-        refused(test, "by one that is not there", errno.ENOKEY, by_below,
-                below.serial())
-        key = below.trusted(signing.SECONDARY)
-        try:
-            mounts_with(test, "by one that was added", by_below)
-            test.check(keyctl("padd", "asymmetric", "", signing.SECONDARY,
-                              stdin=signer().der), "a stranger was added")
-        finally:
-            signing.run("keyctl", "unlink", key, signing.SECONDARY)
-        refused(test, "by one that was removed", errno.ENOKEY, by_below,
-                below.serial())
 
 
 @suite.test("a user namespace has no say in which keys are trusted")
@@ -242,12 +199,12 @@ def namespace(test: ktap.Test) -> None:
         signing.join_session()
         ring = signing.run("keyctl", "newring", "mine", "@s").decode().strip()
         stranger.trusted(ring)
-        return [keyctl("padd", "asymmetric", "", ring_of_root,
+        return [signing.keyctl("padd", "asymmetric", "", ring_of_root,
                        stdin=stranger.der),
-                keyctl("link", ring, ring_of_root),
-                keyctl("clear", ring_of_root),
-                keyctl("newring", ".composefs", "@s"),
-                keyctl("restrict_keyring", ring_of_root)]
+                signing.keyctl("link", ring, ring_of_root),
+                signing.keyctl("clear", ring_of_root),
+                signing.keyctl("newring", ".composefs", "@s"),
+                signing.keyctl("restrict_keyring", ring_of_root)]
 
     # Some of the fixtures can only be read by root.
     plain = matrix_image.options()

@@ -23,6 +23,9 @@ from . import ktap, make_images
 # A directory to write to, on an ext4 with fs-verity.
 SCRATCH = Path(os.environ.get("COMPOSEFS_SCRATCH", "/scratch"))
 
+# The least size of a packed image with thousands of files.
+LARGE = 256 << 10
+
 # struct lcfs_erofs_header_s, which an image begins with.
 HEADER_MAGIC = 0xd078629a
 FLAG_HAS_ACL = 1
@@ -136,15 +139,17 @@ def many() -> Image:
                  has_objects=False)
 
 
-def names_without_objects() -> list[str]:
-    """The names of the images of COMPOSEFS_IMAGES."""
+def names_without_objects(large: bool) -> list[str]:
+    """The names of the images of COMPOSEFS_IMAGES: of those that are large, or
+    of the others."""
     directory = os.environ.get("COMPOSEFS_IMAGES")
     if not directory:
         return []
     found = sorted(Path(directory).glob("*.cfs.gz"))
     if not found:
         ktap.bail_out(f"COMPOSEFS_IMAGES={directory} holds no *.cfs.gz")
-    return [path.name.removesuffix(".cfs.gz") for path in found]
+    return [path.name.removesuffix(".cfs.gz") for path in found
+            if (path.stat().st_size >= LARGE) == large]
 
 
 def without_objects(name: str) -> Image:

@@ -17,6 +17,7 @@ failure is a diagnostic line before the "not ok".
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 import traceback
@@ -27,6 +28,11 @@ PASS, FAIL, SKIP = 0, 1, 4
 
 # The most failures of one test that are printed.
 MOST_FAILURES = 40
+
+
+# Whether the kernel has many checks and is slow, so that a test may do with
+# fewer rounds: COMPOSEFS_SLOW is set.
+IS_SLOW = bool(os.environ.get("COMPOSEFS_SLOW"))
 
 
 class Skipped(Exception):

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import mounts
+from . import mounts, scratch
 
 
 def attach(path: str | Path, *options: str) -> str:
@@ -49,3 +53,20 @@ def mounted(path: str | Path, kind: str = "ext4") -> Iterator[str]:
             yield top
         finally:
             subprocess.run(["umount", top], check=True)
+
+
+@functools.cache
+def writable_while_mounted() -> bool:
+    """Whether a device can be opened for writing while it is mounted, as with
+    CONFIG_BLK_DEV_WRITE_MOUNTED."""
+    with tempfile.NamedTemporaryFile(prefix="composefs-") as disk:
+        scratch.make(disk.name, 4 << 20)
+        with device(disk.name) as found, mounts.mounted(
+                "ext4", [("source", found)]):
+            try:
+                os.close(os.open(found, os.O_WRONLY))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                return False
+            return True

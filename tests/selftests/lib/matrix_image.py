@@ -82,3 +82,12 @@ def check(test: ktap.Test, top: str, what: str) -> None:
         else:
             test.check(found == data(name),
                        f"{what}: {name}: wrong content")
+
+
+def check_mounts(test: ktap.Test, what: str, mount_options: Options) -> None:
+    """Checks that options mount the image, and that it can be read."""
+    try:
+        with mounts.mounted("composefs", mount_options) as top:
+            check(test, top, what)
+    except mounts.MountError as error:
+        test.fail(f"{what}: {error}")

@@ -47,6 +47,13 @@ def run(*command: str, stdin: bytes = b"") -> bytes:
     return done.stdout
 
 
+def keyctl(*arguments: str, stdin: bytes = b"") -> str:
+    """keyctl(1). Returns its error message, "" for success."""
+    done = subprocess.run(["keyctl", *arguments], input=stdin,
+                          capture_output=True, check=False)
+    return done.stderr.decode() if done.returncode else ""
+
+
 def join_session() -> None:
     """Gives this process, and the programs that it runs, a new and empty
     session keyring: @s for keyctl(1)."""

@@ -57,6 +57,17 @@ pub fn refusal(console: &Path) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// Whether the kernel has started its first program.
+pub fn has_begun(console: &Path) -> bool {
+    read(console).lines().any(starts_init)
+}
+
+fn starts_init(line: &str) -> bool {
+    message(line).is_some_and(|words| {
+        words.starts_with("Run ") && words.trim_end().ends_with(" as init process")
+    })
+}
+
 fn read(console: &Path) -> String {
     let text = fs::read(console).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
@@ -137,6 +148,14 @@ mod tests {
         ] {
             assert!(!is_complaint(line), "{line}");
         }
+    }
+
+    #[test]
+    fn the_first_program_is_seen() {
+        assert!(starts_init(
+            "[    1.000000] Run /sbin/init as init process\r"
+        ));
+        assert!(!starts_init("[    1.000000] pci 0000:00:07.0: BAR 0\r"));
     }
 
     #[test]

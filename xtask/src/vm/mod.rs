@@ -22,7 +22,9 @@ mod terminal;
 use anyhow::Result;
 
 use crate::context::Context;
+use crate::progress::print;
 use config::Accel;
+use qemu::Engine;
 
 pub use args::VmArgs;
 pub use config::Disk;
@@ -47,7 +49,15 @@ pub fn run(
     output: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Outcome> {
     let engine = accel::choose(context, config)?;
-    let outcome = run::run(context, config, engine, output)?;
+    let mut outcome = run::run(context, config, engine, output)?;
+    if engine == Engine::Tcg && config.kernel.flavor.takes_module() && hung_early(&outcome) {
+        // Emulated processors sometimes do so. Nothing of composefs has run yet.
+        print(&format!(
+            "xtask: the guest's kernel hung before it started its init; once more (console: {})",
+            outcome.console.display()
+        ));
+        outcome = run::run(context, config, engine, output)?;
+    }
     let without_guest = matches!(
         outcome.result,
         Err(Failure::Qemu(_) | Failure::NotBooted(_) | Failure::Vanished)
@@ -56,4 +66,9 @@ pub fn run(
         eprintln!("xtask: KVM may not work on this machine; --accel tcg does without it");
     }
     Ok(outcome)
+}
+
+/// Whether the guest's kernel did not start the first program in time.
+fn hung_early(outcome: &Outcome) -> bool {
+    matches!(outcome.result, Err(Failure::NotBooted(_))) && !complaint::has_begun(&outcome.console)
 }

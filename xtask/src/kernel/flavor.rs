@@ -12,6 +12,8 @@ pub enum Flavor {
     Debug,
     /// The plain one, with composefs built in
     Patched,
+    /// The debug one, with composefs built in
+    PatchedDebug,
     /// Debian's own, from its package
     Debian,
 }
@@ -23,26 +25,27 @@ impl Flavor {
             Self::Plain => "plain",
             Self::Debug => "debug",
             Self::Patched => "patched",
+            Self::PatchedDebug => "patched-debug",
             Self::Debian => "debian",
         }
     }
 
     /// Whether composefs is loaded as a module.
     pub fn takes_module(self) -> bool {
-        self != Self::Patched
+        !matches!(self, Self::Patched | Self::PatchedDebug)
     }
 
-    /// Whether this is the debug kernel.
+    /// Whether it has all checks, and is slow.
     pub fn is_debug(self) -> bool {
-        self == Self::Debug
+        matches!(self, Self::Debug | Self::PatchedDebug)
     }
 
     /// The kernel that makes disks for this one: all make the same, but some are slow, or take
     /// longer to build.
     pub fn for_disks(self) -> Self {
         match self {
-            Self::Plain | Self::Debug | Self::Patched => Self::Plain,
-            Self::Debian => Self::Debian,
+            Self::Plain | Self::Patched => Self::Plain,
+            Self::Debug | Self::PatchedDebug | Self::Debian => Self::Debian,
         }
     }
 
@@ -50,7 +53,7 @@ impl Flavor {
     pub fn fragments(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::Patched => &["base.config"],
-            Self::Debug => &["base.config", "debug.config"],
+            Self::Debug | Self::PatchedDebug => &["base.config", "debug.config"],
             Self::Debian => &[],
         }
     }

@@ -48,7 +48,7 @@ pub fn configure_only(context: &Context, target: Target, own: Option<&Path>) -> 
 /// Builds the kernel unless the cache has it. `own` is the user's own source tree.
 ///
 /// `COMPOSEFS_KERNEL_BUILD` names a finished build, which is used whatever flavor
-/// is asked for, except Debian's; the patched kernel is made from it.
+/// is asked for, except Debian's; the patched kernels are made from it.
 ///
 /// # Errors
 ///
@@ -57,7 +57,14 @@ pub fn make(context: &Context, target: impl Into<Target>, own: Option<&Path>) ->
     let target = target.into();
     match target.flavor {
         Flavor::Plain | Flavor::Debug => unpatched(context, target, own),
-        Flavor::Patched => patched::make(context, unpatched(context, Flavor::Plain.into(), own)?),
+        Flavor::Patched | Flavor::PatchedDebug => {
+            let base = match target.flavor {
+                Flavor::Patched => Flavor::Plain,
+                _ => Flavor::Debug,
+            };
+            let base = unpatched(context, base.into(), own)?;
+            patched::make(context, target.flavor, base)
+        }
         Flavor::Debian if own.is_some() => bail!("{}", NOT_BUILT),
         Flavor::Debian => stock::make(context),
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's kernel with composefs built in: the plain kernel and the patches.
+//! The guest's kernels with composefs built in: the plain or the debug kernel, and the patches.
 //!
-//! The build starts from the object files of the plain kernel. In a new mount namespace, it
+//! The build starts from the object files of the kernel without them. In a new mount namespace, it
 //! mounts an overlay on the source tree and on the build tree. So neither tree is changed,
 //! and make finds each file at the path where it was compiled.
 
@@ -95,34 +95,34 @@ done
 grep -qx CONFIG_COMPOSEFS_FS=m "$BUILD/.config"
 "#;
 
-/// Builds the kernel from `plain`, the plain kernel, unless the cache has it.
+/// Builds the kernel `flavor` from `base`, the one without the patches, unless the cache has it.
 ///
 /// # Errors
 ///
 /// When the patches do not apply, the kernel does not build, or this machine does
 /// not allow an overlay mount in a mount namespace.
-pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
+pub fn make(context: &Context, flavor: Flavor, base: Kernel) -> Result<Kernel> {
     let dir = context
         .cache
         .of_clone("patched", &context.repo)?
-        .join(&plain.key);
+        .join(&base.key);
     let series = dir.join("patches");
-    let (plain_key, plain_image) = (plain.key.clone(), plain.image.clone());
+    let (base_key, base_image) = (base.key.clone(), base.image.clone());
     let kernel = Kernel {
-        flavor: Flavor::Patched,
+        flavor,
         image: dir.join("bzImage"),
-        key: format!("{}-patched", plain.key),
-        ..plain
+        key: format!("{}-patched", base.key),
+        ..base
     };
     let _lock = lock(context, &kernel.key)?;
-    // Keep the plain kernel from being built again while it is below the overlay.
-    let _plain = lock(context, &plain_key)?;
+    // Keep the other kernel from being built again while it is below the overlay.
+    let _base = lock(context, &base_key)?;
     if series.exists() {
         // The old series may have other patches.
         fs::remove_dir_all(&series)?;
     }
     let patches = patches::make(context, &kernel.tree(context)?, &series)?;
-    let identity = identity(&plain_image, &patches)?;
+    let identity = identity(&base_image, &patches)?;
     let stamp = dir.join(STAMP);
     if kernel.image.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == identity) {
         return Ok(kernel);
@@ -135,11 +135,11 @@ pub fn make(context: &Context, plain: Kernel) -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// The key of a build: the time of the plain kernel, which the user may have built, and the
+/// The key of a build: the time of the other kernel, which the user may have built, and the
 /// patches.
-fn identity(plain: &Path, patches: &[PathBuf]) -> Result<String> {
-    let age = fs::metadata(plain)?.modified()?;
-    let mut key = Key::default().with("plain", format!("{:?}", age.duration_since(UNIX_EPOCH)));
+fn identity(base: &Path, patches: &[PathBuf]) -> Result<String> {
+    let age = fs::metadata(base)?.modified()?;
+    let mut key = Key::default().with("base", format!("{:?}", age.duration_since(UNIX_EPOCH)));
     for patch in patches {
         key = key.with("patch", fs::read(patch)?);
     }
@@ -177,8 +177,12 @@ fn options() -> &'static str {
 }
 
 fn build(context: &Context, kernel: &Kernel, series: &Path) -> Result<()> {
-    let log = context.cache.log("kernel-patched");
-    let step = Step::begin("building Linux with composefs built in", &log)?;
+    let name = kernel.flavor.name();
+    let log = context.cache.log(&format!("kernel-{name}"));
+    let step = Step::begin(
+        format!("building Linux with composefs built in ({name})"),
+        &log,
+    )?;
     run(context, kernel, series, BUILD, step)
 }
 

@@ -89,7 +89,12 @@ mod tests {
     fn only_the_plain_kernel_is_built_for_other_machines() -> Result<()> {
         let arm64 = Machine::Arm64(PageSize::K64);
         assert_eq!(Target::new(Flavor::Plain, arm64)?.name(), "plain-arm64-64k");
-        for flavor in [Flavor::Debug, Flavor::Patched, Flavor::Debian] {
+        for flavor in [
+            Flavor::Debug,
+            Flavor::Patched,
+            Flavor::PatchedDebug,
+            Flavor::Debian,
+        ] {
             let refused = Target::new(flavor, arm64).map_err(|error| error.to_string());
             assert!(refused.is_err_and(|text| text.contains("--flavor plain")));
             assert_eq!(Target::new(flavor, Machine::X86_64)?, Target::from(flavor));

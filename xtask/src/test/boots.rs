@@ -24,16 +24,24 @@ const ONLY_ON_DEBUG: [&str; 6] = [
     "fail_nth_signature",
 ];
 
+/// Programs that need the test key in the kernel.
+const NEED_KEY: [&str; 1] = ["signature_kernel"];
+
 /// Programs about images of another machine.
 const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
 
-/// Programs about the command line of mount.composefs, one line after the other. They take long,
-/// and that program changes seldom.
-const LONG: [&str; 3] = ["helper_table", "helper_limits", "helper_remount"];
+/// Programs that take long: those about the command line of mount.composefs, which changes seldom,
+/// and the comparison of large images.
+const LONG: [&str; 4] = [
+    "helper_table",
+    "helper_limits",
+    "helper_remount",
+    "differential_large",
+];
 
 /// All other programs on the plain kernel.
 pub const PLAIN: Boot<'_> = Boot {
-    name: "selftests",
+    name: "selftests-plain",
     flavor: Flavor::Plain,
     system: System::Usual,
     append: &[],
@@ -52,11 +60,19 @@ pub const ARM64: Boot<'_> = Boot {
     ..PLAIN
 };
 
+/// The same as [`PLAIN`] on Debian's own kernel, as a user has it.
+pub const DEBIAN: Boot<'_> = Boot {
+    name: "selftests",
+    flavor: Flavor::Debian,
+    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG, &NEED_KEY, &ONLY_ELSEWHERE, &LONG]),
+    ..PLAIN
+};
+
 /// Those that take long.
-pub const PLAIN_LONG: Boot<'_> = Boot {
+pub const DEBIAN_LONG: Boot<'_> = Boot {
     name: "selftests-long",
     programs: Programs::Only(&LONG),
-    ..PLAIN
+    ..DEBIAN
 };
 
 /// Programs of others that use mounts, on a system that has them.
@@ -87,10 +103,10 @@ pub const OTHERS: Boot<'_> = Boot {
     program_timeout: Some(Duration::from_secs(60 * 60)),
 };
 
-/// The plain kernel with SELinux.
+/// Debian's kernel with SELinux.
 pub const SELINUX: Boot<'_> = Boot {
     name: "selinux",
-    flavor: Flavor::Plain,
+    flavor: Flavor::Debian,
     system: System::Usual,
     append: &["lsm=selinux"],
     lanes: 1,
@@ -137,28 +153,6 @@ pub const PATCHED: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-/// Debian's own kernel, as a user has it.
-pub const DEBIAN: Boot<'_> = Boot {
-    name: "debian",
-    flavor: Flavor::Debian,
-    system: System::Usual,
-    append: &[],
-    lanes: 1,
-    origin: Origin::Clone,
-    programs: CORE,
-    timeout: Duration::from_secs(10 * 60),
-    program_timeout: None,
-};
-
-/// The same with all programs.
-pub const DEBIAN_ALL: Boot<'_> = Boot {
-    name: "debian-all",
-    lanes: PLAIN.lanes,
-    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG, &ONLY_ELSEWHERE]),
-    timeout: PLAIN.timeout,
-    ..DEBIAN
-};
-
 /// What a file system has to do. These programs need no images of others.
 const CORE: Programs<'_> = Programs::Only(&[
     "core_mount",
@@ -171,7 +165,7 @@ const CORE: Programs<'_> = Programs::Only(&[
 /// A kernel tree with the patches, as its developers have it.
 pub const TREE: Boot<'_> = Boot {
     name: "tree",
-    flavor: Flavor::Patched,
+    flavor: Flavor::PatchedDebug,
     system: System::Usual,
     append: &[],
     lanes: 1,
@@ -181,20 +175,15 @@ pub const TREE: Boot<'_> = Boot {
     program_timeout: None,
 };
 
-/// The programs about memory, locks and lifetimes that do not need the modules xfs and btrfs, or
-/// more than some minutes.
-const ON_DEBUG: [&str; 29] = [
+/// The programs that do most about memory, locks and lifetimes in least time, and do not need the
+/// modules xfs and btrfs.
+const ON_DEBUG: [&str; 22] = [
     "options",
-    "passed_file",
     "basedir",
     "userns",
-    "changing",
     "verity_repair",
     "verity_log",
-    "verity_event",
     "events",
-    "dm_verity",
-    "idmap",
     "through",
     "remount",
     "locks",
@@ -204,14 +193,12 @@ const ON_DEBUG: [&str; 29] = [
     "data_read",
     "data_direct",
     "data_map",
-    "data_shared",
     "readdir",
     "handles",
     "lock_order",
     "waiting",
     "stalled",
-    "signature",
-    "fail_nth_mount",
+    "signature_kernel",
     "fail_nth",
 ];
 

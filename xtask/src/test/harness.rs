@@ -38,7 +38,7 @@ struct Seen {
 /// When the guest cannot be made.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     packages::require(context, &[packages::TEST])?;
-    let base = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
+    let base = VmConfig::prepare(context, Flavor::Debian, false, Job::Shell(None))?;
     // Both at the same time: most of it is waiting for one processor.
     let parts: Vec<(&str, Part)> = vec![("guests", guests), ("programs", programs)];
     lanes::at_once(report, parts, |(name, part), report| {
@@ -147,7 +147,7 @@ fn programs(context: &Context, base: &VmConfig, report: &mut Report) {
 fn counted(context: &Context) -> Result<()> {
     let said = output(
         Command::new(context.repo.join("scripts/count-instructions"))
-            .arg("__x64_sys_getppid")
+            .args(["--flavor", Flavor::Debian.name(), "__x64_sys_getppid"])
             .arg("exec python3 -c 'import os\nwhile True: os.getppid()'"),
     )?;
     let count = said.split_whitespace().next();

@@ -23,7 +23,7 @@ use crate::vm::VmConfig;
 /// When a kernel cannot be downloaded, or the guest cannot be made or fails.
 pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     for release in old::RELEASES {
-        let mut config = VmConfig::prepare(context, Flavor::Plain, false, Job::Shell(None))?;
+        let mut config = VmConfig::prepare(context, Flavor::Debian, false, Job::Shell(None))?;
         let version = old::take(context, &mut config.kernel, release)?;
         config.mounts = vec![("selftests".to_owned(), context.repo.join("tests/selftests"))];
         config.job = Job::Command(vec![

@@ -38,7 +38,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     }
     let mut kernel = None;
     report.check("the kernel builds with them", || {
-        kernel = Some(kernel::make(context, Flavor::Patched, None)?);
+        kernel = Some(kernel::make(context, Flavor::PatchedDebug, None)?);
         Ok(())
     });
     let Some(kernel) = kernel else {

@@ -202,6 +202,9 @@ pub fn run_on(
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
+    if boot.flavor.is_debug() {
+        environment.push_str("export COMPOSEFS_SLOW=1\n");
+    }
     config.timeout = Some(boot.timeout);
     config
         .append

@@ -46,8 +46,11 @@ pub enum When {
 pub enum Run {
     /// As a whole.
     Whole(fn(&Context, &mut Report) -> Result<()>),
-    /// On the plain and the debug kernel, or on the one in `SUITE:KERNEL`.
-    OnKernels(fn(&Context, &mut Report, Flavor) -> Result<()>),
+    /// On these kernels at once, or on the one in `SUITE:KERNEL`.
+    OnKernels(
+        &'static [Flavor],
+        fn(&Context, &mut Report, Flavor) -> Result<()>,
+    ),
     /// In one boot of the guest, or only the programs in `SUITE:PROGRAM,...`.
     Selftests(&'static Boot<'static>),
     /// One after the other. A run that was stopped goes on with the first one that did not
@@ -98,7 +101,7 @@ impl Suite {
             }
             (_, None) => {}
             (Run::Whole(_), Some(_)) => bail!("the suite \"{}\" has no parts", self.name),
-            (Run::OnKernels(_), Some(part)) => drop(kernel(part)?),
+            (Run::OnKernels(..), Some(part)) => drop(kernel(part)?),
             (Run::Selftests(_), Some(part)) => selftests::check_names(context, part)?,
         }
         Ok(vec![task(part.map(str::to_owned))])
@@ -129,11 +132,9 @@ impl Task {
     pub fn run(&self, context: &Context, report: &mut Report) -> Result<()> {
         match (&self.suite.run, self.part.as_deref()) {
             (Run::Whole(run), _) => run(context, report),
-            (Run::OnKernels(run), Some(name)) => run(context, report, kernel(name)?),
-            (Run::OnKernels(run), None) => {
-                // The plain kernel gets more done, the debug kernel sees more.
-                let flavors = vec![Flavor::Plain, Flavor::Debug];
-                lanes::at_once(report, flavors, |flavor, report| {
+            (Run::OnKernels(_, run), Some(name)) => run(context, report, kernel(name)?),
+            (Run::OnKernels(flavors, run), None) => {
+                lanes::at_once(report, flavors.to_vec(), |flavor, report| {
                     run(context, report, flavor)
                 })
             }
@@ -146,8 +147,10 @@ impl Task {
 
 /// The kernel of this name that loads composefs as a module.
 fn kernel(name: &str) -> Result<Flavor> {
-    [Flavor::Plain, Flavor::Debug]
+    [Flavor::Plain, Flavor::Debug, Flavor::Debian]
         .into_iter()
         .find(|flavor| flavor.name() == name)
-        .with_context(|| format!("there is no kernel \"{name}\"; this suite runs on: plain debug"))
+        .with_context(|| {
+            format!("there is no kernel \"{name}\"; this suite runs on: plain debug debian")
+        })
 }

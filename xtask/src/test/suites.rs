@@ -22,6 +22,18 @@ use super::stress;
 use super::suite::Run;
 use super::suite::Suite;
 use super::suite::When;
+use crate::kernel::Flavor;
+
+/// The kernels of suites in the gate: Debian's, which gets more done and need not be built, and
+/// the debug kernel, which sees more.
+const GATE: &[Flavor] = &[Flavor::Debian, Flavor::Debug];
+
+/// The kernels of the long suites.
+const BOTH: &[Flavor] = &[Flavor::Plain, Flavor::Debug];
+
+/// One of them alone.
+const DEBUG: &[Flavor] = &[Flavor::Debug];
+const PLAIN: &[Flavor] = &[Flavor::Plain];
 
 /// All suites, in the order in which they run: quick ones first, and next to each other those that
 /// keep only one processor busy.
@@ -52,35 +64,11 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "kunit",
-        about: "KUnit tests of fs/composefs/vfs, on both kernels",
+        about: "KUnit tests of fs/composefs/vfs on the debug kernel",
         minutes: 1,
         processors: 2,
         when: When::Gate,
-        run: Run::OnKernels(kunit::run),
-    },
-    Suite {
-        name: "selftests",
-        about: "tests/selftests in the guest, by run_kselftest.sh",
-        minutes: 8,
-        processors: 2,
-        when: When::Gate,
-        run: Run::Selftests(&boots::PLAIN),
-    },
-    Suite {
-        name: "selftests-long",
-        about: "those about the command line of mount.composefs",
-        minutes: 2,
-        processors: 2,
-        when: When::All,
-        run: Run::Selftests(&boots::PLAIN_LONG),
-    },
-    Suite {
-        name: "debian",
-        about: "the module and the core selftests on Debian's own kernel",
-        minutes: 1,
-        processors: 1,
-        when: When::Gate,
-        run: Run::Selftests(&boots::DEBIAN),
+        run: Run::OnKernels(DEBUG, kunit::run),
     },
     Suite {
         name: "selinux",
@@ -91,14 +79,6 @@ pub const SUITES: &[Suite] = &[
         run: Run::Selftests(&boots::SELINUX),
     },
     Suite {
-        name: "ipe",
-        about: "the selftest that needs IPE, which lets only some programs run",
-        minutes: 1,
-        processors: 1,
-        when: When::Gate,
-        run: Run::Selftests(&boots::IPE),
-    },
-    Suite {
         name: "patches",
         about: "the patches for a kernel tree, and the core selftests on the kernel they make",
         minutes: 2,
@@ -107,20 +87,68 @@ pub const SUITES: &[Suite] = &[
         run: Run::Whole(patches::run),
     },
     Suite {
-        name: "patched",
-        about: "more selftests on that kernel, where composefs is no module",
-        minutes: 2,
-        processors: 1,
-        when: When::All,
-        run: Run::Selftests(&boots::PATCHED),
-    },
-    Suite {
         name: "boot",
         about: "a Debian whose root is an image, and one whose root is refused",
         minutes: 3,
         processors: 1,
         when: When::Gate,
         run: Run::Whole(boot::run),
+    },
+    Suite {
+        name: "selftests",
+        about: "tests/selftests on Debian's own kernel, by run_kselftest.sh",
+        minutes: 8,
+        processors: 2,
+        when: When::Gate,
+        run: Run::Selftests(&boots::DEBIAN),
+    },
+    Suite {
+        name: "debug",
+        about: "some selftests on a kernel with KASAN, lockdep and more",
+        minutes: 9,
+        processors: 2,
+        when: When::Gate,
+        run: Run::Selftests(&boots::DEBUG),
+    },
+    Suite {
+        name: "stress",
+        about: "many threads at once, on Debian's kernel and the debug kernel",
+        minutes: 2,
+        processors: 2,
+        when: When::Gate,
+        run: Run::OnKernels(GATE, stress::run),
+    },
+    Suite {
+        name: "hostile",
+        about: "images made to do harm, on Debian's kernel and the debug kernel",
+        minutes: 2,
+        processors: 2,
+        when: When::Gate,
+        run: Run::OnKernels(GATE, hostile::run),
+    },
+    Suite {
+        name: "kunit-plain",
+        about: "KUnit tests of fs/composefs/vfs on the plain kernel",
+        minutes: 1,
+        processors: 1,
+        when: When::All,
+        run: Run::OnKernels(PLAIN, kunit::run),
+    },
+    Suite {
+        name: "ipe",
+        about: "the selftest that needs IPE, which lets only some programs run",
+        minutes: 1,
+        processors: 1,
+        when: When::All,
+        run: Run::Selftests(&boots::IPE),
+    },
+    Suite {
+        name: "patched",
+        about: "more selftests on that kernel, where composefs is no module",
+        minutes: 2,
+        processors: 1,
+        when: When::All,
+        run: Run::Selftests(&boots::PATCHED),
     },
     Suite {
         name: "kmemleak",
@@ -179,36 +207,20 @@ pub const SUITES: &[Suite] = &[
         run: Run::Whole(deb::run),
     },
     Suite {
-        name: "debian-all",
-        about: "all selftests on Debian's own kernel",
-        minutes: 9,
+        name: "selftests-long",
+        about: "those that take long: about mount.composefs, and large images",
+        minutes: 2,
         processors: 2,
         when: When::All,
-        run: Run::Selftests(&boots::DEBIAN_ALL),
+        run: Run::Selftests(&boots::DEBIAN_LONG),
     },
     Suite {
-        name: "debug",
-        about: "some selftests on a kernel with KASAN, lockdep and more",
-        minutes: 9,
+        name: "selftests-plain",
+        about: "all selftests on the plain kernel",
+        minutes: 8,
         processors: 2,
-        when: When::Gate,
-        run: Run::Selftests(&boots::DEBUG),
-    },
-    Suite {
-        name: "stress",
-        about: "many threads at once, on both kernels",
-        minutes: 2,
-        processors: 2,
-        when: When::Gate,
-        run: Run::OnKernels(stress::run),
-    },
-    Suite {
-        name: "hostile",
-        about: "images made to do harm, on both kernels",
-        minutes: 2,
-        processors: 2,
-        when: When::Gate,
-        run: Run::OnKernels(hostile::run),
+        when: When::All,
+        run: Run::Selftests(&boots::PLAIN),
     },
     Suite {
         name: arm64::NAME,
@@ -231,19 +243,19 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "stress-long",
-        about: "the suite stress for half an hour, on both kernels",
+        about: "the suite stress for half an hour, on the plain kernel and the debug kernel",
         minutes: 40,
         processors: 2,
         when: When::All,
-        run: Run::OnKernels(stress::run_long),
+        run: Run::OnKernels(BOTH, stress::run_long),
     },
     Suite {
         name: "hostile-long",
-        about: "260,000 images made to do harm, on both kernels",
+        about: "260,000 images made to do harm, on the plain kernel and the debug kernel",
         minutes: 45,
         processors: 2,
         when: When::All,
-        run: Run::OnKernels(hostile::run_long),
+        run: Run::OnKernels(BOTH, hostile::run_long),
     },
     Suite {
         name: "fuzz",

@@ -17,6 +17,7 @@ use anyhow::bail;
 use super::report::Report;
 use super::suite::Asked;
 use crate::context::Context;
+use crate::kernel::Flavor;
 use crate::progress::Step;
 use crate::progress::tail;
 use defect::Defect;
@@ -131,9 +132,12 @@ fn build(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
     if defect.test == IMAGE {
         cargo.args(["test", "--no-run", "--package", "composefs-image"]);
     } else {
-        let debug = defect.test.contains("debug");
-        let flavor = if debug { "debug" } else { "plain" };
-        cargo.args(["xtask", "module", "--flavor", flavor]);
+        let words: Vec<&str> = defect.test.split([':', '-']).collect();
+        let named = [Flavor::Plain, Flavor::Debug]
+            .into_iter()
+            .find(|flavor| words.contains(&flavor.name()));
+        let flavor = named.unwrap_or(Flavor::Debian);
+        cargo.args(["xtask", "module", "--flavor", flavor.name()]);
     }
     let log = context.cache.log("defect-build");
     let step = Step::begin(format!("building with {}", defect.name), &log)?;

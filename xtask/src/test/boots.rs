@@ -50,6 +50,7 @@ pub const PLAIN: Boot<'_> = Boot {
     programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG, &ONLY_ELSEWHERE, &LONG]),
     timeout: Duration::from_secs(45 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// The plain kernel of another machine.
@@ -86,6 +87,7 @@ pub const CLIENTS: Boot<'_> = Boot {
     programs: Programs::Clients,
     timeout: Duration::from_secs(20 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// Tests of others, on a system that has them.
@@ -101,6 +103,7 @@ pub const OTHERS: Boot<'_> = Boot {
     programs: Programs::Others,
     timeout: Duration::from_secs(2 * 60 * 60),
     program_timeout: Some(Duration::from_secs(60 * 60)),
+    coverage: false,
 };
 
 /// Debian's kernel with SELinux.
@@ -114,6 +117,7 @@ pub const SELINUX: Boot<'_> = Boot {
     programs: Programs::Only(&["selinux"]),
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// The plain kernel with IPE, which would not let the guest boot if it enforced its policy from the
@@ -128,6 +132,7 @@ pub const IPE: Boot<'_> = Boot {
     programs: Programs::Only(&["ipe"]),
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// What may differ when composefs is no module. These programs do not need it to be one.
@@ -151,6 +156,7 @@ pub const PATCHED: Boot<'_> = Boot {
     ]),
     timeout: Duration::from_secs(15 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// What a file system has to do. These programs need no images of others.
@@ -173,6 +179,7 @@ pub const TREE: Boot<'_> = Boot {
     programs: CORE,
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
+    coverage: false,
 };
 
 /// The programs that do most about memory, locks and lifetimes in least time, and do not need the
@@ -214,14 +221,16 @@ pub const DEBUG: Boot<'_> = Boot {
     programs: Programs::Only(&ON_DEBUG),
     timeout: Duration::from_secs(50 * 60),
     program_timeout: Some(Duration::from_secs(15 * 60)),
+    coverage: false,
 };
 
-/// All others on that kernel. Some compare whole trees.
+/// All on that kernel. Some compare whole trees. The module notes which code runs.
 pub const DEBUG_ALL: Boot<'_> = Boot {
     name: "debug-all",
-    programs: Programs::AllBut(&[&OWN_BOOT, &ON_DEBUG, &ONLY_ELSEWHERE]),
+    programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ELSEWHERE]),
     timeout: Duration::from_secs(5 * 60 * 60),
     program_timeout: Some(Duration::from_secs(2 * 60 * 60)),
+    coverage: true,
     ..DEBUG
 };
 
@@ -236,4 +245,5 @@ pub const KMEMLEAK: Boot<'_> = Boot {
     programs: Programs::Only(&["kmemleak"]),
     timeout: Duration::from_secs(25 * 60),
     program_timeout: Some(Duration::from_secs(20 * 60)),
+    coverage: false,
 };

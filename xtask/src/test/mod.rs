@@ -9,6 +9,7 @@ mod boots;
 mod cargo_test;
 mod citations;
 mod compile_fail;
+mod coverage;
 mod deb;
 mod defects;
 mod e2fs;

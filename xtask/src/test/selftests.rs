@@ -15,6 +15,9 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::coverage;
+use super::coverage::By;
+use super::coverage::Places;
 use super::headers;
 use super::lanes;
 use super::others;
@@ -32,6 +35,8 @@ use crate::kernel::Flavor;
 use crate::kernel::Kernel;
 use crate::kernel::Target;
 use crate::machine::Machine;
+use crate::module;
+use crate::module::Lint;
 use crate::named;
 use crate::packages;
 use crate::patches;
@@ -102,6 +107,8 @@ pub struct Boot<'a> {
     pub timeout: Duration,
     /// How long one program may take, if not as in `tests/selftests/settings`.
     pub program_timeout: Option<Duration>,
+    /// Whether to tell which lines of the module were run. The kernel needs KCOV.
+    pub coverage: bool,
 }
 
 impl Boot<'_> {
@@ -205,6 +212,10 @@ pub fn run_on(
     if boot.flavor.is_debug() {
         environment.push_str("export COMPOSEFS_SLOW=1\n");
     }
+    if boot.coverage {
+        config.module = Some(module::make(context, &config.kernel, Lint::Coverage)?);
+        config.append.push(coverage::Log::append());
+    }
     config.timeout = Some(boot.timeout);
     config
         .append
@@ -228,6 +239,8 @@ pub fn run_on(
     }
     let lanes = lanes::split(&names, boot.flavor, boot.lanes);
     let name = format!("{}{}", boot.name, machine.suffix());
+    let log = |number: u32| coverage::Log::new(work.path().join(format!("translated-{number}")));
+    let module = config.module.clone();
     let guests: Vec<(VmConfig, Program)> = (1..)
         .zip(&lanes)
         .map(|(number, names)| {
@@ -238,6 +251,9 @@ pub fn run_on(
                 config.log_name = format!("{name}-{number}-console");
                 program.name = format!("{}-{number}", program.name);
                 program.about = format!("{} {number} of {}", program.about, lanes.len());
+            }
+            if boot.coverage {
+                config.qemu.extend(log(number).qemu());
             }
             config.job = Job::Command(vec![format!(
                 "set -e\n{environment}\
@@ -250,7 +266,15 @@ pub fn run_on(
         .collect();
     lanes::at_once(report, guests, |(config, program), report| {
         watch(context, &config, report, &program)
-    })
+    })?;
+    if let (true, Some(module)) = (boot.coverage, module) {
+        let mut places = Places::new();
+        for (number, _) in (1..).zip(&lanes) {
+            places.extend(log(number).places()?);
+        }
+        coverage::tell(context, report, &module, By::Selftests, places)?;
+    }
+    Ok(())
 }
 
 /// Runs some programs, with commas between their names, on the kernel of a boot.

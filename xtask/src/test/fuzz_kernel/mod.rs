@@ -4,7 +4,6 @@
 //! the module that runs.
 
 mod case;
-mod coverage;
 mod guest;
 
 use std::fs;
@@ -18,6 +17,8 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::anyhow;
 
+use super::coverage;
+use super::coverage::By;
 use super::fuzz::SECONDS;
 use super::report::Report;
 use super::watch::Program;
@@ -27,7 +28,6 @@ use crate::kernel::Flavor;
 use crate::named;
 use crate::progress::say;
 use crate::vm::Job;
-use coverage::Lines;
 use guest::FUZZER;
 use guest::prepare;
 
@@ -77,31 +77,13 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     }
     if result.is_ok() {
         let module = config.module.as_deref().context("there is no module")?;
-        tell_coverage(context, report, module, &share)?;
+        let places = coverage::read(&share.join("places"))?;
+        coverage::tell(context, report, module, By::Fuzzer, places)?;
     }
     result.map_err(|error| match keep(&share) {
         Ok(path) => anyhow!("{error:#}\nThe case that ran: {}", path.display()),
         Err(_) => error,
     })
-}
-
-/// Says how many lines were run, and writes which ones were not.
-fn tell_coverage(
-    context: &Context,
-    report: &mut Report,
-    module: &Path,
-    share: &Path,
-) -> Result<()> {
-    let lines = Lines::of(module, &context.module_dir())?;
-    let places = coverage::read(&share.join("places"))?;
-    let told = lines.report(&[("fuzz-kernel", places)]);
-    let path = share.join("coverage.txt");
-    fs::write(&path, told.text).with_context(|| format!("cannot write {}", path.display()))?;
-    let run = told.run.first().copied().unwrap_or(0);
-    report.figure("lines of the module that were run", &run.to_string());
-    report.figure("lines of the module", &told.lines.to_string());
-    say(&format!("xtask: which lines were run: {}", path.display()));
-    Ok(())
 }
 
 /// Keeps the case that ran when the guest died. Returns its file.

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,6 +16,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 
+use super::places::Places;
 use crate::llvm::Llvm;
 use crate::progress::output;
 
@@ -35,9 +35,6 @@ pub struct Lines {
     /// Those of each place that can be noted.
     of: BTreeMap<u32, Vec<Line>>,
 }
-
-/// A set of places that were noted.
-pub type Places = BTreeSet<u32>;
 
 impl Lines {
     /// Reads them from a module, whose source is in a directory.
@@ -127,16 +124,6 @@ pub struct Report {
     pub lines: usize,
     /// How many of them each of the programs has run.
     pub run: Vec<usize>,
-}
-
-/// Reads places that were noted: a line has one, in hexadecimal digits.
-pub fn read(path: &Path) -> Result<Places> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let places = text
-        .lines()
-        .filter_map(|line| u32::from_str_radix(line, 16).ok());
-    Ok(places.collect())
 }
 
 /// The places behind calls in the section .text.

@@ -15,7 +15,7 @@ suite = ktap.Suite()
 reference.require_support()
 names = fixtures.names_without_objects(large=True)
 if not names:
-    ktap.skip_all("COMPOSEFS_IMAGES has no large image")
+    ktap.skip_all("COMPOSEFS_IMAGES is not set, or has no large image")
 for a_name in names:
     suite.add(f"{a_name}, without objects, equals erofs + overlayfs",
               lambda test, name=a_name: compare_without_objects(test, name))

@@ -100,10 +100,12 @@ def programs() -> list[Program]:
     found = [Program(name, HELPER, ["bash", "-c", f"{SETUP}\n{script}"], read,
                      900, {"SCRATCH": str(fixtures.SCRATCH)})
              for name, script in SCRIPTS.items()]
-    found.append(Program(
-        "differential.py", HELPER,
-        [f"{Path(__file__).parent}/differential.py", "without objects"],
-        others.by_tap, 1200, {**os.environ, "COMPOSEFS_IMAGES": str(images())}))
+    environment = {**os.environ, "COMPOSEFS_IMAGES": str(images())}
+    for name in ("differential.py", "differential_large.py"):
+        found.append(Program(
+            name, HELPER,
+            [f"{Path(__file__).parent}/{name}", "without objects"],
+            others.by_tap, 1200, environment))
     return found
 
 

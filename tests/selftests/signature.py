@@ -5,8 +5,8 @@
 and what mounts by signature share.
 
 signature_keys.py has the keyring, the parameters of the module, the option
-signed and user namespaces, and signature_kernel.py what the kernel's own keys
-have a say in.
+signed and user namespaces. signature_kernel.py has the tests that need a key
+or the blacklist of the kernel.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lib import fixtures, ktap, matrix_image, mounts, objects, signing
 from lib.files import opened
+from lib.matrix_image import check_mounts
 from lib.mounts import At, Context, Options, Value
 from lib.refused import check, refused
 from lib.shown import shown
@@ -49,18 +50,18 @@ def accepts(test: ktap.Test) -> None:
     data = formatted(image.digest)
     with trusting(signer()):
         file = good()
-        matrix_image.check_mounts(test, "fsverity sign", by(file))
-        matrix_image.check_mounts(test, "with digest=", by(file, ("digest", image.digest)))
-        matrix_image.check_mounts(test, "with verity", by(file, ("verity", None)))
+        check_mounts(test, "fsverity sign", by(file))
+        check_mounts(test, "with digest=", by(file, ("digest", image.digest)))
+        check_mounts(test, "with verity", by(file, ("verity", None)))
         for what, options in (("certificate", ("-noattr",)),
                               ("attributes", ("-nocerts", "-nosmimecap")),
                               ("certificate and attributes", ("-nosmimecap",))):
-            matrix_image.check_mounts(test, what, by(signing.write(
+            check_mounts(test, what, by(signing.write(
                 "more", signer().sign(data, *options))))
         for what, flags in (("a descriptor", os.O_RDONLY),
                             ("a descriptor of O_PATH", os.O_PATH)):
             with opened(file, flags) as fd:
-                matrix_image.check_mounts(test, what, by(fd))
+                check_mounts(test, what, by(fd))
         with mounts.attached(signing.mount_with_bytes(
                 matrix_image.options(), Path(file).read_bytes())) as top:
             matrix_image.check(test, top, "bytes")
@@ -69,9 +70,9 @@ def accepts(test: ktap.Test) -> None:
             for what, path in (("a path", At(file)),
                                ("from a directory", At("good", top)),
                                ("an empty path", At("", itself))):
-                matrix_image.check_mounts(test, what, by(path))
+                check_mounts(test, what, by(path))
         strange = signing.write("a,b:c\\d", Path(file).read_bytes())
-        matrix_image.check_mounts(test, "a strange name", by(
+        check_mounts(test, "a strange name", by(
             strange.replace("\\", "\\\\").replace(",", "\\,")))
 
 
@@ -94,7 +95,7 @@ def chain(test: ktap.Test) -> None:
     refused(test, "nothing is trusted", errno.ENOKEY, by(file),
             f'the certificate {below.serial()} by "vendor"')
     with trusting(signer()):
-        matrix_image.check_mounts(test, "with its certificate", by(file))
+        check_mounts(test, "with its certificate", by(file))
         refused(test, "without it", errno.ENOKEY, by(alone), "signature")
 
 
@@ -182,7 +183,7 @@ def refuses(test: ktap.Test) -> None:
                           image.path, words)
                 else:
                     test.fail(f"{what}, as bytes: the mount succeeded")
-        matrix_image.check_mounts(test, "afterwards", by(good()))
+        check_mounts(test, "afterwards", by(good()))
 
 
 @suite.test("a good signature does not help an image that was changed")
@@ -239,7 +240,7 @@ def keys(test: ktap.Test) -> None:
             # Only who possesses a key may do more than to unlink it.
             key = signer().trusted("@s")
             signing.run("keyctl", "link", key, signing.COMPOSEFS)
-            matrix_image.check_mounts(test, f"{what}: before", by(good()))
+            check_mounts(test, f"{what}: before", by(good()))
             change(key)
             refused(test, what, number, by(good()), "signature", words)
             signing.clear("@s")
@@ -279,7 +280,7 @@ def sharing(test: ktap.Test) -> None:
             refused(test, "the key is gone while it is mounted", errno.ENOKEY,
                     by(first), "signature")
             matrix_image.check(test, top, "after the key is gone")
-            matrix_image.check_mounts(test, "by its digest", matrix_image.options(digest))
+            check_mounts(test, "by its digest", matrix_image.options(digest))
 
 
 def change(top: str, *options: tuple[str, Value]) -> str:
@@ -387,7 +388,7 @@ def mutants(test: ktap.Test) -> None:
         test.note(f"{counts}")
         test.check(counts.get("success", 0) < MUTANTS / 10,
                    f"too many mutants are accepted: {counts}")
-        matrix_image.check_mounts(test, "afterwards", by(good()))
+        check_mounts(test, "afterwards", by(good()))
 
 
 fixtures.require()

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 
-"""Which signatures are good where the kernel's own keys have a say: those that
-it was built with, and its blacklist of certificates.
+"""Signatures, where the keys that the kernel was built with are trusted, and
+where its blacklist has a certificate.
 
 The kernels that this project builds have the test key. signature.py and
-signature_keys.py have what needs no key of the kernel.
+signature_keys.py have the tests that need no key of the kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 
 from lib import fixtures, ktap, matrix_image, module, objects, signing
+from lib.matrix_image import check_mounts
 from lib.mounts import Options
 from lib.refused import refused
 from lib.signing import Signer, formatted, trusting
@@ -38,13 +39,13 @@ def blacklisted(test: ktap.Test) -> None:
     bare = signing.write("listed-bare", listed.sign(data))
     with trusting(listed):
         for file in (*files, bare):
-            matrix_image.check_mounts(test, f"{file}: before", by(file))
+            check_mounts(test, f"{file}: before", by(file))
         listed.blacklist()
         for file in files:
             refused(test, file, errno.EKEYREJECTED, by(file),
                     f"it has the certificate {listed.serial()} by "
                     '"listed", which is on the kernel\'s blacklist')
-        matrix_image.check_mounts(test, "its key is trusted, and it is not there", by(bare))
+        check_mounts(test, "its key is trusted, and it is not there", by(bare))
         signing.clear()
         try:
             listed.trusted()
@@ -69,12 +70,12 @@ def secondary(test: ktap.Test) -> None:
             refused(test, f"by the kernel's, {parameter}", errno.ENOKEY,
                     by_kernel, '"composefs test key"', kernel.serial())
     with module.loaded_with("secondary_keyring=1"):
-        matrix_image.check_mounts(test, "by the kernel's", by_kernel)
+        check_mounts(test, "by the kernel's", by_kernel)
         refused(test, "by one that is not there", errno.ENOKEY, by_below,
                 below.serial())
         key = below.trusted(signing.SECONDARY)
         try:
-            matrix_image.check_mounts(test, "by one that was added", by_below)
+            check_mounts(test, "by one that was added", by_below)
             test.check(signing.keyctl("padd", "asymmetric", "", signing.SECONDARY,
                               stdin=Signer.vendor().der), "a stranger was added")
         finally:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ from pathlib import Path
 
 from lib import (fixtures, ktap, matrix_image, module, mounts, objects,
                  scratch, signing)
-from lib.mounts import Options, Value
+from lib.matrix_image import check_mounts
+from lib.mounts import Value
 from lib.refused import refused
 from lib.shown import check_mount_again
 from lib.signing import Signer, trusting
@@ -74,13 +74,13 @@ def closed(test: ktap.Test) -> None:
     options = matrix_image.options(("signature", file))
     refused(test, "no key", errno.ENOKEY, options, ".composefs")
     key = signer().trusted()
-    matrix_image.check_mounts(test, "a key", options)
+    check_mounts(test, "a key", options)
     test.equal(signing.keyctl("restrict_keyring", signing.COMPOSEFS), "", "closing it")
     other = Signer("other", "second")
     test.check("not permitted" in signing.keyctl("padd", "asymmetric", "",
                                          signing.COMPOSEFS, stdin=other.der),
                "a key was added to the closed keyring")
-    matrix_image.check_mounts(test, "closed", options)
+    check_mounts(test, "closed", options)
     test.equal(signing.keyctl("unlink", key, signing.COMPOSEFS), "", "removing it")
     refused(test, "removed", errno.ENOKEY, options, ".composefs")
     module.unload()
@@ -107,7 +107,7 @@ def elsewhere(test: ktap.Test) -> None:
 def required(test: ktap.Test) -> None:
     image = matrix_image.image()
     digest: tuple[str, Value] = ("digest", image.digest)
-    matrix_image.check_mounts(test, "without the parameter", matrix_image.options())
+    check_mounts(test, "without the parameter", matrix_image.options())
     with module.loaded_with(REQUIRED), trusting(signer()):
         file: tuple[str, Value] = ("signature", good())
         bad = signing.write("bad", signer().sign(b"other"))
@@ -124,11 +124,11 @@ def required(test: ktap.Test) -> None:
         check_refused("nothing mounted")
         with matrix_image.mounted(file) as top:
             check_refused("a good one mounted")
-            matrix_image.check_mounts(test, "with digest=",
-                        matrix_image.options(file, digest))
+            check_mounts(test, "with digest=",
+                         matrix_image.options(file, digest))
             matrix_image.check(test, top, "afterwards")
         with signed_file(image.path) as copy:
-            matrix_image.check_mounts(test, "signed", mounts.composefs_options(
+            check_mounts(test, "signed", mounts.composefs_options(
                 copy, image.objects, ("signed", None)))
 
 
@@ -149,7 +149,7 @@ def signed(test: ktap.Test) -> None:
     with signed_file(image.path) as copy:
         options = mounts.composefs_options(copy, image.objects,
                                            ("signed", None))
-        matrix_image.check_mounts(test, "signed", options)
+        check_mounts(test, "signed", options)
         check_mount_again(test, "shown", options)
         with mounts.mounted("composefs", options) as top, mounts.composefs(
                 copy, image.objects, ("digest", image.digest)) as other:
@@ -181,7 +181,7 @@ def others(test: ktap.Test) -> None:
         with trusting(Signer("other", "second")):
             refused(test, "another key", errno.ENOKEY, options, "signature")
         with trusting(signer()):
-            matrix_image.check_mounts(test, "the key in .composefs", options)
+            check_mounts(test, "the key in .composefs", options)
             bad = signing.write("bad", signer().sign(b"other"))
             refused(test, "wrong", errno.EKEYREJECTED,
                     matrix_image.options(("signature", bad)), "not a good")

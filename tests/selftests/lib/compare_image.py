@@ -24,6 +24,7 @@ MISSING = "EIO, reference ENOENT"
 
 STUBS = [b"%02x" % number for number in range(256)]
 
+
 def lacks_only_whiteouts(ours: Entry | None, theirs: Entry | None) -> bool:
     """Whether the reference lists more names, and cannot look up any of
     those."""

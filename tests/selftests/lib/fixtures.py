@@ -23,7 +23,7 @@ from . import ktap, make_images
 # A directory to write to, on an ext4 with fs-verity.
 SCRATCH = Path(os.environ.get("COMPOSEFS_SCRATCH", "/scratch"))
 
-# The least size of a packed image with thousands of files.
+# The least size of a packed image that takes long to compare.
 LARGE = 256 << 10
 
 # struct lcfs_erofs_header_s, which an image begins with.

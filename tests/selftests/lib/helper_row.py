@@ -61,9 +61,9 @@ class Row:
     user: int = 0
     # The name, if not the command line.
     title: str = ""
-    # Whether the C program does what ours does where a mounted device can be
-    # written to.
-    unless_writable: bool = False
+    # Whether the C program fails only where a mounted device cannot be written
+    # to.
+    c_writes_to_mounted: bool = False
 
     def words(self, scene: Scene) -> list[str]:
         return [scene.expand(word) for word in shlex.split(self.line)]

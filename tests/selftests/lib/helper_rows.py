@@ -188,7 +188,7 @@ IMAGES: list[Row] = [
         differs("-o basedir={store} {ram} {target}",
                 cannot("ram", "Device or resource busy"), mounts(),
                 "the C program still has the loop device open for writing"),
-        unless_writable=True),
+        c_writes_to_mounted=True),
     same("-o basedir={store} {image} target", mounts()),
     differs("-o basedir={store} {image} {target_link}",
             cannot("image", INVALID), mounts(),

@@ -34,7 +34,6 @@ MOST_FAILURES = 40
 # fewer rounds: COMPOSEFS_SLOW is set.
 IS_SLOW = bool(os.environ.get("COMPOSEFS_SLOW"))
 
-
 class Skipped(Exception):
     """The test cannot run here. The text is the reason."""
 

@@ -110,9 +110,14 @@ impl Boot {
     }
 }
 
-/// The kernel whose modules are in the images. The patched one has those of the plain one.
+/// The kernel whose modules are in the images. A patched one has those of the one without patches.
 fn modules_of(context: &Context, flavor: Flavor) -> Result<Kernel> {
-    kernel::make(context, flavor.for_disks(), None)
+    let flavor = match flavor {
+        Flavor::Patched => Flavor::Plain,
+        Flavor::PatchedDebug => Flavor::Debug,
+        other => other,
+    };
+    kernel::make(context, flavor, None)
 }
 
 /// What the kernel's command line says about the root. Tampers with the disk, if asked for.

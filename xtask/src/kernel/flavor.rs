@@ -40,8 +40,8 @@ impl Flavor {
         matches!(self, Self::Debug | Self::PatchedDebug)
     }
 
-    /// The kernel that makes disks for this one: all make the same, but some are slow, or take
-    /// longer to build.
+    /// The kernel that makes disks for this one. All make the same, but the debug kernel is slow,
+    /// and Debian's need not be built.
     pub fn for_disks(self) -> Self {
         match self {
             Self::Plain | Self::Patched => Self::Plain,

@@ -39,7 +39,7 @@ const LONG: [&str; 4] = [
     "differential_large",
 ];
 
-/// All other programs on the plain kernel.
+/// All programs but these, on the plain kernel.
 pub const PLAIN: Boot<'_> = Boot {
     name: "selftests-plain",
     flavor: Flavor::Plain,
@@ -182,7 +182,7 @@ pub const TREE: Boot<'_> = Boot {
     coverage: false,
 };
 
-/// The programs that do most about memory, locks and lifetimes in least time, and do not need the
+/// Programs about memory, locks and lifetimes that take some minutes at most, and do not need the
 /// modules xfs and btrfs.
 const ON_DEBUG: [&str; 22] = [
     "options",
@@ -224,7 +224,8 @@ pub const DEBUG: Boot<'_> = Boot {
     coverage: false,
 };
 
-/// All on that kernel. Some compare whole trees. The module notes which code runs.
+/// All programs on the debug kernel. Some compare whole trees. The report says which lines of the
+/// module they ran.
 pub const DEBUG_ALL: Boot<'_> = Boot {
     name: "debug-all",
     programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ELSEWHERE]),

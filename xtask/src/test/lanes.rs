@@ -12,7 +12,7 @@ use super::report::Report;
 use crate::kernel::Flavor;
 use crate::progress::Transcript;
 
-/// How long programs take, in seconds, on the plain and on the debug kernel: measured on two
+/// How long programs take, in seconds, on other kernels and on the debug kernel: measured on two
 /// processors under emulation. It decides only which programs share a guest.
 const SECONDS: &[(&str, u32, u32)] = &[
     ("adversaries", 9, 4),
@@ -67,6 +67,7 @@ const SECONDS: &[(&str, u32, u32)] = &[
     ("sharing", 7, 28),
     ("signature", 18, 45),
     ("signature_keys", 13, 36),
+    ("signature_kernel", 6, 25),
     ("small_image", 6, 4),
     ("source", 15, 87),
     ("stalled", 14, 21),
@@ -105,9 +106,9 @@ pub fn split<'a>(names: &[&'a str], flavor: Flavor, lanes: usize) -> Vec<Vec<&'a
 
 fn seconds(name: &str, flavor: Flavor) -> u32 {
     let known = SECONDS.iter().find(|(long, ..)| *long == name);
-    known.map_or(FEW_SECONDS, |&(_, plain, debug)| match flavor {
-        Flavor::Debug => debug,
-        _ => plain,
+    known.map_or(FEW_SECONDS, |&(_, other, debug)| match flavor {
+        flavor if flavor.is_debug() => debug,
+        _ => other,
     })
 }
 

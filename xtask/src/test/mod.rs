@@ -84,7 +84,7 @@ const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 #[derive(Args, Debug)]
 pub struct TestArgs {
     /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
-    /// are programs of a suite, stress:plain is one of its kernels
+    /// are programs of a suite, stress:debian is one of its kernels
     #[arg(value_name = "SUITE")]
     names: Vec<String>,
     /// Also runs the suites that take long

@@ -44,6 +44,7 @@ use crate::progress::Step;
 use crate::progress::output;
 use crate::toolchain::Toolchain;
 use crate::vm;
+use crate::vm::Accel;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -214,7 +215,8 @@ pub fn run_on(
     }
     if boot.coverage {
         config.module = Some(module::make(context, &config.kernel, Lint::Coverage)?);
-        config.append.push(coverage::Log::append());
+        // With KVM, nothing is translated.
+        config.accel = Accel::Tcg;
     }
     config.timeout = Some(boot.timeout);
     config
@@ -272,7 +274,8 @@ pub fn run_on(
         for (number, _) in (1..).zip(&lanes) {
             places.extend(log(number).places()?);
         }
-        coverage::tell(context, report, &module, By::Selftests, places)?;
+        let is_part = matches!(boot.programs, Programs::Only(_));
+        coverage::tell(context, report, &module, By::Selftests, places, is_part)?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Suite {
             }
             (_, None) => {}
             (Run::Whole(_), Some(_)) => bail!("the suite \"{}\" has no parts", self.name),
-            (Run::OnKernels(..), Some(part)) => drop(kernel(part)?),
+            (Run::OnKernels(flavors, _), Some(part)) => drop(kernel(flavors, part)?),
             (Run::Selftests(_), Some(part)) => selftests::check_names(context, part)?,
         }
         Ok(vec![task(part.map(str::to_owned))])
@@ -132,7 +132,9 @@ impl Task {
     pub fn run(&self, context: &Context, report: &mut Report) -> Result<()> {
         match (&self.suite.run, self.part.as_deref()) {
             (Run::Whole(run), _) => run(context, report),
-            (Run::OnKernels(_, run), Some(name)) => run(context, report, kernel(name)?),
+            (Run::OnKernels(flavors, run), Some(name)) => {
+                run(context, report, kernel(flavors, name)?)
+            }
             (Run::OnKernels(flavors, run), None) => {
                 lanes::at_once(report, flavors.to_vec(), |flavor, report| {
                     run(context, report, flavor)
@@ -145,12 +147,14 @@ impl Task {
     }
 }
 
-/// The kernel of this name that loads composefs as a module.
-fn kernel(name: &str) -> Result<Flavor> {
-    [Flavor::Plain, Flavor::Debug, Flavor::Debian]
-        .into_iter()
-        .find(|flavor| flavor.name() == name)
-        .with_context(|| {
-            format!("there is no kernel \"{name}\"; this suite runs on: plain debug debian")
-        })
+/// The kernel of this name, which has to be one of these.
+fn kernel(flavors: &[Flavor], name: &str) -> Result<Flavor> {
+    let known = flavors.iter().find(|flavor| flavor.name() == name);
+    known.copied().with_context(|| {
+        let names: Vec<&str> = flavors.iter().map(|flavor| flavor.name()).collect();
+        format!(
+            "this suite does not run on the kernel \"{name}\"; it runs on: {}",
+            names.join(" ")
+        )
+    })
 }

@@ -29,11 +29,7 @@ use crate::kernel::Flavor;
 const GATE: &[Flavor] = &[Flavor::Debian, Flavor::Debug];
 
 /// The kernels of the long suites.
-const BOTH: &[Flavor] = &[Flavor::Plain, Flavor::Debug];
-
-/// One of them alone.
-const DEBUG: &[Flavor] = &[Flavor::Debug];
-const PLAIN: &[Flavor] = &[Flavor::Plain];
+const LONG: &[Flavor] = &[Flavor::Plain, Flavor::Debug];
 
 /// All suites, in the order in which they run: quick ones first, and next to each other those that
 /// keep only one processor busy.
@@ -66,9 +62,9 @@ pub const SUITES: &[Suite] = &[
         name: "kunit",
         about: "KUnit tests of fs/composefs/vfs on the debug kernel",
         minutes: 1,
-        processors: 2,
+        processors: 1,
         when: When::Gate,
-        run: Run::OnKernels(DEBUG, kunit::run),
+        run: Run::OnKernels(&[Flavor::Debug], kunit::run),
     },
     Suite {
         name: "selinux",
@@ -127,12 +123,20 @@ pub const SUITES: &[Suite] = &[
         run: Run::OnKernels(GATE, hostile::run),
     },
     Suite {
+        name: "module-plain",
+        about: "that the module cannot panic, on a kernel without overflow checks",
+        minutes: 1,
+        processors: 1,
+        when: When::All,
+        run: Run::Whole(module::run_plain),
+    },
+    Suite {
         name: "kunit-plain",
         about: "KUnit tests of fs/composefs/vfs on the plain kernel",
         minutes: 1,
         processors: 1,
         when: When::All,
-        run: Run::OnKernels(PLAIN, kunit::run),
+        run: Run::OnKernels(&[Flavor::Plain], kunit::run),
     },
     Suite {
         name: "ipe",
@@ -144,7 +148,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "patched",
-        about: "more selftests on that kernel, where composefs is no module",
+        about: "selftests on the plain kernel with composefs built in",
         minutes: 2,
         processors: 1,
         when: When::All,
@@ -160,7 +164,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "boot-all",
-        about: "updates of such a system, and attacks on its disk",
+        about: "updates of a Debian whose root is an image, and attacks on its disk",
         minutes: 10,
         processors: 1,
         when: When::All,
@@ -209,14 +213,14 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "selftests-long",
         about: "those that take long: about mount.composefs, and large images",
-        minutes: 2,
+        minutes: 3,
         processors: 2,
         when: When::All,
         run: Run::Selftests(&boots::DEBIAN_LONG),
     },
     Suite {
         name: "selftests-plain",
-        about: "all selftests on the plain kernel",
+        about: "selftests on the plain kernel",
         minutes: 8,
         processors: 2,
         when: When::All,
@@ -235,8 +239,8 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "debug-all",
-        about: "all other selftests on that kernel with KASAN, lockdep and more",
-        minutes: 40,
+        about: "all selftests on a kernel with KASAN, lockdep and more",
+        minutes: 75,
         processors: 2,
         when: When::All,
         run: Run::Selftests(&boots::DEBUG_ALL),
@@ -247,7 +251,7 @@ pub const SUITES: &[Suite] = &[
         minutes: 40,
         processors: 2,
         when: When::All,
-        run: Run::OnKernels(BOTH, stress::run_long),
+        run: Run::OnKernels(LONG, stress::run_long),
     },
     Suite {
         name: "hostile-long",
@@ -255,7 +259,7 @@ pub const SUITES: &[Suite] = &[
         minutes: 45,
         processors: 2,
         when: When::All,
-        run: Run::OnKernels(BOTH, hostile::run_long),
+        run: Run::OnKernels(LONG, hostile::run_long),
     },
     Suite {
         name: "fuzz",

@@ -61,6 +61,11 @@ impl Lines {
         })
     }
 
+    /// Whether the kernel would note a place.
+    pub fn has(&self, place: u32) -> bool {
+        self.of.contains_key(&place)
+    }
+
     /// The lines of places.
     fn run(&self, places: &Places) -> BTreeSet<&Line> {
         let lines = places.iter().filter_map(|place| self.of.get(place));

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 
 use super::report::Report;
 use crate::cache::Key;
@@ -42,24 +43,37 @@ impl By {
     }
 }
 
-/// Says how many lines of a module were run, and writes which ones were not, here and in earlier
-/// runs with the same module.
+/// Says how many lines of a module were run, and writes which ones were not. With `more`, the
+/// places are added to those of earlier runs with this module.
 ///
 /// # Errors
 ///
-/// When the module was not built for coverage, or LLVM's tools fail.
+/// When the module was not built for coverage, most places are elsewhere, or LLVM's tools
+/// fail.
 pub fn tell(
     context: &Context,
     report: &mut Report,
     module: &Path,
     by: By,
     mut run: Places,
+    more: bool,
 ) -> Result<()> {
+    let lines = Lines::of(module, &context.module_dir())?;
+    let noted = run.len();
+    run.retain(|place| lines.has(*place));
+    // QEMU begins to translate at other places, too. Of an address that is wrong, one in a hundred
+    // would be a place by chance.
+    ensure!(
+        run.len() * 10 > noted,
+        "of {noted} places that were run, {} are in {}: was it loaded elsewhere?",
+        run.len(),
+        module.display()
+    );
     let dir = context.cache.of_clone("coverage", &context.repo)?;
     let dir = dir.join(Key::default().with("module", fs::read(module)?).finish());
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let path = dir.join(by.name());
-    if path.exists() {
+    if more && path.exists() {
         run.extend(places::read(&path)?);
     }
     places::write(&path, &run)?;
@@ -70,7 +84,7 @@ pub fn tell(
             programs.push((by.name(), places::read(&path)?));
         }
     }
-    let told = Lines::of(module, &context.module_dir())?.report(&programs);
+    let told = lines.report(&programs);
     let path = dir.join("coverage.txt");
     fs::write(&path, told.text).with_context(|| format!("cannot write {}", path.display()))?;
     let number = programs.iter().position(|(name, _)| *name == by.name());

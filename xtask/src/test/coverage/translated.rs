@@ -16,8 +16,8 @@ use anyhow::Result;
 
 use super::places::Places;
 
-/// Where a kernel without address randomization loads its first module, and the end of the
-/// addresses of modules.
+/// Where a kernel without CONFIG_RANDOMIZE_BASE loads its first module, which begins with its
+/// section .text, and the end of the addresses of modules.
 const MODULES: (u64, u64) = (0xffff_ffff_a000_0000, 0xffff_ffff_ff00_0000);
 
 /// QEMU's log of a guest's run.
@@ -30,11 +30,6 @@ impl Log {
     /// A log in this file.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
-    }
-
-    /// The words of the kernel's command line that it needs.
-    pub fn append() -> String {
-        "nokaslr".to_owned()
     }
 
     /// The words of QEMU's command line.

@@ -289,7 +289,7 @@ pub const SUITES: &[Suite] = &[
         name: "defects",
         about: "mistakes in the module, which the tests have to find",
         minutes: 2,
-        processors: 2,
+        processors: 1,
         when: When::All,
         run: Run::Pieces {
             list: defects::list,

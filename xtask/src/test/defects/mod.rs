@@ -100,7 +100,7 @@ pub fn run(context: &Context, report: &mut Report, piece: &str) -> Result<()> {
         bail!("there is no defect {piece}");
     };
     copy.apply(&defect.path)?;
-    let found = find(context, &copy, &defect);
+    let found = find(&copy, &defect);
     copy.clean()?;
     let test = &defect.test;
     report.check(&format!("{piece} is found by {test}"), || found);
@@ -108,8 +108,8 @@ pub fn run(context: &Context, report: &mut Report, piece: &str) -> Result<()> {
 }
 
 /// Whether the test of a defect, which was applied, finds it.
-fn find(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
-    build(context, copy, defect)?;
+fn find(copy: &Copy, defect: &Defect) -> Result<()> {
+    build(copy, defect)?;
     let ran = Ran::new(copy, &defect.name, &defect.test)?;
     if ran.good {
         bail!("the tests pass, with this defect: {}", defect.breaks);
@@ -127,7 +127,7 @@ fn find(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
 }
 
 /// Builds what the defect is in. A defect that does not compile would be found by any test.
-fn build(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
+fn build(copy: &Copy, defect: &Defect) -> Result<()> {
     let mut cargo = cargo(copy);
     if defect.test == IMAGE {
         cargo.args(["test", "--no-run", "--package", "composefs-image"]);
@@ -139,7 +139,7 @@ fn build(context: &Context, copy: &Copy, defect: &Defect) -> Result<()> {
         let flavor = named.unwrap_or(Flavor::Debian);
         cargo.args(["xtask", "module", "--flavor", flavor.name()]);
     }
-    let log = context.cache.log("defect-build");
+    let log = copy.log("build");
     let step = Step::begin(format!("building with {}", defect.name), &log)?;
     step.run(&mut cargo)
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A copy of the clone, in which files may be broken.
+//! Copies of the clone, in which files may be broken.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -14,11 +16,17 @@ use crate::context::Context;
 use crate::git::Tree;
 use crate::git::git;
 use crate::progress::output;
+use crate::sync::lock;
+
+/// The numbers of the copies that are in use. While this is locked, git may change the list of
+/// working trees.
+static USED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A working tree of the clone's repository, with the files that the clone has now. It stays in
-/// target/defects, so that only what differs is built again.
+/// target/defects, so that only what differs is built again. Each thread has one of its own.
 pub struct Copy {
     top: PathBuf,
+    number: u32,
 }
 
 impl Copy {
@@ -28,9 +36,8 @@ impl Copy {
     ///
     /// When git cannot do that.
     pub fn ready(context: &Context) -> Result<Self> {
-        let copy = Self {
-            top: context.repo.join("target/defects"),
-        };
+        let copy = Self::free(context);
+        let _others_wait = lock(&USED);
         fs::create_dir_all(&copy.top)
             .with_context(|| format!("cannot make {}", copy.top.display()))?;
         let here = |words: &[&str]| output(git().current_dir(&context.repo).args(words));
@@ -51,6 +58,17 @@ impl Copy {
         let tree = Tree::stored(&context.repo)?;
         copy.git(&["read-tree", "--reset", "-u", &tree.object])?;
         Ok(copy)
+    }
+
+    /// One that no other thread uses.
+    fn free(context: &Context) -> Self {
+        let mut used = lock(&USED);
+        let number = (1..).find(|number| !used.contains(number)).unwrap_or(1);
+        used.insert(number);
+        Self {
+            top: context.repo.join("target/defects").join(number.to_string()),
+            number,
+        }
     }
 
     /// Whether it is a working tree of its own. Anywhere else below the clone, git would work on
@@ -111,5 +129,11 @@ impl Copy {
         let mut git = git();
         git.current_dir(self.path());
         git
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        lock(&USED).remove(&self.number);
     }
 }

@@ -30,13 +30,17 @@ const NEED_KEY: [&str; 1] = ["signature_kernel"];
 /// Programs about images of another machine.
 const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
 
-/// Programs that take long: those about the command line of mount.composefs, which changes seldom,
-/// and the comparison of large images.
-const LONG: [&str; 4] = [
+/// Programs that take long: the comparison of large images, and those about programs for users,
+/// which change seldom.
+const LONG: [&str; 8] = [
+    "differential_large",
     "helper_table",
     "helper_limits",
     "helper_remount",
-    "differential_large",
+    "adversaries_store",
+    "composefs_readahead",
+    "container",
+    "origin",
 ];
 
 /// All programs but these, on the plain kernel.

@@ -212,8 +212,8 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "selftests-long",
-        about: "those that take long: about mount.composefs, and large images",
-        minutes: 3,
+        about: "those that take long: large images, and programs for users",
+        minutes: 5,
         processors: 2,
         when: When::All,
         run: Run::Selftests(&boots::DEBIAN_LONG),

@@ -32,7 +32,7 @@ const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
 
 /// Programs that take long: the comparison of large images, and those about programs for users,
 /// which change seldom.
-const LONG: [&str; 8] = [
+const LONG: [&str; 7] = [
     "differential_large",
     "helper_table",
     "helper_limits",
@@ -40,7 +40,6 @@ const LONG: [&str; 8] = [
     "adversaries_store",
     "composefs_readahead",
     "container",
-    "origin",
 ];
 
 /// All programs but these, on the plain kernel.

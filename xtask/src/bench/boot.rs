@@ -159,7 +159,13 @@ impl Boot {
         let plan = serde_json::to_string(&self.plan)?;
         self.script += &format!("exec {TOP}/{PROGRAM} run {}\n", shell_words::quote(&plan));
         self.config.job = Job::Command(vec![self.script]);
-        let output = guest::run(context, &self.config, "bench", "measuring in the guest")?;
+        let output = guest::run(
+            context,
+            &self.config,
+            "bench",
+            "measuring in the guest",
+            PROGRAM,
+        )?;
         for line in output.lines() {
             match serde_json::from_str(line)
                 .with_context(|| format!("{PROGRAM} wrote a line that is not a figure: {line}"))?

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Running the measuring program in the guest.
+//! Running what measures in the guest.
 
 use anyhow::Result;
 use anyhow::bail;
 
-use super::disk::PROGRAM;
 use crate::context::Context;
 use crate::progress::Step;
 use crate::progress::tail;
@@ -13,13 +12,19 @@ use crate::vm;
 use crate::vm::Stream;
 use crate::vm::VmConfig;
 
-/// Boots a guest whose job ends in the program, and returns what that prints. `kind` is the name
-/// of the log, and `about` what is shown meanwhile.
+/// Boots a guest, and returns what its job prints. `kind` is the name of the log, `about` what is
+/// shown meanwhile, and `job` what an error calls the job.
 ///
 /// # Errors
 ///
-/// When the guest or the program fails.
-pub fn run(context: &Context, config: &VmConfig, kind: &str, about: &str) -> Result<String> {
+/// When the guest or the job fails.
+pub fn run(
+    context: &Context,
+    config: &VmConfig,
+    kind: &str,
+    about: &str,
+    job: &str,
+) -> Result<String> {
     let log = context.cache.numbered_log(kind)?;
     let step = Step::begin(about, &log)?;
     let mut output = Vec::new();
@@ -33,7 +38,7 @@ pub fn run(context: &Context, config: &VmConfig, kind: &str, about: &str) -> Res
     match &outcome.result {
         Ok(0) => Ok(String::from_utf8(output)?),
         Ok(status) => bail!(
-            "{PROGRAM} ended with status {status}:\n{}\nIts output: {}",
+            "{job} ended with status {status}:\n{}\nIts output: {}",
             tail(&log, 10),
             log.display()
         ),

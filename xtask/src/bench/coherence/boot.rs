@@ -135,7 +135,7 @@ impl Boot {
     /// When the guest fails, or the plugin has counted something else.
     pub fn run(self, context: &Context) -> Result<(Vec<Measured>, Symbols)> {
         let about = format!("measuring with {} processors", self.processors);
-        let output = guest::run(context, &self.config, "coherence", &about)?;
+        let output = guest::run(context, &self.config, "coherence", &about, PROGRAM)?;
         let mut symbols = Symbols::of_kernel(&self.config.kernel)?;
         let counted = self.dir.path().join("windows");
         let counted =

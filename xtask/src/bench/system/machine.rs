@@ -5,17 +5,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use anyhow::bail;
 
+use crate::bench::guest;
 use crate::boot::Boot;
 use crate::boot::BootArgs;
 use crate::boot::Image;
 use crate::boot::Stack;
 use crate::context::Context;
 use crate::kernel::Flavor;
-use crate::progress::Step;
-use crate::vm;
-use crate::vm::Stream;
 use crate::vm::VmConfig;
 
 /// A boot of the system with a job.
@@ -49,22 +46,6 @@ pub fn prepare(context: &Context, stack: Stack, image: Image, job: &str) -> Resu
 ///
 /// When the system does not boot, or the job fails.
 pub fn run(context: &Context, config: &VmConfig, about: &str) -> Result<String> {
-    let log = context.cache.numbered_log("bench-boot")?;
-    let step = Step::begin(about, &log)?;
-    let mut output = Vec::new();
-    let outcome = vm::run(context, config, &mut |stream, bytes| {
-        step.note(bytes);
-        if stream == Stream::Stdout {
-            output.extend_from_slice(bytes);
-        }
-    })?;
-    match &outcome.result {
-        Ok(0) => step.done(),
-        Ok(status) => bail!(
-            "the job in the booted system ended with status {status}; its output: {}",
-            log.display()
-        ),
-        Err(failure) => bail!("{}", outcome.explain(failure)),
-    }
-    Ok(String::from_utf8(output)?)
+    let job = "the job in the booted system";
+    guest::run(context, config, "bench-boot", about, job)
 }

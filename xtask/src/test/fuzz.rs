@@ -24,7 +24,7 @@ use crate::tools;
 pub const SECONDS: &str = "COMPOSEFS_FUZZ_SECONDS";
 
 /// As long, unless [`SECONDS`] says otherwise.
-const USUAL: u64 = 1800;
+const USUAL: u64 = 900;
 
 /// The targets, and their directories, each with a program `run`.
 const TARGETS: [(&str, &str); 3] = [

@@ -41,7 +41,7 @@ struct Limits {
     margin: Duration,
 }
 
-const PLAIN: Limits = Limits {
+const USUAL: Limits = Limits {
     seconds: 30,
     arguments: "--memory 48 --timeout 120",
     margin: Duration::from_secs(600),
@@ -54,7 +54,7 @@ const DEBUG: Limits = Limits {
 };
 
 /// How long the threads of the long suite run, in seconds.
-const LONG: u64 = 1800;
+const LONG: u64 = 900;
 
 /// Runs the suite on one of the kernels.
 ///
@@ -62,7 +62,7 @@ const LONG: u64 = 1800;
 ///
 /// When the program cannot be built, or the guest cannot be made or fails.
 pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
-    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let limits = if flavor.is_debug() { DEBUG } else { USUAL };
     stress(context, report, flavor, &limits, limits.seconds)
 }
 
@@ -72,7 +72,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
 ///
 /// As for [`run`].
 pub fn run_long(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
-    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let limits = if flavor.is_debug() { DEBUG } else { USUAL };
     stress(context, report, flavor, &limits, LONG)
 }
 

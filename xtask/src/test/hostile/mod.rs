@@ -67,7 +67,7 @@ const DEBUG: Limits = Limits {
 };
 
 /// How many times as many images the long suite has.
-const LONG: u32 = 40;
+const LONG: u32 = 31;
 
 /// Runs the suite on one of the kernels.
 ///

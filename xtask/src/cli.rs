@@ -47,9 +47,9 @@ Environment:
   COMPOSEFS_DEBIAN_MIRROR  mirror for the guest and the kernel's source
   COMPOSEFS_IMAGES         directory of more images to test, *.cfs.gz
   COMPOSEFS_JOBS           number of jobs for make, as with make -j
-  COMPOSEFS_STRESS_SECONDS seconds for each boot of the suite stress
-  COMPOSEFS_STRESS_SEED    seed of the random choices in the suite stress
-  COMPOSEFS_HOSTILE_SEED   seed of the images in the suite hostile
+  COMPOSEFS_STRESS_SECONDS seconds for each boot of the suites stress and stress-long
+  COMPOSEFS_STRESS_SEED    seed of the random choices in these suites
+  COMPOSEFS_HOSTILE_SEED   seed of the images in the suites hostile and hostile-long
   COMPOSEFS_FUZZ_SECONDS   seconds for each target of the suite fuzz, and for fuzz-kernel
   COMPOSEFS_NO_SKIP        if set, a skipped test counts as failed
   COMPOSEFS_ACCEL          kvm, tcg or auto, as with vm --accel";

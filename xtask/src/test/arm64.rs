@@ -77,8 +77,8 @@ pub fn name_of(machine: Machine, suite: Option<(&str, Option<&str>)>) -> Result<
     match suite {
         None => Ok(whole),
         Some(("selftests", names)) => Ok(format!("{whole}:{}", names.unwrap_or("selftests"))),
-        Some(("kunit", None | Some("plain"))) => Ok(format!("{whole}:kunit")),
-        Some(("kunit", Some(_))) => bail!("with --arch arm64, kunit runs on the plain kernel only"),
+        Some(("kunit", None)) => Ok(format!("{whole}:kunit")),
+        Some(("kunit", Some(_))) => bail!("with --arch arm64, kunit has no parts"),
         Some((other, _)) => bail!(
             "the suite \"{other}\" does not run with --arch arm64; these do: {}",
             PARTS.join(" ")
@@ -121,7 +121,7 @@ mod tests {
                 "arm64:16k:readdir,rights",
             ),
             (Some(("selftests", None)), "arm64:16k:selftests"),
-            (Some(("kunit", Some("plain"))), "arm64:16k:kunit"),
+            (Some(("kunit", None)), "arm64:16k:kunit"),
         ] {
             assert_eq!(name_of(machine, suite)?, name);
         }

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
+use anyhow::bail;
+
+use super::selftests;
 use super::selftests::Boot;
 use super::selftests::Origin;
 use super::selftests::Programs;
@@ -42,7 +46,7 @@ const LONG: [&str; 7] = [
     "container",
 ];
 
-/// All programs but these, on the plain kernel.
+/// All programs but those of these lists, on the plain kernel.
 pub const PLAIN: Boot<'_> = Boot {
     name: "selftests-plain",
     flavor: Flavor::Plain,
@@ -64,7 +68,7 @@ pub const ARM64: Boot<'_> = Boot {
     ..PLAIN
 };
 
-/// The same as [`PLAIN`] on Debian's own kernel, as a user has it.
+/// The same on Debian's own kernel, as a user has it. It has no test key.
 pub const DEBIAN: Boot<'_> = Boot {
     name: "selftests",
     flavor: Flavor::Debian,
@@ -238,6 +242,27 @@ pub const DEBUG_ALL: Boot<'_> = Boot {
     ..DEBUG
 };
 
+/// Checks that programs, with commas between their names, can run in a suite.
+///
+/// # Errors
+///
+/// A program that needs the kernel or the system of another suite, and which one that is.
+pub fn check_suite(suite: &str, names: &str) -> Result<()> {
+    for name in names.split(',') {
+        let prefixed = [selftests::CLIENTS, selftests::OTHERS]
+            .into_iter()
+            .find_map(|prefix| {
+                name.starts_with(prefix)
+                    .then(|| prefix.trim_end_matches('_'))
+            });
+        let own = OWN_BOOT.into_iter().find(|own| *own == name).or(prefixed);
+        if let Some(own) = own.filter(|own| *own != suite) {
+            bail!("\"{name}\" needs a boot of its own: cargo xtask test {own}:{name}");
+        }
+    }
+    Ok(())
+}
+
 /// The search for leaks. It slows each allocation, so it has a boot of its own.
 pub const KMEMLEAK: Boot<'_> = Boot {
     name: "kmemleak",
@@ -251,3 +276,23 @@ pub const KMEMLEAK: Boot<'_> = Boot {
     program_timeout: Some(Duration::from_secs(20 * 60)),
     coverage: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_a_boot_of_its_own_runs_nowhere_else() -> Result<()> {
+        check_suite("selftests", "readdir,rights")?;
+        check_suite("ipe", "ipe")?;
+        check_suite("clients", "clients_podman")?;
+        for (suite, names) in [("selftests", "readdir,ipe"), ("debug", "clients_podman")] {
+            let refused = check_suite(suite, names).map_err(|error| error.to_string());
+            assert!(
+                refused.is_err_and(|text| text.contains("cargo xtask test")),
+                "{names}"
+            );
+        }
+        Ok(())
+    }
+}

@@ -71,6 +71,7 @@ use ledger::Ledger;
 use ledger::Record;
 use report::Report;
 use suite::Asked;
+use suite::Run;
 use suite::Task;
 use suite::When;
 use suites::SUITES;
@@ -84,7 +85,9 @@ const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 #[derive(Args, Debug)]
 pub struct TestArgs {
     /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
-    /// are programs of a suite, stress:debian is one of its kernels
+    /// are programs of a suite, stress:debian is the suite on one kernel. The
+    /// suite says on which kernel a program runs: selftests on Debian's,
+    /// selftests-plain on the plain one, debug on the debug kernel
     #[arg(value_name = "SUITE")]
     names: Vec<String>,
     /// Also runs the suites that take long
@@ -94,7 +97,7 @@ pub struct TestArgs {
     /// not run again
     #[arg(long)]
     resume: bool,
-    /// Lists the suites, and how long they take
+    /// Lists the suites, or those that are named, and how long they take
     #[arg(long)]
     list: bool,
     #[command(flatten)]
@@ -110,7 +113,7 @@ pub struct TestArgs {
 /// cannot run counts as a failed test.
 pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     if args.list {
-        list(context)?;
+        list(context, args)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is built.
@@ -121,7 +124,10 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     let tasks = tasks(context, args)?;
     let ledger = Ledger::open(&context.repo)?;
     if args.resume && !ledger.is_current() {
-        bail!("git does not know which tree this is, so nobody can tell what has passed on it");
+        bail!(
+            "git does not know which tree this is, so nobody can tell what has passed on it; run \
+             the tests in a git clone, or without --resume"
+        );
     }
     let mut records: Vec<Option<Record>> = tasks.iter().map(|_| None).collect();
     if args.resume {
@@ -132,8 +138,10 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     }
     let ended = run_tasks(context, &ledger, &tasks, &mut records);
     let records: Vec<Record> = records.into_iter().flatten().collect();
-    for line in table::lines(&records, &context.repo) {
-        print(&line);
+    if !records.is_empty() {
+        for line in table::lines(&records, &context.repo) {
+            print(&line);
+        }
     }
     if ended.is_err() {
         say("xtask: stopped; the same command with --resume goes on from here");
@@ -242,6 +250,9 @@ fn tasks(context: &Context, args: &TestArgs) -> Result<Vec<Task>> {
     let wanted: Vec<(&str, Option<&str>)> = names.iter().map(|name| split(name)).collect();
     for (name, _) in &wanted {
         if SUITES.iter().all(|suite| suite.name != *name) {
+            if selftests::check_names(context, name).is_ok() {
+                bail!("\"{name}\" is a program of a suite: selftests:{name}");
+            }
             let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
             bail!(
                 "there is no test suite \"{name}\"; there are: {}",
@@ -268,7 +279,10 @@ fn names(args: &TestArgs) -> Result<Vec<String>> {
         return Ok(args.names.clone());
     }
     if args.all {
-        bail!("--all runs the tests on {} anyway", machine.name());
+        bail!(
+            "--all takes no --arch: it has the tests on {} already",
+            machine.name()
+        );
     }
     if args.names.is_empty() {
         return Ok(vec![arm64::name_of(machine, None)?]);
@@ -288,8 +302,17 @@ fn split(name: &str) -> (&str, Option<&str>) {
 }
 
 /// Prints the suites' names, and how long they take.
-fn list(context: &Context) -> Result<()> {
+fn list(context: &Context, args: &TestArgs) -> Result<()> {
     let times = Times::read(&context.cache);
+    let named = !names(args)?.is_empty();
+    let mut wanted = Vec::new();
+    if named {
+        wanted = tasks(context, args)?;
+    } else {
+        for suite in SUITES {
+            wanted.extend(suite.tasks(context, Asked::AmongAll)?);
+        }
+    }
     let mut gate = Duration::ZERO;
     let mut all = Duration::ZERO;
     let width = SUITES.iter().map(|suite| suite.name.len()).max();
@@ -297,12 +320,17 @@ fn list(context: &Context) -> Result<()> {
     for suite in SUITES {
         let mut time = Duration::ZERO;
         let mut guessed = ' ';
-        for task in suite.tasks(context, Asked::AmongAll)? {
+        let mut is_wanted = false;
+        for task in wanted.iter().filter(|task| task.suite.name == suite.name) {
+            is_wanted = true;
             let known = times.of(&task.name());
             if known.is_none() {
                 guessed = '~';
             }
             time += known.or_else(|| task.guess()).unwrap_or_default();
+        }
+        if !is_wanted {
+            continue;
         }
         // Two that need half of the machine take as long as one.
         let share = time * suite.processors / pool::PROCESSORS;
@@ -314,12 +342,20 @@ fn list(context: &Context) -> Result<()> {
                 ""
             }
         };
+        let time = match suite.run {
+            // They run beside each other.
+            Run::Pieces { .. } => share,
+            _ => time,
+        };
         print(&format!(
             "{:<width$} {guessed}{:<10} {}{only}",
             suite.name,
             about(time),
             suite.about
         ));
+    }
+    if named {
+        return Ok(());
     }
     print(&format!(
         "The times are the last ones here, or with ~, those of two processors under emulation: \

@@ -136,13 +136,13 @@ impl Boot<'_> {
 pub const IMAGES: &str = "COMPOSEFS_IMAGES";
 
 /// What the names of the programs of the suite "clients" begin with.
-const CLIENTS: &str = "clients_";
+pub const CLIENTS: &str = "clients_";
 
 /// The program that reads images of another machine: those for x86-64, on other machines.
 const OTHER_MACHINE: &str = "other_machine";
 
 /// What the names of the programs of the suite "others" begin with.
-const OTHERS: &str = "others_";
+pub const OTHERS: &str = "others_";
 
 /// Programs that need the modules xfs and btrfs.
 const NEED_MODULES: [&str; 3] = ["source", "data_store", "lock_order_disks"];
@@ -317,6 +317,9 @@ pub fn part_on(
 pub fn check_names(context: &Context, names: &str) -> Result<()> {
     let known = programs(&context.repo.join("tests/selftests"))?;
     for name in names.split(',') {
+        if name.is_empty() {
+            bail!("the name of a program is missing in \"{names}\"");
+        }
         if !known.iter().any(|known| known == name) {
             bail!(
                 "there is no program \"{name}\" in tests/selftests; there are: {}",

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::boots;
 use super::lanes;
 use super::report::Report;
 use super::selftests;
@@ -101,8 +102,13 @@ impl Suite {
             }
             (_, None) => {}
             (Run::Whole(_), Some(_)) => bail!("the suite \"{}\" has no parts", self.name),
-            (Run::OnKernels(flavors, _), Some(part)) => drop(kernel(flavors, part)?),
-            (Run::Selftests(_), Some(part)) => selftests::check_names(context, part)?,
+            (Run::OnKernels(flavors, _), Some(part)) => {
+                kernel(self.name, flavors, part).map(drop)?;
+            }
+            (Run::Selftests(_), Some(part)) => {
+                selftests::check_names(context, part)?;
+                boots::check_suite(self.name, part)?;
+            }
         }
         Ok(vec![task(part.map(str::to_owned))])
     }
@@ -133,7 +139,7 @@ impl Task {
         match (&self.suite.run, self.part.as_deref()) {
             (Run::Whole(run), _) => run(context, report),
             (Run::OnKernels(flavors, run), Some(name)) => {
-                run(context, report, kernel(flavors, name)?)
+                run(context, report, kernel(self.suite.name, flavors, name)?)
             }
             (Run::OnKernels(flavors, run), None) => {
                 lanes::at_once(report, flavors.to_vec(), |flavor, report| {
@@ -148,12 +154,13 @@ impl Task {
 }
 
 /// The kernel of this name, which has to be one of these.
-fn kernel(flavors: &[Flavor], name: &str) -> Result<Flavor> {
+fn kernel(suite: &str, flavors: &[Flavor], name: &str) -> Result<Flavor> {
     let known = flavors.iter().find(|flavor| flavor.name() == name);
     known.copied().with_context(|| {
         let names: Vec<&str> = flavors.iter().map(|flavor| flavor.name()).collect();
         format!(
-            "this suite does not run on the kernel \"{name}\"; it runs on: {}",
+            "the suite \"{suite}\" does not run on the kernel \"{name}\", but on: {}; \
+             `cargo xtask test --list` says which suites run on others",
             names.join(" ")
         )
     })

@@ -55,7 +55,7 @@ pub const PLAIN: Boot<'_> = Boot {
     lanes: 2,
     origin: Origin::Clone,
     programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ON_DEBUG, &ONLY_ELSEWHERE, &LONG]),
-    timeout: Duration::from_secs(45 * 60),
+    timeout: Duration::from_secs(75 * 60),
     program_timeout: None,
     coverage: false,
 };
@@ -226,7 +226,7 @@ pub const DEBUG: Boot<'_> = Boot {
     lanes: 2,
     origin: Origin::Clone,
     programs: Programs::Only(&ON_DEBUG),
-    timeout: Duration::from_secs(50 * 60),
+    timeout: Duration::from_secs(75 * 60),
     program_timeout: Some(Duration::from_secs(15 * 60)),
     coverage: false,
 };

@@ -52,7 +52,7 @@ struct Limits {
     timeout: u32,
 }
 
-const PLAIN: Limits = Limits {
+const USUAL: Limits = Limits {
     count: 5_000,
     least: 2_500,
     seconds: 300,
@@ -60,14 +60,14 @@ const PLAIN: Limits = Limits {
 };
 
 const DEBUG: Limits = Limits {
-    count: 1_500,
-    least: 600,
+    count: 1_000,
+    least: 400,
     seconds: 300,
     timeout: 600,
 };
 
 /// How many times as many images the long suite has.
-const LONG: u32 = 31;
+const LONG: u32 = 34;
 
 /// Runs the suite on one of the kernels.
 ///
@@ -75,7 +75,7 @@ const LONG: u32 = 31;
 ///
 /// When the program or its images cannot be made, or the guest cannot be made or fails.
 pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
-    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let limits = if flavor.is_debug() { DEBUG } else { USUAL };
     hostile(context, report, flavor, &limits)
 }
 
@@ -85,7 +85,7 @@ pub fn run(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()>
 ///
 /// As for [`run`].
 pub fn run_long(context: &Context, report: &mut Report, flavor: Flavor) -> Result<()> {
-    let limits = if flavor.is_debug() { DEBUG } else { PLAIN };
+    let limits = if flavor.is_debug() { DEBUG } else { USUAL };
     let limits = Limits {
         count: LONG * limits.count,
         least: LONG * limits.least,

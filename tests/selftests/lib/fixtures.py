@@ -26,9 +26,9 @@ SCRATCH = Path(os.environ.get("COMPOSEFS_SCRATCH", "/scratch"))
 # The least size of a packed image that takes long to compare.
 LARGE = 256 << 10
 
-# The tree of the image "debian-v1" in other versions of the format. The images
-# "special" have all that differs between versions.
-OTHER_VERSIONS = ("debian-v0", "debian-v2")
+# Trees of other images in other versions of the format. The images "special"
+# have all that differs between versions.
+OTHER_VERSIONS = ("debian-v0", "debian-v2", "special-v1-sha512")
 
 # struct lcfs_erofs_header_s, which an image begins with.
 HEADER_MAGIC = 0xd078629a

@@ -36,13 +36,14 @@ const ONLY_ELSEWHERE: [&str; 1] = ["other_machine"];
 
 /// Programs that take long: the comparison of large images, and those about programs for users,
 /// which change seldom.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
     "differential_large",
     "helper_table",
     "helper_limits",
     "helper_remount",
     "adversaries_store",
     "composefs_readahead",
+    "composefs_store",
     "container",
 ];
 

@@ -163,7 +163,7 @@ impl VmConfig {
     /// A run with the defaults of `cargo xtask vm`.
     pub fn new(kernel: Kernel, guest: Guest, job: Job) -> Self {
         // A debug kernel is some thirty times slower under emulation.
-        let boot_timeout = Duration::from_secs(if kernel.flavor.is_debug() { 600 } else { 120 });
+        let boot_timeout = Duration::from_secs(if kernel.flavor.is_debug() { 600 } else { 240 });
         Self {
             kernel,
             root: Disk {

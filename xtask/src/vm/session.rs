@@ -223,7 +223,8 @@ impl Session {
             let most = config.timeout?;
             (waited > most).then_some(Stopped::TimedOut(most))
         } else {
-            let most = config.boot_timeout;
+            // An instruction that is counted takes longer.
+            let most = config.boot_timeout * if config.icount { 3 } else { 1 };
             (waited > most).then_some(Stopped::NotBooted(most))
         }
     }

@@ -31,7 +31,8 @@ PAGE = mmap.PAGESIZE
 # Where in a mapping a system call writes: in a page of its own, whatever the
 # size of pages.
 ROOM = 64 << 10
-MAPPERS, TIMES = 3, 4
+# lockdep judges an order that it has seen once.
+MAPPERS, TIMES = (2, 2) if ktap.IS_SLOW else (3, 4)
 
 DATA: dict[str, bytes] = {}
 

@@ -76,8 +76,9 @@ def secondary(test: ktap.Test) -> None:
         key = below.trusted(signing.SECONDARY)
         try:
             check_mounts(test, "by one that was added", by_below)
-            test.check(signing.keyctl("padd", "asymmetric", "", signing.SECONDARY,
-                              stdin=Signer.vendor().der), "a stranger was added")
+            test.check(signing.keyctl(
+                "padd", "asymmetric", "", signing.SECONDARY,
+                stdin=Signer.vendor().der), "a stranger was added")
         finally:
             signing.run("keyctl", "unlink", key, signing.SECONDARY)
         refused(test, "by one that was removed", errno.ENOKEY, by_below,

@@ -75,13 +75,16 @@ def closed(test: ktap.Test) -> None:
     refused(test, "no key", errno.ENOKEY, options, ".composefs")
     key = signer().trusted()
     check_mounts(test, "a key", options)
-    test.equal(signing.keyctl("restrict_keyring", signing.COMPOSEFS), "", "closing it")
+    test.equal(signing.keyctl("restrict_keyring", signing.COMPOSEFS), "",
+               "closing it")
     other = Signer("other", "second")
-    test.check("not permitted" in signing.keyctl("padd", "asymmetric", "",
-                                         signing.COMPOSEFS, stdin=other.der),
+    said = signing.keyctl("padd", "asymmetric", "", signing.COMPOSEFS,
+                          stdin=other.der)
+    test.check("not permitted" in said,
                "a key was added to the closed keyring")
     check_mounts(test, "closed", options)
-    test.equal(signing.keyctl("unlink", key, signing.COMPOSEFS), "", "removing it")
+    test.equal(signing.keyctl("unlink", key, signing.COMPOSEFS), "",
+               "removing it")
     refused(test, "removed", errno.ENOKEY, options, ".composefs")
     module.unload()
     test.check(signing.keyctl("show", signing.COMPOSEFS), "without the module")

@@ -29,10 +29,10 @@ PASS, FAIL, SKIP = 0, 1, 4
 # The most failures of one test that are printed.
 MOST_FAILURES = 40
 
-
-# Whether the kernel has many checks and is slow, so that a test may do with
-# fewer rounds: COMPOSEFS_SLOW is set.
+# Whether COMPOSEFS_SLOW is set: the kernel is slow, and tests that repeat
+# something do with fewer rounds.
 IS_SLOW = bool(os.environ.get("COMPOSEFS_SLOW"))
+
 
 class Skipped(Exception):
     """The test cannot run here. The text is the reason."""

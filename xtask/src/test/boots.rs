@@ -59,6 +59,7 @@ pub const PLAIN: Boot<'_> = Boot {
     timeout: Duration::from_secs(75 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// The plain kernel of another machine.
@@ -96,6 +97,7 @@ pub const CLIENTS: Boot<'_> = Boot {
     timeout: Duration::from_secs(20 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// Tests of others, on a system that has them.
@@ -112,6 +114,7 @@ pub const OTHERS: Boot<'_> = Boot {
     timeout: Duration::from_secs(2 * 60 * 60),
     program_timeout: Some(Duration::from_secs(60 * 60)),
     coverage: false,
+    few_rounds: false,
 };
 
 /// Debian's kernel with SELinux.
@@ -126,6 +129,7 @@ pub const SELINUX: Boot<'_> = Boot {
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// The plain kernel with IPE, which would not let the guest boot if it enforced its policy from the
@@ -141,6 +145,7 @@ pub const IPE: Boot<'_> = Boot {
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// What may differ when composefs is no module. These programs do not need it to be one.
@@ -165,6 +170,7 @@ pub const PATCHED: Boot<'_> = Boot {
     timeout: Duration::from_secs(15 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// What a file system has to do. These programs need no images of others.
@@ -188,6 +194,7 @@ pub const TREE: Boot<'_> = Boot {
     timeout: Duration::from_secs(10 * 60),
     program_timeout: None,
     coverage: false,
+    few_rounds: false,
 };
 
 /// Programs about memory, locks and lifetimes that take some minutes at most, and do not need the
@@ -230,6 +237,7 @@ pub const DEBUG: Boot<'_> = Boot {
     timeout: Duration::from_secs(75 * 60),
     program_timeout: Some(Duration::from_secs(15 * 60)),
     coverage: false,
+    few_rounds: true,
 };
 
 /// All programs on the debug kernel. Some compare whole trees. The report says which lines of the
@@ -240,6 +248,7 @@ pub const DEBUG_ALL: Boot<'_> = Boot {
     timeout: Duration::from_secs(5 * 60 * 60),
     program_timeout: Some(Duration::from_secs(2 * 60 * 60)),
     coverage: true,
+    few_rounds: false,
     ..DEBUG
 };
 
@@ -276,6 +285,7 @@ pub const KMEMLEAK: Boot<'_> = Boot {
     timeout: Duration::from_secs(25 * 60),
     program_timeout: Some(Duration::from_secs(20 * 60)),
     coverage: false,
+    few_rounds: false,
 };
 
 #[cfg(test)]

@@ -110,6 +110,8 @@ pub struct Boot<'a> {
     pub program_timeout: Option<Duration>,
     /// Whether to tell which lines of the module were run. The kernel needs KCOV.
     pub coverage: bool,
+    /// Whether tests that repeat something do with fewer rounds.
+    pub few_rounds: bool,
 }
 
 impl Boot<'_> {
@@ -210,7 +212,7 @@ pub fn run_on(
         config.mounts.push(("images".to_owned(), images));
         environment.push_str("export COMPOSEFS_IMAGES=/mnt/images\n");
     }
-    if boot.flavor.is_debug() {
+    if boot.few_rounds {
         environment.push_str("export COMPOSEFS_SLOW=1\n");
     }
     if boot.coverage {

@@ -7,6 +7,7 @@
 pub mod coherence;
 mod random;
 mod rows;
+pub mod ways;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -12,8 +12,10 @@ use crate::machine::MachineArgs;
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
     /// Measures only these rows; "boot" measures a system that boots, by
-    /// the ways that follow it, and "coherence" how often processors wait
-    /// for each other's caches, in the rows that follow it
+    /// the ways that follow it, "coherence" how often processors wait
+    /// for each other's caches, in the rows that follow it, "disks" files that
+    /// come from a disk, "containers" other ways to run containers, and "files"
+    /// the memory of many files
     #[arg(value_name = "ROW")]
     pub rows: Vec<String>,
 
@@ -46,7 +48,7 @@ pub struct BenchArgs {
     pub of: Stack,
 
     /// Numbers of processors, for "coherence"
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8],
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8, 16],
         value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processors: Vec<u32>,
 

@@ -16,9 +16,10 @@ use super::table::OTHERS;
 use super::table::amount;
 use crate::context::Context;
 
-/// The page, and the comments around its table.
+/// The page with all tables.
 const PAGE: &str = "Documentation/filesystems/composefs-performance.rst";
-const BEGIN: &str = ".. The table is written by cargo xtask bench --save-baseline.\n";
+
+/// The comment after each table that is written.
 const END: &str = "\n.. The end of the table.\n";
 
 /// Widths of the columns.
@@ -28,18 +29,30 @@ const NUMBER: usize = 9;
 /// Number of columns.
 const CELLS: usize = 9;
 
-/// Replaces the table in the documentation.
+/// Replaces the table of all rows in the documentation.
 ///
 /// # Errors
 ///
-/// When the page has no place for them, or cannot be written.
+/// When the page has no place for it, or cannot be written.
 pub fn update(context: &Context, results: &Results) -> Result<()> {
+    replace(context, "", &table(results))
+}
+
+/// Replaces the table that `cargo xtask bench NAME` measures.
+///
+/// # Errors
+///
+/// When the page has no place for it, or cannot be written.
+pub fn replace(context: &Context, name: &str, table: &str) -> Result<()> {
     let path = context.repo.join(PAGE);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let words = ["cargo xtask bench", name, "--save-baseline"];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let begin = format!(".. The table is written by {}.\n", words.join(" "));
     let replaced = text
-        .split_once(BEGIN)
+        .split_once(&begin)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)))
-        .map(|(before, after)| format!("{before}{BEGIN}\n{}{END}{after}", table(results)))
+        .map(|(before, after)| format!("{before}{begin}\n{table}{END}{after}"))
         .with_context(|| format!("{} has no place for the table", path.display()))?;
     fs::write(&path, replaced).with_context(|| path.display().to_string())
 }

@@ -20,6 +20,7 @@ mod profile;
 mod results;
 mod system;
 mod table;
+mod ways;
 
 use std::fs;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use composefs_bench::ROWS;
 use composefs_bench::Row;
 use composefs_bench::Set;
 use composefs_bench::Unit;
+use composefs_bench::ways::Topic;
 
 use crate::context::Context;
 use crate::machine::Machine;
@@ -53,6 +55,9 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
             println!("{:<14} {} ({})", row.name, row.title, row.unit);
         }
         println!("{:<14} the rows about booting a whole system", system::NAME);
+        for topic in Topic::ALL {
+            println!("{:<14} a table: {}", topic.name(), topic.about());
+        }
         println!("{:<14} the rows about many processors:", coherence::NAME);
         for row in composefs_bench::coherence::ROWS {
             println!("  {:<14} {}", row.name, row.title);
@@ -62,7 +67,12 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
     match args.rows.split_first().map(|(a, b)| (a.as_str(), b)) {
         Some((system::NAME, ways)) => return system::run(context, args, ways),
         Some((coherence::NAME, rows)) => return coherence::run(context, args, rows),
-        _ => {}
+        Some((name, more)) => {
+            if let Some(topic) = ways::topic(name) {
+                return ways::run(context, args, topic, more);
+            }
+        }
+        None => {}
     }
     let machine = args.machine.machine()?;
     let rows = chosen(args, machine)?;

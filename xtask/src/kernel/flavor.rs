@@ -52,7 +52,7 @@ impl Flavor {
     /// Its files in scripts/config, if it is built here. A later file overrides an earlier one.
     pub fn fragments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Patched => &["base.config"],
+            Self::Plain | Self::Patched => &["base.config", "plain.config"],
             Self::Debug | Self::PatchedDebug => &["base.config", "debug.config"],
             Self::Debian => &[],
         }

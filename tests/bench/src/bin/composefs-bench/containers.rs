@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::slice;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -16,22 +17,24 @@ use crate::memory::Memory;
 use crate::mounts::Mounted;
 use crate::prepare::TRUE;
 use crate::programs::chroot;
+use crate::recipe::Lower;
 use crate::recorder::Recorder;
 
 /// Number of containers of one image.
-const CONTAINERS: usize = 50;
+pub const CONTAINERS: usize = 50;
 
 /// Where their upper layers are.
 const SCRATCH: &str = "/run/bench/containers";
 
 /// A container, removed when dropped.
-struct Container {
+pub struct Container {
     mounted: Option<Mounted>,
     scratch: PathBuf,
 }
 
 impl Container {
-    fn new(plan: &Plan, stack: Stack, number: usize) -> Result<Self> {
+    /// Mounts it.
+    pub fn new(lower: &Lower<'_>, number: usize) -> Result<Self> {
         let scratch = Path::new(SCRATCH).join(number.to_string());
         fs::create_dir_all(&scratch)?;
         // A mount that fails leaves no directory behind.
@@ -39,22 +42,21 @@ impl Container {
             mounted: None,
             scratch,
         };
-        let (image, scratch) = (&plan.stored_content, &container.scratch);
-        container.mounted = Some(Mounted::container(stack, image, &plan.unpacked, scratch)?);
+        container.mounted = Some(Mounted::container(lower, &container.scratch)?);
         Ok(container)
     }
 
+    /// Its root.
+    pub fn root(&self) -> Result<&Path> {
+        let mounted = self.mounted.as_ref();
+        Ok(mounted.context("a container that has ended")?.path())
+    }
+
     /// Runs a program of the image, and one file is written.
-    fn run(&self) -> Result<()> {
-        let mounted = self
-            .mounted
-            .as_ref()
-            .context("a container that has ended")?;
-        chroot(mounted.path(), &[&format!("/{TRUE}")])?;
-        Ok(fs::write(
-            mounted.path().join("written"),
-            "by the container",
-        )?)
+    pub fn run(&self) -> Result<()> {
+        let root = self.root()?;
+        chroot(root, &[&format!("/{TRUE}")])?;
+        Ok(fs::write(root.join("written"), "by the container")?)
     }
 }
 
@@ -69,18 +71,25 @@ impl Drop for Container {
 
 /// Starts containers one after the other, and then all at once.
 pub fn starts(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> {
+    let images = slice::from_ref(&plan.stored_content);
+    let lower = &match stack {
+        Stack::Composefs => Lower::Composefs(&plan.stored_content),
+        Stack::Erofs | Stack::Overlay => Lower::Images(images),
+        // The files that the image was made from.
+        Stack::Ext4 => Lower::Directory(&plan.unpacked),
+    };
     // One container runs all the time, so that the image is mounted and the program in memory.
-    let first = Container::new(plan, stack, CONTAINERS)?;
+    let first = Container::new(lower, CONTAINERS)?;
     first.run()?;
     recorder.time("50-starts", || {
-        (0..CONTAINERS).try_for_each(|number| Container::new(plan, stack, number)?.run())
+        (0..CONTAINERS).try_for_each(|number| Container::new(lower, number)?.run())
     })?;
     caches::drop_names()?;
     caches::shrink_slabs()?;
     first.run()?;
     let before = Memory::now()?;
     let all: Vec<Container> = (0..CONTAINERS)
-        .map(|number| Container::new(plan, stack, number))
+        .map(|number| Container::new(lower, number))
         .collect::<Result<_>>()?;
     all.iter().try_for_each(Container::run)?;
     let after = Memory::now()?;

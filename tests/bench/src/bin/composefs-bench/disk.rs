@@ -20,11 +20,19 @@ pub struct Disk {
 impl Disk {
     /// The device that this file is on.
     pub fn of(file: &Path) -> Result<Self> {
-        let dev = stat(file)?.st_dev;
+        Ok(Self::numbered(stat(file)?.st_dev))
+    }
+
+    /// The device of this node in /dev.
+    pub fn device(node: &Path) -> Result<Self> {
+        Ok(Self::numbered(stat(node)?.st_rdev))
+    }
+
+    fn numbered(dev: u64) -> Self {
         let name = format!("{}:{}", major(dev), minor(dev));
-        Ok(Self {
+        Self {
             statistics: Path::new("/sys/dev/block").join(name).join("stat"),
-        })
+        }
     }
 
     /// Number of read requests that the device has completed.

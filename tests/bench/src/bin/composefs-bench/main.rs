@@ -28,6 +28,7 @@ mod small;
 mod timed;
 mod tree;
 mod walk;
+mod ways;
 mod wide;
 mod xattrs;
 
@@ -142,8 +143,14 @@ fn main() -> Result<()> {
             let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
             coherence::run(&plan)
         }
+        ["ways", plan] => {
+            let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
+            ways::run(&plan)
+        }
         ["prepare", cfsctl, dir] => prepare::disk(Path::new(cfsctl), Path::new(dir)),
-        _ => bail!("usage: composefs-bench run PLAN | coherence PLAN | prepare CFSCTL DIR"),
+        _ => bail!(
+            "usage: composefs-bench run PLAN | coherence PLAN | ways PLAN | prepare CFSCTL DIR"
+        ),
     }
 }
 

@@ -19,6 +19,7 @@ use rustix::fs::openat;
 use rustix::mount::UnmountFlags;
 use rustix::mount::unmount;
 
+use crate::recipe::Lower;
 use crate::recipe::Recipe;
 
 /// Whether the digests of objects are verified.
@@ -46,13 +47,10 @@ impl Mounted {
         Ok(mounted)
     }
 
-    /// Mounts an image as the root of a container: with an upper layer, which is in `scratch`, a
-    /// directory that is made. erofs + overlayfs need one overlayfs for both. On ext4, overlayfs is
-    /// above the files that the image was made from, `unpacked`.
-    pub fn container(stack: Stack, image: &Image, unpacked: &Path, scratch: &Path) -> Result<Self> {
-        Self::made(&Recipe::container(
-            stack, image, unpacked, scratch, next_name,
-        )?)
+    /// Mounts the root of a container: with an upper layer, which is in `scratch`, a directory that
+    /// is made.
+    pub fn container(lower: &Lower<'_>, scratch: &Path) -> Result<Self> {
+        Self::made(&Recipe::container(lower, scratch, next_name)?)
     }
 
     /// The root directory, to look names up in.

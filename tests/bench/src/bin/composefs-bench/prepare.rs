@@ -118,7 +118,7 @@ fn copy_modules(tree: &Path) -> Result<()> {
 }
 
 /// Copies a program and all libraries that it is linked with.
-fn copy_program(tree: &Path, program: &str) -> Result<()> {
+pub fn copy_program(tree: &Path, program: &str) -> Result<()> {
     let program = format!("/{program}");
     let ldd = Command::new("ldd").arg(&program).output().context("ldd")?;
     // "libc.so.6 => /lib/libc.so.6 (0x...)", and the loader without an arrow.

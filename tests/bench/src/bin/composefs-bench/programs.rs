@@ -63,7 +63,8 @@ pub fn chroot(root: &Path, words: &[&str]) -> Result<()> {
     run(Command::new("chroot").arg(root).args(words))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a program, without its output.
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .stdout(Stdio::null())
         .status()

@@ -51,6 +51,24 @@ pub struct Step {
     pub point: PathBuf,
 }
 
+/// What is below the upper layer of a container.
+#[derive(Clone, Copy)]
+pub enum Lower<'a> {
+    /// An image, mounted by composefs.
+    Composefs(&'a Image),
+    /// Images, mounted as erofs, the uppermost first. They have one object directory.
+    Images(&'a [Image]),
+    /// An erofs with content, whose page cache all mounts of this domain share.
+    Erofs {
+        /// Its file.
+        file: &'a Path,
+        /// The name of the domain.
+        domain: &'a str,
+    },
+    /// Files that are there.
+    Directory(&'a Path),
+}
+
 impl Recipe {
     /// Reads what the image says, and makes mount points. `name` is asked for the name of each.
     pub fn new(
@@ -62,7 +80,7 @@ impl Recipe {
         let mut recipe = Self { steps: Vec::new() };
         let lower = recipe.image(stack, image, verity, &mut name)?;
         if stack == Stack::Overlay {
-            let mut options = overlay(image, &lower, verity)?;
+            let mut options = overlay(&image.objects, vec![lower], verity)?;
             options.push(("ro", String::new()));
             recipe.add("overlay", options, &mut name)?;
         }
@@ -70,23 +88,38 @@ impl Recipe {
     }
 
     /// As [`Self::new`], for the root of a container, which has an upper layer in `scratch`, a
-    /// directory that is made. On ext4, overlayfs is above the files that the image was made from,
-    /// `unpacked`.
+    /// directory that is made. erofs + overlayfs need one overlayfs for both.
     pub fn container(
-        stack: Stack,
-        image: &Image,
-        unpacked: &Path,
+        lower: &Lower<'_>,
         scratch: &Path,
         mut name: impl FnMut() -> String,
     ) -> Result<Self> {
         let mut recipe = Self { steps: Vec::new() };
-        let lower = match stack {
-            Stack::Ext4 => text(unpacked)?,
-            _ => recipe.image(stack, image, Verity::Required, &mut name)?,
-        };
-        let mut options = match stack {
-            Stack::Overlay => overlay(image, &lower, Verity::Required)?,
-            _ => vec![("source", "container".to_owned()), ("lowerdir+", lower)],
+        let mut options = match *lower {
+            Lower::Composefs(image) => {
+                let stack = Stack::Composefs;
+                above(recipe.image(stack, image, Verity::Required, &mut name)?)
+            }
+            Lower::Images(images) => {
+                let mut layers = Vec::new();
+                let mut objects = None;
+                for image in images {
+                    let stack = Stack::Overlay;
+                    layers.push(recipe.image(stack, image, Verity::Required, &mut name)?);
+                    objects = Some(&image.objects);
+                }
+                overlay(objects.context("no layer")?, layers, Verity::Required)?
+            }
+            Lower::Erofs { file, domain } => {
+                let options = vec![
+                    ("source", text(file)?),
+                    ("ro", String::new()),
+                    ("domain_id", domain.to_owned()),
+                    ("inode_share", String::new()),
+                ];
+                above(recipe.add("erofs", options, &mut name)?)
+            }
+            Lower::Directory(dir) => above(text(dir)?),
         };
         for (key, dir) in [("upperdir", "upper"), ("workdir", "work")] {
             let dir = scratch.join(dir);
@@ -158,8 +191,13 @@ impl Recipe {
     }
 }
 
-/// Options of overlayfs above erofs, which is at `lower`.
-fn overlay(image: &Image, lower: &str, verity: Verity) -> Result<Options> {
+/// Options of overlayfs above a directory.
+fn above(lower: String) -> Options {
+    vec![("source", "container".to_owned()), ("lowerdir+", lower)]
+}
+
+/// Options of overlayfs above images that are mounted as erofs, the uppermost first.
+fn overlay(objects: &Path, layers: Vec<String>, verity: Verity) -> Result<Options> {
     let mut options = vec![
         ("source", "composefs".to_owned()),
         ("metacopy", "on".to_owned()),
@@ -168,8 +206,8 @@ fn overlay(image: &Image, lower: &str, verity: Verity) -> Result<Options> {
     if verity == Verity::Required {
         options.push(("verity", "require".to_owned()));
     }
-    options.push(("lowerdir+", lower.to_owned()));
-    options.push(("datadir+", text(&image.objects)?));
+    options.extend(layers.into_iter().map(|layer| ("lowerdir+", layer)));
+    options.push(("datadir+", text(objects)?));
     Ok(options)
 }
 

@@ -60,7 +60,8 @@ pub fn memory(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> 
     Ok(())
 }
 
-fn read_all(root: impl AsFd, paths: &[CString], buffer: &mut [u8]) -> Result<()> {
+/// Opens and reads files.
+pub fn read_all(root: impl AsFd, paths: &[CString], buffer: &mut [u8]) -> Result<()> {
     for path in paths {
         let file = openat(&root, path, OFlags::RDONLY, Mode::empty())?;
         read(&file, &mut *buffer)?;
@@ -76,10 +77,19 @@ fn open_all(root: impl AsFd, paths: &[CString]) -> Result<()> {
 }
 
 /// The paths of the small files in the mount, or of their objects.
-fn paths(image: &Image, stack: Stack) -> Result<Vec<CString>> {
+pub fn paths(image: &Image, stack: Stack) -> Result<Vec<CString>> {
+    paths_below(image, stack, SMALL_DIR)
+}
+
+/// The paths of all files in the mount, or of their objects.
+pub fn all_paths(image: &Image, stack: Stack) -> Result<Vec<CString>> {
+    paths_below(image, stack, "")
+}
+
+fn paths_below(image: &Image, stack: Stack, dir: &str) -> Result<Vec<CString>> {
     let mounted = Mounted::new(Stack::Erofs, image, Verity::Off)?;
     let mut paths = shuffled(files(mounted.root())?);
-    paths.retain(|path| path.to_bytes().starts_with(SMALL_DIR.as_bytes()));
+    paths.retain(|path| path.to_bytes().starts_with(dir.as_bytes()));
     if stack == Stack::Ext4 {
         for path in &mut paths {
             *path = objects::name(mounted.path(), path)?;

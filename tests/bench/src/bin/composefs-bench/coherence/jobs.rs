@@ -12,14 +12,18 @@ use composefs_bench::coherence::Row;
 
 use super::places::Places;
 
-/// The most operations of a processor in a window.
+/// The most operations of a processor in a window, ...
 const ROUNDS: usize = 400;
+
+/// ... and of all of them: with more processors, each does fewer.
+const ALL_ROUNDS: usize = 3200;
 
 /// The most different ones that are done again.
 const DIFFERENT: usize = 100;
 
-/// The most mounts of a processor in a window, which take long.
+/// The same for mounts, which take long.
 const MOUNTS: usize = 20;
+const ALL_MOUNTS: usize = 160;
 
 /// What a processor does in each round.
 pub struct Job {
@@ -54,6 +58,8 @@ pub enum Operation {
 impl Job {
     /// That of a row, for the processor with this number of so many.
     pub fn of(row: &Row, places: &Places, number: u32, count: u32) -> Result<Self> {
+        let rounds = ROUNDS.min(ALL_ROUNDS / count as usize).max(1);
+        let mounts = MOUNTS.min(ALL_MOUNTS / count as usize).max(1);
         let own: Vec<&String> = places.own(number, count).collect();
         let all: Vec<&String> = places.directories.iter().collect();
         let files = |dirs: &[&String]| files(places, dirs);
@@ -63,42 +69,56 @@ impl Job {
             files(dirs)?.pop().context("a directory is empty")
         };
         Ok(match row.name {
-            "control" => Self::again(vec![Operation::Nothing]),
-            "same-line" => Self::again(vec![Operation::Zeros(0)]),
-            "own-line" => Self::again(vec![Operation::Zeros(number.into())]),
-            "stat-cold-own" => Self::dropped(places, operations(files(&own)?, Operation::Stat))?,
+            "control" => Self::again(rounds, vec![Operation::Nothing]),
+            "same-line" => Self::again(rounds, vec![Operation::Zeros(0)]),
+            "own-line" => Self::again(rounds, vec![Operation::Zeros(number.into())]),
+            "stat-cold-own" => {
+                Self::dropped(places, rounds, operations(files(&own)?, Operation::Stat))?
+            }
             "stat-cold-same" => {
                 let names = rotated(files(&all)?);
-                Self::dropped(places, operations(names, Operation::Stat))?
+                Self::dropped(places, rounds, operations(names, Operation::Stat))?
             }
-            "readdir-own" => Self::dropped(places, operations(dirs(&own), Operation::List))?,
+            "readdir-own" => {
+                Self::dropped(places, rounds, operations(dirs(&own), Operation::List))?
+            }
             "readdir-same" => {
                 let names = rotated(dirs(&all));
-                Self::dropped(places, operations(names, Operation::List))?
+                Self::dropped(places, rounds, operations(names, Operation::List))?
             }
-            "stat-own" => Self::again(operations(files(&own)?, Operation::Stat)),
-            "stat-same" => Self::again(vec![Operation::Stat(first()?)]),
+            "stat-own" => Self::again(rounds, operations(files(&own)?, Operation::Stat)),
+            "stat-same" => Self::again(rounds, vec![Operation::Stat(first()?)]),
             "absent-own" => Self {
                 warm: operations(dirs(&own), Operation::Stat),
                 cold: None,
                 rounds: own
                     .iter()
                     .cycle()
-                    .zip(0..ROUNDS)
+                    .zip(0..rounds)
                     .map(|(dir, round)| path(&[dir, &format!("absent-{number}-{round}")]))
                     .map(Operation::Absent)
                     .collect(),
             },
             "absent-same" => {
                 let dir = all.first().context("the tree is empty")?;
-                Self::again(vec![Operation::Absent(path(&[dir, "absent"]))])
+                Self::again(rounds, vec![Operation::Absent(path(&[dir, "absent"]))])
             }
-            "read-own" | "inline-own" => Self::again(operations(files(&own)?, Operation::Read)),
-            "read-same" | "inline-same" => Self::again(vec![Operation::Read(first()?)]),
+            "read-own" | "inline-own" => {
+                let mut names = files(&own)?;
+                if names.is_empty() {
+                    // More processors than directories: each has files of its own.
+                    names = files(&all)?;
+                    let each = names.len() / count as usize;
+                    names = names.split_off(number as usize * each);
+                    names.truncate(each);
+                }
+                Self::again(rounds, operations(names, Operation::Read))
+            }
+            "read-same" | "inline-same" => Self::again(rounds, vec![Operation::Read(first()?)]),
             "mount" => Self {
                 warm: vec![Operation::Mount; 2],
                 cold: None,
-                rounds: vec![Operation::Mount; MOUNTS],
+                rounds: vec![Operation::Mount; mounts],
             },
             other => bail!("nobody knows what to do for the row \"{other}\""),
         })
@@ -106,20 +126,20 @@ impl Job {
 
     /// Does operations again that were done before: twice, as the second use of a page makes it
     /// active.
-    fn again(mut operations: Vec<Operation>) -> Self {
-        operations.truncate(DIFFERENT);
+    fn again(rounds: usize, mut operations: Vec<Operation>) -> Self {
+        operations.truncate(DIFFERENT.min(rounds));
         let times = |times| operations.iter().cycle().take(times).cloned().collect();
         Self {
             warm: times(2 * operations.len()),
             cold: None,
-            rounds: times(ROUNDS),
+            rounds: times(rounds),
         }
     }
 
     /// Does each once, without dentries and inodes, but with the image in memory: walking what
     /// is left over brings it back.
-    fn dropped(places: &Places, mut operations: Vec<Operation>) -> Result<Self> {
-        operations.truncate(ROUNDS);
+    fn dropped(places: &Places, rounds: usize, mut operations: Vec<Operation>) -> Result<Self> {
+        operations.truncate(rounds);
         let spare: Vec<&String> = places.spare.iter().collect();
         let mut walk: Vec<Operation> = dirs(&spare).into_iter().map(Operation::List).collect();
         walk.extend(files(places, &spare)?.into_iter().map(Operation::Stat));

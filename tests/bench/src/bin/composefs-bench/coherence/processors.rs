@@ -30,9 +30,13 @@ const SIZE: u64 = 8192;
 /// Bytes in a line of a cache.
 const LINE: u64 = 64;
 
-/// How long a processor waits between two looks at whose turn it is, in iterations: the
-/// guest's clock counts instructions, and timers are to go off while all wait.
-const PATIENCE: u32 = 1000;
+/// How long all processors together wait between two looks at whose turn it is, in iterations: the
+/// guest's clock counts instructions, and timers are to go off while all wait. With many
+/// processors, each waits less, or the emulation would do little else.
+const PATIENCE: u32 = 8000;
+
+/// The most iterations for each.
+const MOST: u32 = 1000;
 
 /// Memory that all processes share, at the same address.
 pub struct Shared(MmapRaw);
@@ -94,7 +98,7 @@ impl Turns<'_> {
             if self.shared.failed().load(Ordering::Relaxed) != 0 {
                 bail!("another process has failed");
             }
-            for patience in 0..PATIENCE {
+            for patience in 0..MOST.min(PATIENCE / self.count) {
                 hint::black_box(patience);
             }
             // Another processor's turn begins in the emulation, too.

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Containers by different ways: the first one, with all from the disk, and many.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use composefs_bench::Image;
+use composefs_bench::ways::Plan;
+
+use super::compiler;
+use super::container::Images;
+use super::container::Running;
+use super::container::Way;
+use super::report;
+use super::store::KINDS;
+use super::store::Store;
+use crate::caches;
+use crate::clock;
+use crate::containers::CONTAINERS;
+use crate::memory::Memory;
+use crate::prepare::IMPORTS;
+use crate::prepare::LARGE;
+use crate::prepare::PYTHON;
+use crate::prepare::SMALL_DIR;
+use crate::programs::chroot;
+use crate::programs::run;
+
+/// Number of layers with small files, besides those with programs.
+const SMALL_LAYERS: usize = 4;
+
+/// Measures by way.
+pub fn measure(plan: &Plan) -> Result<()> {
+    let store = Store::new(&KINDS[0], 0)?;
+    let (images, compile) = fill(plan, &store)?;
+    let words: Vec<&str> = compile.iter().map(String::as_str).collect();
+    for way in Way::ALL {
+        let mut least = Least::default();
+        for _ in 0..plan.repeat {
+            first(&images, way, &store, &words, &mut least)?;
+            many(&images, way, &mut least)?;
+        }
+        for (row, value) in least.0 {
+            report(row, way.title(), value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The least value of each row.
+#[derive(Default)]
+struct Least(BTreeMap<&'static str, f64>);
+
+impl Least {
+    fn note(&mut self, row: &'static str, value: f64) {
+        let least = self.0.entry(row).or_insert(value);
+        *least = least.min(value);
+    }
+}
+
+/// A container of an image of which nothing is in memory.
+fn first(
+    images: &Images,
+    way: Way,
+    store: &Store,
+    compile: &[&str],
+    least: &mut Least,
+) -> Result<()> {
+    let disk = store.disk()?;
+    caches::drop_all()?;
+    caches::drop_all()?;
+    caches::shrink_slabs()?;
+    let memory = Memory::now()?;
+    let (reads, kib, before) = (disk.reads()?, disk.kib_read()?, clock::now());
+    let container = Running::new(images, way, 0)?;
+    container.run()?;
+    let after = clock::now();
+    let used = memory.free.saturating_sub(Memory::now()?.free);
+    least.note("the first one: ms", (after - before) as f64 / 1e6);
+    least.note("the first one: requests", (disk.reads()? - reads) as f64);
+    least.note("the first one: KiB read", (disk.kib_read()? - kib) as f64);
+    least.note("the first one: KiB of memory", used as f64);
+
+    let root = container.root()?;
+    let python = [&format!("/{PYTHON}"), "-I", "-S", "-B", IMPORTS];
+    for (words, cold, warm) in [
+        (
+            &python[..],
+            "Python, 500 modules: ms",
+            "Python, 500 modules, again: M instr",
+        ),
+        (
+            compile,
+            "C, 2,000 headers: ms",
+            "C, 2,000 headers, again: M instr",
+        ),
+    ] {
+        caches::drop_all()?;
+        for row in [cold, warm] {
+            let before = clock::now();
+            chroot(root, words)?;
+            least.note(row, (clock::now() - before) as f64 / 1e6);
+        }
+    }
+    Ok(())
+}
+
+/// Many containers, while one runs.
+fn many(images: &Images, way: Way, least: &mut Least) -> Result<()> {
+    let first = Running::new(images, way, CONTAINERS)?;
+    first.run()?;
+    let before = clock::now();
+    for number in 0..CONTAINERS {
+        Running::new(images, way, number)?.run()?;
+    }
+    let after = clock::now();
+    least.note(
+        "50, one after the other: M instr",
+        (after - before) as f64 / 1e6,
+    );
+    caches::drop_names()?;
+    caches::shrink_slabs()?;
+    first.run()?;
+    let before = Memory::now()?;
+    let all = (0..CONTAINERS)
+        .map(|number| Running::new(images, way, number))
+        .collect::<Result<Vec<_>>>()?;
+    all.iter().try_for_each(Running::run)?;
+    let used = before.free.saturating_sub(Memory::now()?.free);
+    least.note("50 at once: KiB of memory", used as f64);
+    Ok(())
+}
+
+/// Makes all images and objects. Returns them, and the words that compile a program.
+fn fill(plan: &Plan, store: &Store) -> Result<(Images, Vec<String>)> {
+    let tree = store.top.join("tree");
+    run(Command::new("cp").arg("-a").args([&plan.unpacked, &tree]))?;
+    fs::remove_file(tree.join(LARGE))?;
+    let compile = compiler::add(&tree)?;
+    let objects = store.top.join("objects");
+    let make = |from: &Path, name: &str| -> Result<Image> {
+        let path = store.top.join(format!("{name}.cfs"));
+        run(Command::new("mkcomposefs")
+            .arg(format!("--digest-store={}", objects.display()))
+            .args([from, &path]))?;
+        Ok(Image {
+            path,
+            objects: objects.clone(),
+        })
+    };
+    let mut layers = Vec::new();
+    for (number, paths) in divide(&tree)?.iter().enumerate() {
+        let name = format!("layer-{number}");
+        let layer = store.top.join(&name);
+        fs::create_dir(&layer)?;
+        // Links, not copies.
+        run(Command::new("cp")
+            .current_dir(&tree)
+            .args(["-al", "--parents"])
+            .args(paths)
+            .arg(&layer))?;
+        // The uppermost comes first.
+        layers.insert(0, make(&layer, &name)?);
+        fs::remove_dir_all(&layer)?;
+    }
+    let erofs = store.top.join("erofs");
+    run(Command::new("mkfs.erofs")
+        .args(["--quiet", "--xattr-inode-digest=user.digest"])
+        .args([&erofs, &tree]))?;
+    let images = Images {
+        whole: make(&tree, "whole")?,
+        layers,
+        erofs,
+        tree,
+        fuse: plan.fuse.clone(),
+    };
+    rustix::fs::sync();
+    Ok((images, compile))
+}
+
+/// The paths of each layer, the lowest first: libraries and programs, Python, its modules, headers,
+/// and the small files.
+fn divide(tree: &Path) -> Result<Vec<Vec<String>>> {
+    let mut layers = vec![Vec::new(); 4 + SMALL_LAYERS];
+    let modules = IMPORTS.split('/').nth(1).unwrap_or_default();
+    let inside = |dir: &str| -> Result<Vec<String>> {
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(tree.join(dir))? {
+            let name = entry?.file_name();
+            names.push(Path::new(dir).join(name).display().to_string());
+        }
+        names.sort();
+        Ok(names)
+    };
+    for path in inside("")? {
+        let number = match path.as_str() {
+            path if path == modules => 2,
+            compiler::TOP => 3,
+            // Divided below.
+            SMALL_DIR | "usr" => continue,
+            _ => 0,
+        };
+        layers[number].push(path);
+    }
+    for path in inside("usr")? {
+        match path.as_str() {
+            "usr/lib" => continue,
+            _ => layers[0].push(path),
+        }
+    }
+    for path in inside("usr/lib")? {
+        layers[usize::from(path.contains("python3"))].push(path);
+    }
+    for (number, path) in inside(SMALL_DIR)?.into_iter().enumerate() {
+        layers[4 + number % SMALL_LAYERS].push(path);
+    }
+    Ok(layers)
+}

@@ -58,8 +58,6 @@ pub struct Plan {
     pub repeat: u32,
     /// An image of small files and of programs, and its objects.
     pub content: Image,
-    /// The files that this image was made from.
-    pub unpacked: PathBuf,
     /// The program that serves an image by FUSE.
     pub fuse: PathBuf,
 }

@@ -23,8 +23,8 @@ use crate::recorder::Recorder;
 /// Number of containers of one image.
 pub const CONTAINERS: usize = 50;
 
-/// Where their upper layers are.
-const SCRATCH: &str = "/run/bench/containers";
+/// Where their upper layers are: in a tmpfs, which has the xattrs that overlayfs needs.
+const SCRATCH: &str = "/tmp/containers";
 
 /// A container, removed when dropped.
 pub struct Container {

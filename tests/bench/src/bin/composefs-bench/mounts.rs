@@ -25,8 +25,10 @@ use crate::recipe::Recipe;
 /// Whether the digests of objects are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verity {
-    /// They are not: no content is read.
+    /// No content is read.
     Off,
+    /// They are not: the objects' file system has no fs-verity. `noverity` of composefs.
+    Without,
     /// They are required: `verity`, or `verity=require` of overlayfs.
     Required,
 }

@@ -48,23 +48,9 @@ const LARGE_SIZE: usize = 64 << 20;
 pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     let tree = Path::new("/scratch/tree");
     let mut random = Random::new(1);
-    for number in 0..FILES {
-        let dir = tree
-            .join(SMALL_DIR)
-            .join(format!("dir-{:02}", number % DIRS));
-        fs::create_dir_all(&dir)?;
-        write(
-            &dir.join(format!("file-{number:04}")),
-            SMALL_SIZE,
-            &mut random,
-        )?;
-    }
+    small_files(tree, &mut random)?;
     write(&tree.join(LARGE), LARGE_SIZE, &mut random)?;
-
-    for program in [PROGRAM, PYTHON, TRUE] {
-        copy_program(tree, program)?;
-    }
-    copy_modules(tree)?;
+    programs(tree, &[PROGRAM, PYTHON, TRUE])?;
     // ext4 reads the same files without an image.
     run(Command::new("cp").arg("-a").args([tree, &top.join("tree")]))?;
 
@@ -77,6 +63,26 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
     run(Command::new("fsverity").arg("enable").arg(&image))?;
     rustix::fs::sync();
     Ok(())
+}
+
+/// Writes the small files.
+pub fn small_files(tree: &Path, random: &mut Random) -> Result<()> {
+    for number in 0..FILES {
+        let dir = tree
+            .join(SMALL_DIR)
+            .join(format!("dir-{:02}", number % DIRS));
+        fs::create_dir_all(&dir)?;
+        write(&dir.join(format!("file-{number:04}")), SMALL_SIZE, random)?;
+    }
+    Ok(())
+}
+
+/// Copies programs of the guest, Python's modules, and those that [`IMPORTS`] imports.
+pub fn programs(tree: &Path, programs: &[&str]) -> Result<()> {
+    for program in programs {
+        copy_program(tree, program)?;
+    }
+    copy_modules(tree)
 }
 
 /// Writes a file of pseudo-random bytes: no two files are equal.

@@ -142,8 +142,10 @@ impl Recipe {
         match stack {
             Stack::Composefs => {
                 options.push(("basedir", text(&image.objects)?));
-                if verity == Verity::Required {
-                    options.push(("verity", String::new()));
+                match verity {
+                    Verity::Required => options.push(("verity", String::new())),
+                    Verity::Without => options.push(("noverity", String::new())),
+                    Verity::Off => {}
                 }
                 self.add("composefs", options, name)
             }

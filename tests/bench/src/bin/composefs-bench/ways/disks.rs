@@ -110,20 +110,20 @@ fn cost(
     let verity = if kind.verity {
         Verity::Required
     } else {
-        Verity::Off
+        Verity::Without
     };
     let mounted = Mounted::new(stack, image, verity)?;
     let root = mounted.root();
     let mut buffer = vec![0; 64 << 10];
     let mut first = 0;
     for path in paths.iter().take(FIRST) {
-        caches::drop_all()?;
+        caches::drop_buffers()?;
         let before = clock::now();
         content(root, path, &mut buffer[..1])?;
         first += clock::now() - before;
     }
     let disk = store.disk()?;
-    caches::drop_all()?;
+    caches::drop_buffers()?;
     let (reads, kib, before) = (disk.reads()?, disk.kib_read()?, clock::now());
     for path in paths {
         content(root, path, &mut buffer)?;

@@ -7,7 +7,7 @@
 pub mod coherence;
 mod random;
 mod rows;
-pub mod ways;
+pub mod topics;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -60,7 +60,8 @@ pub struct BenchArgs {
     pub output: Option<PathBuf>,
 
     /// Stores these figures, with which later ones are compared. If all rows were
-    /// measured, writes table and plot of the documentation, too
+    /// measured, writes table and plot of the documentation, too. With "disks",
+    /// "containers" and "files", writes their table only
     #[arg(long)]
     pub save_baseline: bool,
 }

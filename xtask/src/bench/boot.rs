@@ -63,6 +63,7 @@ impl Boot {
         config.disks = vec![objects];
         config.timeout = Some(Duration::from_secs(3600));
         config.log_name = "bench-console".to_owned();
+        config.append = vec![guest::QUIET.to_owned()];
         let script = format!(
             "set -e\n\
              mkdir /run/content {TOP}\n\

@@ -3,6 +3,7 @@
 //! The table of results in the documentation, in reStructuredText.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -45,16 +46,37 @@ pub fn update(context: &Context, results: &Results) -> Result<()> {
 /// When the page has no place for it, or cannot be written.
 pub fn replace(context: &Context, name: &str, table: &str) -> Result<()> {
     let path = context.repo.join(PAGE);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (before, after) = around(&path, name)?;
+    fs::write(&path, format!("{before}\n{table}{END}{after}"))
+        .with_context(|| path.display().to_string())
+}
+
+/// Checks that the page has a place for the table that `cargo xtask bench NAME` measures.
+///
+/// # Errors
+///
+/// When it has none.
+pub fn check(context: &Context, name: &str) -> Result<()> {
+    around(&context.repo.join(PAGE), name).map(|_| ())
+}
+
+/// The text before a table and that after it, which is without the comment there.
+fn around(path: &Path, name: &str) -> Result<(String, String)> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let words = ["cargo xtask bench", name, "--save-baseline"];
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
     let begin = format!(".. The table is written by {}.\n", words.join(" "));
-    let replaced = text
+    let parts = text
         .split_once(&begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)))
-        .map(|(before, after)| format!("{before}{begin}\n{table}{END}{after}"))
-        .with_context(|| format!("{} has no place for the table", path.display()))?;
-    fs::write(&path, replaced).with_context(|| path.display().to_string())
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.with_context(|| {
+        let (begin, end) = (begin.trim(), END.trim());
+        format!(
+            "{} lacks the line \"{begin}\" or, behind it, \"{end}\"",
+            path.display()
+        )
+    })?;
+    Ok((format!("{before}{begin}"), after.to_owned()))
 }
 
 fn table(results: &Results) -> String {

@@ -12,6 +12,10 @@ use crate::vm;
 use crate::vm::Stream;
 use crate::vm::VmConfig;
 
+/// A word of the kernel's command line, without which messages cost instructions: each of their
+/// characters is written to the console. erofs has a message for each mount.
+pub const QUIET: &str = "loglevel=4";
+
 /// Boots a guest, and returns what its job prints. `kind` is the name of the log, `about` what is
 /// shown meanwhile, and `job` what an error calls the job.
 ///

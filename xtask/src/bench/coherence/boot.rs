@@ -74,7 +74,7 @@ impl Boot {
         config.log_name = "coherence-console".to_owned();
         config.icount = true;
         config.smp = processors;
-        config.append = vec!["nokaslr".to_owned()];
+        config.append = vec!["nokaslr".to_owned(), guest::QUIET.to_owned()];
 
         let dir = context.cache.run_dir()?;
         let interrupts = dir.path().join("interrupts");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 
+/// The file that drops caches.
 const DROP: &str = "/proc/sys/vm/drop_caches";
 
 /// Drops dentries, inodes and the page cache.
@@ -16,9 +17,11 @@ pub fn drop_all() -> Result<()> {
     drop("3")
 }
 
-/// As [`drop_all`], also on xfs, of which some buffers survive that up to four times
+/// As [`drop_all`], also what survives a single pass: xfs keeps a buffer for up to four of them
 /// (`XFS_AGF_REF`).
 pub fn drop_buffers() -> Result<()> {
+    // What is dirty cannot be dropped.
+    rustix::fs::sync();
     for _ in 0..5 {
         fs::write(DROP, "3").context(DROP)?;
     }

@@ -9,6 +9,7 @@ use std::slice;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use composefs_bench::Plan;
 use composefs_bench::Stack;
 
@@ -23,7 +24,8 @@ use crate::recorder::Recorder;
 /// Number of containers of one image.
 pub const CONTAINERS: usize = 50;
 
-/// Where their upper layers are: in a tmpfs, which has the xattrs that overlayfs needs.
+/// Where their upper layers are: in a tmpfs. It has the xattrs without which overlayfs switches
+/// metacopy off.
 const SCRATCH: &str = "/tmp/containers";
 
 /// A container, removed when dropped.
@@ -74,7 +76,8 @@ pub fn starts(plan: &Plan, stack: Stack, recorder: &mut Recorder) -> Result<()> 
     let images = slice::from_ref(&plan.stored_content);
     let lower = &match stack {
         Stack::Composefs => Lower::Composefs(&plan.stored_content),
-        Stack::Erofs | Stack::Overlay => Lower::Images(images),
+        Stack::Overlay => Lower::Images(images),
+        Stack::Erofs => bail!("erofs has no content"),
         // The files that the image was made from.
         Stack::Ext4 => Lower::Directory(&plan.unpacked),
     };

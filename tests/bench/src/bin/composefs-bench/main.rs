@@ -26,9 +26,9 @@ mod recipe;
 mod recorder;
 mod small;
 mod timed;
+mod topics;
 mod tree;
 mod walk;
-mod ways;
 mod wide;
 mod xattrs;
 
@@ -143,13 +143,13 @@ fn main() -> Result<()> {
             let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
             coherence::run(&plan)
         }
-        ["ways", plan] => {
+        ["topics", plan] => {
             let plan = serde_json::from_str(plan).context("cannot parse the plan")?;
-            ways::run(&plan)
+            topics::run(&plan)
         }
         ["prepare", cfsctl, dir] => prepare::disk(Path::new(cfsctl), Path::new(dir)),
         _ => bail!(
-            "usage: composefs-bench run PLAN | coherence PLAN | ways PLAN | prepare CFSCTL DIR"
+            "usage: composefs-bench run PLAN | coherence PLAN | topics PLAN | prepare CFSCTL DIR"
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 //! Mounting an image with each of the stacks.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,11 +26,12 @@ use crate::recipe::Recipe;
 /// Whether the digests of objects are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verity {
-    /// No content is read.
+    /// It does not matter, because no content is read.
     Off,
-    /// They are not: the objects' file system has no fs-verity. `noverity` of composefs.
-    Without,
-    /// They are required: `verity`, or `verity=require` of overlayfs.
+    /// They are not verified, because the objects' file system has no fs-verity. Option `noverity`
+    /// of composefs.
+    Unverified,
+    /// They are verified, and required: `verity`, or `verity=require` of overlayfs.
     Required,
 }
 
@@ -88,9 +90,13 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         self.root = None;
         for point in self.points.iter().rev() {
-            if let Err(error) = unmount(point, UnmountFlags::empty()) {
+            let unmounted = unmount(point, UnmountFlags::empty());
+            if let Err(error) = unmounted
+                .map_err(Into::into)
+                .and_then(|()| fs::remove_dir(point))
+            {
                 eprintln!(
-                    "composefs-bench: cannot unmount {}: {error}",
+                    "composefs-bench: cannot unmount and remove {}: {error}",
                     point.display()
                 );
             }

@@ -12,8 +12,9 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
 use composefs_bench::Random;
+
+use crate::programs::run;
 
 /// Path of the directory with the small files in the image.
 pub const SMALL_DIR: &str = "small";
@@ -60,9 +61,14 @@ pub fn disk(cfsctl: &Path, top: &Path) -> Result<()> {
         .arg("mkcomposefs")
         .arg(format!("--digest-store={}", objects.display()))
         .args([tree, &image]))?;
-    run(Command::new("fsverity").arg("enable").arg(&image))?;
+    enable_verity(&image)?;
     rustix::fs::sync();
     Ok(())
+}
+
+/// Enables fs-verity on a file.
+pub fn enable_verity(file: &Path) -> Result<()> {
+    run(Command::new("fsverity").arg("enable").arg(file))
 }
 
 /// Writes the small files.
@@ -136,14 +142,6 @@ pub fn copy_program(tree: &Path, program: &str) -> Result<()> {
         let target = tree.join(file.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap_or(tree))?;
         fs::copy(file, target).with_context(|| file.to_owned())?;
-    }
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("{command:?}"))?;
-    if !status.success() {
-        bail!("{command:?}: {status}");
     }
     Ok(())
 }

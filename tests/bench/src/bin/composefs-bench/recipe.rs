@@ -88,7 +88,8 @@ impl Recipe {
     }
 
     /// As [`Self::new`], for the root of a container, which has an upper layer in `scratch`, a
-    /// directory that is made. erofs + overlayfs need one overlayfs for both.
+    /// directory that is made. Images that are mounted as erofs need no overlayfs besides that of
+    /// the container.
     pub fn container(
         lower: &Lower<'_>,
         scratch: &Path,
@@ -114,6 +115,7 @@ impl Recipe {
                 let options = vec![
                     ("source", text(file)?),
                     ("ro", String::new()),
+                    ("noacl", String::new()),
                     ("domain_id", domain.to_owned()),
                     ("inode_share", String::new()),
                 ];
@@ -144,7 +146,7 @@ impl Recipe {
                 options.push(("basedir", text(&image.objects)?));
                 match verity {
                     Verity::Required => options.push(("verity", String::new())),
-                    Verity::Without => options.push(("noverity", String::new())),
+                    Verity::Unverified => options.push(("noverity", String::new())),
                     Verity::Off => {}
                 }
                 self.add("composefs", options, name)

@@ -8,21 +8,24 @@ use std::fs;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use composefs_bench::coherence::Row;
 
 use super::places::Places;
 
-/// The most operations of a processor in a window, ...
+/// The most operations of a processor in a window.
 const ROUNDS: usize = 400;
 
-/// ... and of all of them: with more processors, each does fewer.
+/// The most operations of all processors in a window: with many, each does fewer.
 const ALL_ROUNDS: usize = 3200;
 
 /// The most different ones that are done again.
 const DIFFERENT: usize = 100;
 
-/// The same for mounts, which take long.
+/// The most mounts of a processor in a window, which take long.
 const MOUNTS: usize = 20;
+
+/// The most mounts of all processors in a window.
 const ALL_MOUNTS: usize = 160;
 
 /// What a processor does in each round.
@@ -109,6 +112,7 @@ impl Job {
                     // More processors than directories: each has files of its own.
                     names = files(&all)?;
                     let each = names.len() / count as usize;
+                    ensure!(each > 0, "there are fewer files than processors");
                     names = names.split_off(number as usize * each);
                     names.truncate(each);
                 }

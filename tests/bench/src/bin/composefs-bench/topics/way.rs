@@ -12,10 +12,12 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use composefs_bench::Image;
 use rustix::mount::UnmountFlags;
 use rustix::mount::unmount;
 
+use super::OVERLAY;
 use crate::containers::Container;
 use crate::recipe::Lower;
 
@@ -65,7 +67,7 @@ impl Way {
     pub fn title(self) -> &'static str {
         match self {
             Self::Composefs => "composefs",
-            Self::Overlay => "er.+ovl.",
+            Self::Overlay => OVERLAY,
             Self::Layers => "layers",
             Self::Share => "share",
             Self::Fuse => "FUSE",
@@ -137,9 +139,9 @@ impl Server {
             .context("no output")?
             .read_exact(&mut [0]);
         // A server that fails has nothing mounted.
-        if let Err(error) = ready {
-            child.wait()?;
-            return Err(error).context("the image is not served");
+        if ready.is_err() {
+            let status = child.wait()?;
+            bail!("{} serves no image: {status}", images.fuse.display());
         }
         Ok(Self { child, point })
     }
@@ -149,10 +151,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = unmount(&self.point, UnmountFlags::empty()) {
             eprintln!("cannot unmount {}: {error}", self.point.display());
-            let _ = self.child.kill();
+            // The server ends when the last user of its mount has gone.
+            let _ = unmount(&self.point, UnmountFlags::DETACH);
         }
-        if let Err(error) = self.child.wait() {
-            eprintln!("cannot wait for the server: {error}");
+        let ended = self.child.wait().map(|_| ());
+        if let Err(error) = ended.and_then(|()| fs::remove_dir(&self.point)) {
+            eprintln!("cannot end the server of {}: {error}", self.point.display());
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 
 use crate::prepare::copy_program;
 
@@ -36,7 +37,7 @@ fn program() -> Result<PathBuf> {
             }
         }
     }
-    anyhow::bail!("the guest has no cc1")
+    bail!("the guest has no cc1 below /usr/libexec/gcc: is its package cpp missing?")
 }
 
 /// Puts the compiler, its libraries, and the program with its headers into a tree. Returns the

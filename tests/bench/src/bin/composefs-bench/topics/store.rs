@@ -10,10 +10,12 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use composefs_bench::Image;
 use rustix::mount::UnmountFlags;
 use rustix::mount::unmount;
 
 use crate::disk::Disk;
+use crate::prepare::enable_verity;
 use crate::programs::run;
 
 /// A kind of file system.
@@ -26,13 +28,16 @@ pub struct Kind {
     pub verity: bool,
 }
 
+/// The kind that most stores have.
+pub const EXT4: Kind = Kind {
+    name: "ext4",
+    make: &["mkfs.ext4", "-q", "-O", "verity"],
+    verity: true,
+};
+
 /// The kinds that objects are stored on.
 pub const KINDS: [Kind; 3] = [
-    Kind {
-        name: "ext4",
-        make: &["mkfs.ext4", "-q", "-O", "verity"],
-        verity: true,
-    },
+    EXT4,
     Kind {
         name: "xfs",
         make: &["mkfs.xfs", "-q"],
@@ -65,6 +70,20 @@ impl Store {
             .arg(&device)
             .arg(&top))?;
         Ok(Self { top, device })
+    }
+
+    /// Makes an image of a tree, with fs-verity, so that all mounts of it share a super block. Its
+    /// objects are beside it, with those of other images.
+    pub fn image(&self, tree: &Path, name: &str) -> Result<Image> {
+        let image = Image {
+            path: self.top.join(name).with_extension("cfs"),
+            objects: self.top.join("objects"),
+        };
+        run(Command::new("mkcomposefs")
+            .arg(format!("--digest-store={}", image.objects.display()))
+            .args([tree, &image.path]))?;
+        enable_verity(&image.path)?;
+        Ok(image)
     }
 
     /// The counters of its disk.

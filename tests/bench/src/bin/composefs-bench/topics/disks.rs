@@ -9,18 +9,19 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Image;
 use composefs_bench::Stack;
-use composefs_bench::ways::Plan;
+use composefs_bench::topics::Plan;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::openat;
 use rustix::io::read;
 
-use super::report;
+use super::STACKS;
+use super::least::Least;
 use super::store::KINDS;
 use super::store::Kind;
 use super::store::Store;
@@ -28,7 +29,7 @@ use crate::caches;
 use crate::clock;
 use crate::mounts::Mounted;
 use crate::mounts::Verity;
-use crate::programs::run;
+use crate::prepare::enable_verity;
 use crate::small;
 
 /// Number of files.
@@ -37,80 +38,61 @@ const FILES: usize = 500;
 /// Of so many, with nothing in memory, the first byte is read.
 const FIRST: usize = 10;
 
-/// What files cost, each.
-#[derive(Clone, Copy)]
-struct Cost {
-    /// Nanoseconds from open(2) to the first byte, with nothing in memory.
-    first: f64,
-    /// Nanoseconds to open and read one after another.
-    each: f64,
-    requests: f64,
-    kib: f64,
-}
-
 /// Measures by file system.
 pub fn measure(plan: &Plan) -> Result<()> {
-    for (number, kind) in KINDS.iter().enumerate() {
+    let content = plan.content.as_ref().context("the plan has no image")?;
+    let stores = KINDS.iter().enumerate().map(|(number, kind)| {
         let store = Store::new(kind, number)?;
-        let image = fill(plan, &store, kind)?;
-        for stack in [Stack::Composefs, Stack::Overlay, Stack::Ext4] {
-            let mut paths = small::paths(&image, stack)?;
+        let image = fill(content, &store, kind)?;
+        Ok((store, image, kind))
+    });
+    let stores = stores.collect::<Result<Vec<_>>>()?;
+    for (stack, title) in STACKS {
+        let mut least = Least::default();
+        for (store, image, kind) in &stores {
+            let mut paths = small::paths(image, stack)?;
             paths.truncate(FILES);
-            let way = match stack {
-                Stack::Ext4 => "no image".to_owned(),
-                other => other.to_string(),
-            };
-            let mut costs = Vec::new();
             for _ in 0..plan.repeat {
-                costs.push(cost(&image, stack, kind, &store, &paths)?);
-            }
-            for (title, value) in [
-                (
-                    "requests a file",
-                    &(|cost: &Cost| cost.requests) as &dyn Fn(&Cost) -> f64,
-                ),
-                ("KiB read a file", &|cost| cost.kib),
-                ("µs to the first byte", &|cost| cost.first / 1000.0),
-                ("µs a file, of many", &|cost| cost.each / 1000.0),
-            ] {
-                let least = costs.iter().map(value).fold(f64::INFINITY, f64::min);
-                report(&format!("{}: {title}", kind.name), &way, least)?;
+                read_cold(image, stack, kind, store, &paths, &mut least)?;
             }
         }
+        least.report(title)?;
     }
     Ok(())
 }
 
 /// Copies the image and the objects of the small files.
-fn fill(plan: &Plan, store: &Store, kind: &Kind) -> Result<Image> {
+fn fill(content: &Image, store: &Store, kind: &Kind) -> Result<Image> {
     let image = Image {
         path: store.top.join("content.cfs"),
         objects: store.top.join("objects"),
     };
-    fs::copy(&plan.content.path, &image.path)?;
-    for object in small::paths(&plan.content, Stack::Ext4)? {
+    fs::copy(&content.path, &image.path)?;
+    for object in small::paths(content, Stack::Ext4)? {
         let object = Path::new(OsStr::from_bytes(object.to_bytes()));
         let copy = image.objects.join(object);
         fs::create_dir_all(copy.parent().unwrap_or(&copy))?;
-        fs::copy(plan.content.objects.join(object), &copy)?;
+        fs::copy(content.objects.join(object), &copy)?;
         if kind.verity {
-            run(Command::new("fsverity").arg("enable").arg(&copy))?;
+            enable_verity(&copy)?;
         }
     }
+    rustix::fs::sync();
     Ok(image)
 }
 
-fn cost(
+/// Reads files with nothing in memory.
+fn read_cold(
     image: &Image,
     stack: Stack,
     kind: &Kind,
     store: &Store,
     paths: &[CString],
-) -> Result<Cost> {
-    let verity = if kind.verity {
-        Verity::Required
-    } else {
-        Verity::Without
+    least: &mut Least,
+) -> Result<()> {
+    let verity = match kind.verity {
+        true => Verity::Required,
+        false => Verity::Unverified,
     };
     let mounted = Mounted::new(stack, image, verity)?;
     let root = mounted.root();
@@ -129,13 +111,14 @@ fn cost(
         content(root, path, &mut buffer)?;
     }
     let after = clock::now();
-    let each = |total: u64| total as f64 / paths.len() as f64;
-    Ok(Cost {
-        first: first as f64 / FIRST as f64,
-        each: each(after - before),
-        requests: each(disk.reads()? - reads),
-        kib: each(disk.kib_read()? - kib),
-    })
+    let mut note = |title: &str, total: u64, of: usize| {
+        least.note(format!("{}: {title}", kind.name), total as f64 / of as f64);
+    };
+    note("requests a file", disk.reads()? - reads, paths.len());
+    note("KiB read a file", disk.kib_read()? - kib, paths.len());
+    note("µs to the first byte", first, FIRST * 1000);
+    note("µs a file, of many", after - before, paths.len() * 1000);
+    Ok(())
 }
 
 fn content(root: impl AsFd, path: &CStr, buffer: &mut [u8]) -> Result<()> {

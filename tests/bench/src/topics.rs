@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables of their own: `cargo xtask bench disks`, where content comes from a disk, and
-//! `cargo xtask bench containers`, with other ways to run containers than the stacks of the main
-//! table, and `cargo xtask bench files`, of the memory of many files. xtask passes a [`Plan`]; the program prints one [`Cell`] of JSON for each result.
+//! Topics with tables of their own, beside the main table: `cargo xtask bench disks`, `containers`
+//! and `files`. xtask passes a [`Plan`]; the program prints one [`Cell`] of JSON for each result.
 
 use std::path::PathBuf;
 
@@ -15,7 +14,7 @@ use crate::Image;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Topic {
-    /// Small files, read from a disk for the first time, by the file system of that disk.
+    /// Small files that are read from a disk for the first time, by the disk's file system.
     Disks,
     /// Containers, by the way in which their files come to them.
     Containers,
@@ -26,6 +25,11 @@ pub enum Topic {
 impl Topic {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Disks, Self::Containers, Self::Files];
+
+    /// The topic of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
+    }
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -40,7 +44,7 @@ impl Topic {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Disks => "files that come from a disk, on several file systems",
-            Self::Containers => "containers, also by podman's own way, by FUSE and others",
+            Self::Containers => "containers, also layer by layer, by FUSE and other ways",
             Self::Files => "the memory of 100,000 small files that were read",
         }
     }
@@ -56,10 +60,10 @@ pub struct Plan {
     pub topic: Topic,
     /// How often each is measured.
     pub repeat: u32,
-    /// An image of small files and of programs, and its objects.
-    pub content: Image,
-    /// The program that serves an image by FUSE.
-    pub fuse: PathBuf,
+    /// For [`Topic::Disks`]: an image of small files, and its objects.
+    pub content: Option<Image>,
+    /// For [`Topic::Containers`]: the program that serves an image by FUSE.
+    pub fuse: Option<PathBuf>,
 }
 
 /// A result.
@@ -67,8 +71,8 @@ pub struct Plan {
 pub struct Cell {
     /// What was measured, with its unit.
     pub row: String,
-    /// With what: the title of a column.
-    pub way: String,
+    /// On what it was measured: the title of a column.
+    pub column: String,
     /// The least of all runs: a disturbance only ever adds to one.
     pub value: f64,
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cargo xtask bench disks`, `containers` and `files`: tables of their own, of which tests/bench
-//! knows more. Their disk is in the guest's memory, and each request to it takes a known time.
+//! `cargo xtask bench disks`, `containers` and `files`: topics with tables of their own. What is
+//! measured is in tests/bench. The disk is in the guest's memory, and each request to it takes a
+//! known time.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,24 +12,24 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use composefs_bench::Image;
-use composefs_bench::ways::Cell;
-use composefs_bench::ways::LATENCY;
-use composefs_bench::ways::Plan;
-use composefs_bench::ways::Topic;
+use composefs_bench::topics::Cell;
+use composefs_bench::topics::LATENCY;
+use composefs_bench::topics::Plan;
+use composefs_bench::topics::Topic;
 
 use super::args::BenchArgs;
 use super::disk;
 use super::disk::PROGRAM;
 use super::document;
-use super::guest;
+use super::guest::QUIET;
+use super::guest::run as run_in_guest;
 use crate::context::Context;
-use crate::guest as systems;
+use crate::guest;
 use crate::guest::System;
 use crate::guest_program;
 use crate::kernel::Flavor;
 use crate::kernel::Target;
 use crate::machine::Machine;
-use crate::vm::Disk;
 use crate::vm::Job;
 use crate::vm::VmConfig;
 
@@ -38,14 +39,8 @@ const FUSE: &str = "composefs-bench-fuse";
 /// Where images are in the guest.
 const TOP: &str = "/run/bench";
 
-/// Widths of the columns.
-const TITLE: usize = 36;
+/// Width of the columns with numbers.
 const NUMBER: usize = 10;
-
-/// The topic of this name.
-pub fn topic(name: &str) -> Option<Topic> {
-    Topic::ALL.into_iter().find(|topic| topic.name() == name)
-}
 
 /// Measures, and shows the table; with `--save-baseline`, also in the documentation.
 ///
@@ -60,10 +55,17 @@ pub fn run(
 ) -> Result<ExitCode> {
     let name = topic.name();
     if args.machine.machine()? != Machine::X86_64 {
-        bail!("{name} are measured on x86-64 only");
+        bail!("`bench {name}` measures on x86-64 only: leave out --arch");
     }
     if let Some(other) = names.first() {
-        bail!("\"{name}\" is one table: leave out \"{other}\"");
+        bail!("`bench {name}` measures one table: leave out \"{other}\"");
+    }
+    if args.quick || args.large || args.wall || args.profile || args.output.is_some() {
+        bail!("`bench {name}` has no other options than --repeat and --save-baseline");
+    }
+    if args.save_baseline {
+        // Before the measurements, which take minutes.
+        document::check(context, name)?;
     }
     let cells = measure(context, args, topic)?;
     let text = table(&cells);
@@ -77,54 +79,56 @@ pub fn run(
 fn measure(context: &Context, args: &BenchArgs, topic: Topic) -> Result<Vec<Cell>> {
     let target = Target::new(Flavor::Plain, Machine::X86_64)?;
     let program = guest_program::build(context, PROGRAM)?;
-    let content = disk::make(context, target, &program)?;
     let mut config = VmConfig::prepare(context, target, true, Job::Shell(None))?;
-    config.mounts = vec![("bench".to_owned(), program)];
+    config.mounts = vec![("bench".to_owned(), program.clone())];
     // They are copied to memory: the clock jumps while the guest waits for the host.
     let mut programs = vec![format!("/mnt/bench/{PROGRAM}")];
-    if topic == Topic::Containers {
-        // It has a compiler, and an mkfs.erofs that knows of shared page caches.
-        let system = systems::make(context, System::Clients, target.machine.arch())?;
-        config.root = Disk {
-            file: system.root,
-            keep: false,
-        };
-        config.scratch = Some(system.scratch);
-        let fuse = guest_program::build(context, FUSE)?;
-        config.mounts.push(("fuse".to_owned(), fuse));
-        programs.push(format!("/mnt/fuse/{FUSE}"));
+    let mut plan = Plan {
+        topic,
+        repeat: args.repeat.max(1),
+        content: None,
+        fuse: None,
+    };
+    match topic {
+        Topic::Disks => {
+            config.disks = vec![disk::make(context, target, &program)?];
+            plan.content = Some(Image {
+                path: "/run/content/content.cfs".into(),
+                objects: "/run/content/objects".into(),
+            });
+        }
+        Topic::Containers => {
+            // It has a compiler, and an mkfs.erofs that knows of shared page caches.
+            config.root.file = guest::make(context, System::Clients, target.machine.arch())?.root;
+            let fuse = guest_program::build(context, FUSE)?;
+            config.mounts.push(("fuse".to_owned(), fuse));
+            programs.push(format!("/mnt/fuse/{FUSE}"));
+            plan.fuse = Some(Path::new(TOP).join(FUSE));
+        }
+        Topic::Files => {}
     }
-    config.disks = vec![content];
     config.memory = "6G".to_owned();
     config.timeout = Some(Duration::from_secs(3600));
     config.log_name = format!("bench-{}-console", topic.name());
     config.icount = true;
     config.smp = 1;
-    let plan = Plan {
-        topic,
-        repeat: args.repeat.max(1),
-        content: Image {
-            path: "/run/content/content.cfs".into(),
-            objects: "/run/content/objects".into(),
-        },
-        fuse: Path::new(TOP).join(FUSE),
-    };
+    config.append = vec![QUIET.to_owned()];
     let plan = serde_json::to_string(&plan)?;
     config.job = Job::Command(vec![format!(
         "set -e\n\
          mkdir /run/content {TOP}\n\
-         mount -o ro /dev/vdc /run/content\n\
+         [ ! -b /dev/vdc ] || mount -o ro /dev/vdc /run/content\n\
          mount -t ramfs bench {TOP}\n\
          modprobe null_blk nr_devices=3 gb=4 memory_backed=1 \
          irqmode=2 completion_nsec={LATENCY}\n\
          cp {} {TOP}\n\
-         exec {TOP}/{PROGRAM} ways {}\n",
+         exec {TOP}/{PROGRAM} topics {}\n",
         programs.join(" "),
         shell_words::quote(&plan)
     )]);
     let kind = format!("bench-{}", topic.name());
     let about = format!("measuring {} in the guest", topic.name());
-    let output = guest::run(context, &config, &kind, &about, PROGRAM)?;
+    let output = run_in_guest(context, &config, &kind, &about, PROGRAM)?;
     let cells = output.lines().map(|line| {
         serde_json::from_str(line)
             .with_context(|| format!("{PROGRAM} wrote a line that is no result: {line}"))
@@ -132,51 +136,49 @@ fn measure(context: &Context, args: &BenchArgs, topic: Topic) -> Result<Vec<Cell
     cells.collect()
 }
 
-/// The table, in reStructuredText. A row without a value for a way has an empty cell.
+/// The table, in reStructuredText. A row that a column does not have is empty there.
 fn table(cells: &[Cell]) -> String {
-    let mut ways: Vec<&str> = Vec::new();
+    let mut columns: Vec<&str> = Vec::new();
     let mut rows: Vec<&str> = Vec::new();
     for cell in cells {
-        if !ways.contains(&cell.way.as_str()) {
-            ways.push(&cell.way);
+        if !columns.contains(&cell.column.as_str()) {
+            columns.push(&cell.column);
         }
         if !rows.contains(&cell.row.as_str()) {
             rows.push(&cell.row);
         }
     }
-    let rule = line(&"=".repeat(TITLE), ways.iter().map(|_| "=".repeat(NUMBER)));
-    let head = line("\\", ways.iter().map(|way| short(way).to_owned()));
-    let body = rows.iter().map(|row| {
-        let values = ways.iter().map(|way| {
-            let found = cells
-                .iter()
-                .find(|cell| cell.row == *row && cell.way == *way);
+    let width = rows.iter().map(|row| row.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let rule = line(
+        width,
+        &"=".repeat(width),
+        columns.iter().map(|_| "=".repeat(NUMBER)),
+    );
+    let head = line(width, "\\", columns.iter().map(|&column| column.to_owned()));
+    let body = rows.iter().map(|&row| {
+        let values = columns.iter().map(|&column| {
+            let mut found = cells.iter();
+            let found = found.find(|cell| cell.row == row && cell.column == column);
             found.map_or_else(String::new, |cell| amount(cell.value))
         });
-        line(row, values)
+        line(width, row, values)
     });
     format!("{rule}{head}{rule}{}{rule}", body.collect::<String>())
-}
-
-/// The title of a column.
-fn short(way: &str) -> &str {
-    match way {
-        "erofs+overlayfs" => "er.+ovl.",
-        other => other,
-    }
 }
 
 /// A value, with as many digits as say something.
 fn amount(value: f64) -> String {
     match value {
+        whole if whole.fract() == 0.0 => format!("{whole:.0}"),
         large if large >= 1000.0 => format!("{large:.0}"),
         middle if middle >= 100.0 => format!("{middle:.1}"),
         small => format!("{small:.2}"),
     }
 }
 
-fn line(title: &str, cells: impl Iterator<Item = String>) -> String {
-    let mut text = format!("{title:<TITLE$}");
+fn line(width: usize, title: &str, cells: impl Iterator<Item = String>) -> String {
+    let mut text = format!("{title:<width$}");
     for cell in cells {
         text += &format!(" {cell:>NUMBER$}");
     }
@@ -188,16 +190,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_a_column_for_each_way() {
-        let cell = |row: &str, way: &str, value| Cell {
+    fn a_table_has_a_line_for_each_row() {
+        let cell = |row: &str, column: &str, value| Cell {
             row: row.to_owned(),
-            way: way.to_owned(),
+            column: column.to_owned(),
             value,
         };
         let text = table(&[
             cell("a: ms", "composefs", 1.5),
             cell("b: KiB", "composefs", 1234.0),
-            cell("a: ms", "erofs+overlayfs", 150.25),
+            cell("a: ms", "er.+ovl.", 150.25),
         ]);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let words = |line: &str| {

@@ -4,16 +4,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Image;
 use composefs_bench::Stack;
-use composefs_bench::ways::Plan;
+use composefs_bench::topics::Plan;
 
-use super::report;
-use super::store::KINDS;
+use super::STACKS;
+use super::least::Least;
+use super::store::EXT4;
 use super::store::Store;
 use crate::caches;
 use crate::memory::Memory;
@@ -27,42 +27,25 @@ const FILES: usize = 100_000;
 /// How many of them are in a directory.
 const IN_DIRECTORY: usize = 200;
 
-/// Bytes in a file: one page, as most small files have.
+/// Bytes in a file, which takes one page.
 const SIZE: usize = 2000;
 
 /// Measures by stack.
 pub fn measure(plan: &Plan) -> Result<()> {
-    let store = Store::new(&KINDS[0], 0)?;
+    let store = Store::new(&EXT4, 0)?;
     let image = fill(&store)?;
-    for stack in [Stack::Composefs, Stack::Overlay, Stack::Ext4] {
-        let way = match stack {
-            Stack::Ext4 => "no image".to_owned(),
-            other => other.to_string(),
-        };
-        let mut runs = Vec::new();
+    for (stack, title) in STACKS {
+        let mut least = Least::default();
         for _ in 0..plan.repeat {
-            runs.push(run(&image, stack)?);
+            run(&image, stack, &mut least)?;
         }
-        for (number, title) in TITLES.iter().enumerate() {
-            let least = runs.iter().filter_map(|run| run.get(number)).min();
-            report(title, &way, *least.context("no run")? as f64)?;
-        }
+        least.report(title)?;
     }
     Ok(())
 }
 
-/// What [`run`] returns.
-const TITLES: [&str; 6] = [
-    "KiB of memory",
-    "KiB of slabs",
-    "KiB of page cache",
-    "KiB charged to the reader's cgroup",
-    "KiB charged after one reclaim",
-    "files open, of /proc/sys/fs/file-nr",
-];
-
 /// Reads all files twice.
-fn run(image: &Image, stack: Stack) -> Result<[u64; TITLES.len()]> {
+fn run(image: &Image, stack: Stack, least: &mut Least) -> Result<()> {
     let paths = small::all_paths(image, stack)?;
     let mounted = Mounted::new(stack, image, Verity::Required)?;
     // The first pass frees what keeps the rest in memory.
@@ -80,14 +63,20 @@ fn run(image: &Image, stack: Stack) -> Result<[u64; TITLES.len()]> {
     let charged = group.charged()?;
     let open = open_files()?.saturating_sub(open);
     group.reclaim()?;
-    Ok([
-        before.free.saturating_sub(after.free),
-        after.slab.saturating_sub(before.slab),
-        after.page_cache.saturating_sub(before.page_cache),
-        charged,
-        group.charged()?,
-        open,
-    ])
+    for (row, value) in [
+        ("KiB of memory", before.free.saturating_sub(after.free)),
+        ("KiB of slabs", after.slab.saturating_sub(before.slab)),
+        (
+            "KiB of page cache",
+            after.page_cache.saturating_sub(before.page_cache),
+        ),
+        ("KiB charged to the reader's cgroup", charged),
+        ("KiB charged after one reclaim", group.charged()?),
+        ("more open files in file-nr", open),
+    ] {
+        least.note(row, value as f64);
+    }
+    Ok(())
 }
 
 /// The number of open files that the kernel counts.
@@ -109,17 +98,17 @@ impl Group {
     const PATH: &str = "/sys/fs/cgroup/bench";
 
     fn new() -> Result<Self> {
-        let root = Path::new(Self::ROOT);
-        fs::write(root.join("cgroup.subtree_control"), "+memory").context("no memory cgroups")?;
+        write(Self::ROOT, "cgroup.subtree_control", "+memory")?;
         fs::create_dir(Self::PATH).context(Self::PATH)?;
         let group = Self;
-        fs::write(Path::new(Self::PATH).join("cgroup.procs"), "0")?;
+        write(Self::PATH, "cgroup.procs", "0")?;
         Ok(group)
     }
 
     /// KiB that are charged to it.
     fn charged(&self) -> Result<u64> {
-        let text = fs::read_to_string(Path::new(Self::PATH).join("memory.current"))?;
+        let path = Path::new(Self::PATH).join("memory.current");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Ok(text.trim().parse::<u64>()? / 1024)
     }
 
@@ -127,7 +116,7 @@ impl Group {
     fn reclaim(&self) -> Result<()> {
         let all = format!("{}K", self.charged()?);
         // It fails with EAGAIN if not all could be taken, as some always is in use.
-        let _ = fs::write(Path::new(Self::PATH).join("memory.reclaim"), all);
+        let _ = write(Self::PATH, "memory.reclaim", &all);
         caches::settle();
         Ok(())
     }
@@ -135,12 +124,18 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let left = fs::write(Path::new(Self::ROOT).join("cgroup.procs"), "0")
-            .and_then(|()| fs::remove_dir(Self::PATH));
+        let left = write(Self::ROOT, "cgroup.procs", "0")
+            .and_then(|()| fs::remove_dir(Self::PATH).context(Self::PATH));
         if let Err(error) = left {
-            eprintln!("cannot remove {}: {error}", Self::PATH);
+            eprintln!("cannot leave the cgroup: {error:#}");
         }
     }
+}
+
+/// Writes to a file of a cgroup.
+fn write(group: &str, name: &str, text: &str) -> Result<()> {
+    let path = Path::new(group).join(name);
+    fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
 /// Makes the files, their image and their objects.
@@ -155,15 +150,7 @@ fn fill(store: &Store) -> Result<Image> {
         let text = format!("{number:0SIZE$}");
         fs::write(dir.join(format!("file-{:03}", number % IN_DIRECTORY)), text)?;
     }
-    let image = Image {
-        path: store.top.join("files.cfs"),
-        objects: store.top.join("objects"),
-    };
-    crate::programs::run(
-        Command::new("mkcomposefs")
-            .arg(format!("--digest-store={}", image.objects.display()))
-            .args([&tree, &image.path]),
-    )?;
+    let image = store.image(&tree, "files")?;
     fs::remove_dir_all(&tree)?;
     rustix::fs::sync();
     Ok(image)

@@ -6,18 +6,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
 use anyhow::Result;
-use composefs_bench::Image;
 use composefs_bench::Random;
-use composefs_bench::ways::Plan;
+use composefs_bench::topics::Plan;
 
 use super::compiler;
-use super::container::Images;
-use super::container::Running;
-use super::container::Way;
-use super::report;
-use super::store::KINDS;
+use super::least::Least;
+use super::store::EXT4;
 use super::store::Store;
+use super::way::Images;
+use super::way::Running;
+use super::way::Way;
 use crate::caches;
 use crate::clock;
 use crate::containers::CONTAINERS;
@@ -35,7 +35,7 @@ const SMALL_LAYERS: usize = 4;
 
 /// Measures by way.
 pub fn measure(plan: &Plan) -> Result<()> {
-    let store = Store::new(&KINDS[0], 0)?;
+    let store = Store::new(&EXT4, 0)?;
     let (images, compile) = fill(plan, &store)?;
     let words: Vec<&str> = compile.iter().map(String::as_str).collect();
     for way in Way::ALL {
@@ -44,29 +44,15 @@ pub fn measure(plan: &Plan) -> Result<()> {
             first(&images, way, &store, &words, &mut least)?;
             many(&images, way, &mut least)?;
         }
-        for (row, value) in least.0 {
-            report(row, way.title(), value)?;
-        }
+        least.report(way.title())?;
     }
     Ok(())
 }
 
-/// The least value of each row, in the order of the table.
-#[derive(Default)]
-struct Least(Vec<(&'static str, f64)>);
-
-impl Least {
-    fn note(&mut self, row: &'static str, value: f64) {
-        match self.0.iter_mut().find(|(known, _)| *known == row) {
-            Some((_, least)) => *least = least.min(value),
-            None => self.0.push((row, value)),
-        }
-    }
-}
-
 /// Drops the caches, and then runs the guest's own programs that are needed: the clock jumps while
-/// the guest waits for the host's disks.
+/// the guest waits for the host's disks. The first pass frees what keeps the rest in memory.
 fn cool_down() -> Result<()> {
+    caches::drop_all()?;
     caches::drop_all()?;
     chroot(Path::new("/"), &[&format!("/{TRUE}")])
 }
@@ -80,7 +66,6 @@ fn first(
     least: &mut Least,
 ) -> Result<()> {
     let disk = store.disk()?;
-    caches::drop_all()?;
     cool_down()?;
     caches::shrink_slabs()?;
     let memory = Memory::now()?;
@@ -89,23 +74,23 @@ fn first(
     container.run()?;
     let after = clock::now();
     let used = memory.free.saturating_sub(Memory::now()?.free);
-    least.note("the first one: ms", (after - before) as f64 / 1e6);
-    least.note("the first one: requests", (disk.reads()? - reads) as f64);
-    least.note("the first one: KiB read", (disk.kib_read()? - kib) as f64);
-    least.note("the first one: KiB of memory", used as f64);
+    least.note("first, cold: ms", (after - before) as f64 / 1e6);
+    least.note("first, cold: requests", (disk.reads()? - reads) as f64);
+    least.note("first, cold: KiB read", (disk.kib_read()? - kib) as f64);
+    least.note("first, cold: KiB of memory", used as f64);
 
     let root = container.root()?;
     let python = [&format!("/{PYTHON}"), "-I", "-S", "-B", IMPORTS];
     for (words, cold, warm) in [
         (
             &python[..],
-            "Python, 500 modules: ms",
-            "Python, 500 modules, again: M instr",
+            "Python, 500 modules, cold: ms",
+            "Python, 500 modules, warm: M instr",
         ),
         (
             compile,
-            "C, 2,000 headers: ms",
-            "C, 2,000 headers, again: M instr",
+            "cc1, 2000 headers, cold: ms",
+            "cc1, 2000 headers, warm: M instr",
         ),
     ] {
         cool_down()?;
@@ -127,10 +112,7 @@ fn many(images: &Images, way: Way, least: &mut Least) -> Result<()> {
         Running::new(images, way, number)?.run()?;
     }
     let after = clock::now();
-    least.note(
-        "50, one after the other: M instr",
-        (after - before) as f64 / 1e6,
-    );
+    least.note("50 in turn, warm: M instr", (after - before) as f64 / 1e6);
     caches::drop_names()?;
     caches::shrink_slabs()?;
     first.run()?;
@@ -151,19 +133,6 @@ fn fill(plan: &Plan, store: &Store) -> Result<(Images, Vec<String>)> {
     prepare::small_files(&tree, &mut Random::new(1))?;
     prepare::programs(&tree, &[PYTHON, TRUE])?;
     let compile = compiler::add(&tree)?;
-    let objects = store.top.join("objects");
-    let make = |from: &Path, name: &str| -> Result<Image> {
-        let path = store.top.join(format!("{name}.cfs"));
-        run(Command::new("mkcomposefs")
-            .arg(format!("--digest-store={}", objects.display()))
-            .args([from, &path]))?;
-        // So that composefs mounts it once for all containers.
-        run(Command::new("fsverity").arg("enable").arg(&path))?;
-        Ok(Image {
-            path,
-            objects: objects.clone(),
-        })
-    };
     let mut layers = Vec::new();
     for (number, paths) in divide(&tree)?.iter().enumerate() {
         let name = format!("layer-{number}");
@@ -176,7 +145,7 @@ fn fill(plan: &Plan, store: &Store) -> Result<(Images, Vec<String>)> {
             .args(paths)
             .arg(&layer))?;
         // The uppermost comes first.
-        layers.insert(0, make(&layer, &name)?);
+        layers.insert(0, store.image(&layer, &name)?);
         fs::remove_dir_all(&layer)?;
     }
     let erofs = store.top.join("erofs");
@@ -184,11 +153,11 @@ fn fill(plan: &Plan, store: &Store) -> Result<(Images, Vec<String>)> {
         .args(["--quiet", "--xattr-inode-digest=user.digest"])
         .args([&erofs, &tree]))?;
     let images = Images {
-        whole: make(&tree, "whole")?,
+        whole: store.image(&tree, "whole")?,
         layers,
         erofs,
         tree,
-        fuse: plan.fuse.clone(),
+        fuse: plan.fuse.clone().context("the plan has no FUSE server")?,
     };
     rustix::fs::sync();
     Ok((images, compile))

@@ -72,7 +72,7 @@ fn run(image: &Image, stack: Stack, least: &mut Least) -> Result<()> {
         ),
         ("KiB charged to the reader's cgroup", charged),
         ("KiB charged after one reclaim", group.charged()?),
-        ("more open files in file-nr", open),
+        ("files open, of /proc/sys/fs/file-nr", open),
     ] {
         least.note(row, value as f64);
     }

@@ -62,6 +62,17 @@ pub fn has_begun(console: &Path) -> bool {
     read(console).lines().any(starts_init)
 }
 
+/// Whether the kernel met a breakpoint of its own before a module of this project was loaded.
+///
+/// It writes breakpoints while it changes its code, as when it switches to another clock. An
+/// emulated processor may still execute one, from what it has translated, when the kernel has
+/// forgotten it.
+pub fn is_stale_breakpoint(console: &Path) -> bool {
+    let text = read(console);
+    let is_oops = |line| message(line).is_some_and(|words| words.starts_with("Oops: int3:"));
+    text.lines().any(is_oops) && !text.contains("composefs: ")
+}
+
 fn starts_init(line: &str) -> bool {
     message(line).is_some_and(|words| {
         words.starts_with("Run ") && words.trim_end().ends_with(" as init process")

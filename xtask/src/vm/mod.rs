@@ -50,9 +50,10 @@ pub fn run(
 ) -> Result<Outcome> {
     let engine = accel::choose(context, config)?;
     let mut outcome = run::run(context, config, engine, output)?;
-    if may_repeat(config, engine) && hung_early(&outcome) {
+    let why = may_repeat(config, engine).then(|| emulation_failed(config, &outcome));
+    if let Some(why) = why.flatten() {
         say(&format!(
-            "xtask: the guest's kernel hung before it started its init; once more (console: {})",
+            "xtask: the guest's kernel {why}; once more (console: {})",
             outcome.console.display()
         ));
         outcome = run::run(context, config, engine, output)?;
@@ -67,7 +68,7 @@ pub fn run(
     Ok(outcome)
 }
 
-/// Whether a guest may be started once more if its kernel hangs early. Emulated processors do so,
+/// Whether a guest may be started once more if the emulation of its processors fails. It does so,
 /// if seldom, when nothing of composefs has run yet.
 fn may_repeat(config: &VmConfig, engine: Engine) -> bool {
     engine == Engine::Tcg
@@ -76,6 +77,20 @@ fn may_repeat(config: &VmConfig, engine: Engine) -> bool {
         // The first run has read some of it.
         && !config.stdin
         && config.kernel.flavor.takes_module()
+}
+
+/// What the guest's kernel did, if it was the emulation's fault.
+fn emulation_failed(config: &VmConfig, outcome: &Outcome) -> Option<&'static str> {
+    if hung_early(outcome) {
+        return Some("hung before it started its init");
+    }
+    // The module is loaded before the job begins, which may have had effects.
+    let complained = matches!(
+        outcome.result,
+        Err(Failure::Panicked(_) | Failure::Complained(..))
+    );
+    let early = config.module.is_some() && complaint::is_stale_breakpoint(&outcome.console);
+    (complained && early).then_some("met a breakpoint of its own (int3)")
 }
 
 /// Whether the guest's kernel did not start the first program in time.
@@ -106,6 +121,21 @@ mod tests {
         outcome.result = Ok(0);
         std::fs::write(&console, lines)?;
         assert!(!hung_early(&outcome));
+        Ok(())
+    }
+
+    #[test]
+    fn a_breakpoint_is_stale_only_without_the_module() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let console = dir.path().join("console");
+        let oops = "[    2.281342] Oops: int3: 0000 [#1] SMP NOPTI\r\n";
+        std::fs::write(&console, oops)?;
+        assert!(complaint::is_stale_breakpoint(&console));
+        let module = "[    2.1] composefs: loading out-of-tree module taints kernel.\r\n";
+        std::fs::write(&console, format!("{module}{oops}"))?;
+        assert!(!complaint::is_stale_breakpoint(&console));
+        std::fs::write(&console, "[    2.281342] Oops: 0000 [#1] SMP NOPTI\r\n")?;
+        assert!(!complaint::is_stale_breakpoint(&console));
         Ok(())
     }
 }

@@ -116,7 +116,10 @@ fn chosen(args: &BenchArgs, machine: Machine) -> Result<Vec<String>> {
     }
     if let Some(unknown) = args.rows.iter().find(|name| Row::named(name).is_none()) {
         let name = unknown.as_str();
-        if [system::NAME, coherence::NAME].contains(&name) || Topic::named(name).is_some() {
+        if Topic::named(name).is_some() {
+            bail!("\"{name}\" is a table of its own: run `cargo xtask bench {name}` alone");
+        }
+        if [system::NAME, coherence::NAME].contains(&name) {
             bail!("\"{name}\" is no row of the main table: it has to be the first word");
         }
         bail!("there is no row \"{unknown}\"; `cargo xtask bench --list` lists them");

@@ -244,6 +244,7 @@ pub const DEBUG: Boot<'_> = Boot {
 /// module they ran.
 pub const DEBUG_ALL: Boot<'_> = Boot {
     name: "debug-all",
+    lanes: 1,
     programs: Programs::AllBut(&[&OWN_BOOT, &ONLY_ELSEWHERE]),
     timeout: Duration::from_secs(5 * 60 * 60),
     program_timeout: Some(Duration::from_secs(2 * 60 * 60)),

@@ -22,6 +22,7 @@ use super::headers;
 use super::lanes;
 use super::others;
 use super::report::Report;
+use super::share::Share;
 use super::tools;
 use super::watch::Program;
 use super::watch::watch;
@@ -59,6 +60,8 @@ pub enum Programs<'a> {
     Clients,
     /// Those of the suite "others": their names begin with `others_`.
     Others,
+    /// A share of these.
+    Share(&'a Programs<'a>, Share),
 }
 
 impl Programs<'_> {
@@ -73,6 +76,7 @@ impl Programs<'_> {
             Self::Only(names) => names.contains(&name),
             Self::Clients => name.starts_with(CLIENTS),
             Self::Others => name.starts_with(OTHERS),
+            Self::Share(all, _) => all.may_run(name),
         }
     }
 }
@@ -125,12 +129,15 @@ impl Boot<'_> {
         let list = installed.join("kselftest-list.txt");
         let list =
             fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-        Ok(list
+        let mut names: Vec<&str> = list
             .lines()
             .filter_map(|line| line.split_once(':')?.1.strip_suffix(".py"))
             .filter(|name| self.programs.may_run(name))
-            .map(str::to_owned)
-            .collect())
+            .collect();
+        if let Programs::Share(_, share) = self.programs {
+            names = share.programs(&names, self.flavor);
+        }
+        Ok(names.into_iter().map(str::to_owned).collect())
     }
 }
 
@@ -242,7 +249,10 @@ pub fn run_on(
         kernel::all_modules(context, target, None)?;
     }
     let lanes = lanes::split(&names, boot.flavor, boot.lanes);
-    let name = format!("{}{}", boot.name, machine.suffix());
+    let mut name = format!("{}{}", boot.name, machine.suffix());
+    if let Programs::Share(_, share) = boot.programs {
+        name.push_str(&format!("-{share}"));
+    }
     let log = |number: u32| coverage::Log::new(work.path().join(format!("translated-{number}")));
     let module = config.module.clone();
     let guests: Vec<(VmConfig, Program)> = (1..)
@@ -276,7 +286,7 @@ pub fn run_on(
         for (number, _) in (1..).zip(&lanes) {
             places.extend(log(number).places()?);
         }
-        let is_part = matches!(boot.programs, Programs::Only(_));
+        let is_part = matches!(boot.programs, Programs::Only(_) | Programs::Share(..));
         coverage::tell(context, report, &module, By::Selftests, places, is_part)?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use super::boot;
 use super::boot_ways;
 use super::boots;
 use super::deb;
+use super::debug_all;
 use super::defects;
 use super::foreign;
 use super::fuzz;
@@ -238,12 +239,15 @@ pub const SUITES: &[Suite] = &[
         },
     },
     Suite {
-        name: "debug-all",
+        name: debug_all::NAME,
         about: "all selftests on a kernel with KASAN, lockdep and more",
-        minutes: 75,
-        processors: 2,
+        minutes: 13,
+        processors: 1,
         when: When::All,
-        run: Run::Selftests(&boots::DEBUG_ALL),
+        run: Run::Pieces {
+            list: debug_all::list,
+            run: debug_all::run,
+        },
     },
     Suite {
         name: "stress-long",

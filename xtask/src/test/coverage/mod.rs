@@ -69,6 +69,8 @@ pub fn tell(
         run.len(),
         module.display()
     );
+    // Others may be telling what they have run.
+    let _lock = context.cache.lock("coverage")?;
     let dir = context.cache.of_clone("coverage", &context.repo)?;
     let dir = dir.join(Key::default().with("module", fs::read(module)?).finish());
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;

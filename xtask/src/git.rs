@@ -44,12 +44,23 @@ pub fn forget_repository(command: &mut Command) {
 /// Asks for the directory with the objects.
 const OBJECTS: [&str; 3] = ["rev-parse", "--git-path", "objects"];
 
+/// Files on which no guest and no kernel depends: what people read, and the benchmark.
+const ASIDE: [&str; 5] = [
+    "Documentation",
+    "README.md",
+    "tests/README.md",
+    "tests/bench",
+    "xtask/src/bench",
+];
+
 /// What the working directory of a repository holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// The name of a tree object: of all files, changed ones and new ones, too, but not of
     /// those that git ignores.
     pub object: String,
+    /// The same without [`ASIDE`].
+    pub code: String,
     /// For people: the last commit, and whether files differ from it.
     pub about: String,
 }
@@ -109,12 +120,22 @@ impl Tree {
             let path = line.split('\t').nth(1).unwrap_or_default();
             bail!("{path} is a repository in this one");
         }
+        run(&[
+            &["rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--"],
+            &ASIDE[..],
+        ]
+        .concat())?;
+        let code = run(&["write-tree"])?;
         let committed = run(&["rev-parse", "HEAD^{tree}"])?;
         let mut about = run(&["log", "-1", "--format=%h (%s)"])?;
         if object != committed {
             about.push_str(", and changed files");
         }
-        Ok(Self { object, about })
+        Ok(Self {
+            object,
+            code,
+            about,
+        })
     }
 }
 
@@ -148,6 +169,14 @@ mod tests {
         assert!(changed.about.ends_with(", and changed files"));
         fs::write(repo.join("file"), "one")?;
         assert_eq!(Tree::of(repo)?, first);
+
+        // A sentence is no code.
+        fs::write(repo.join("README.md"), "text")?;
+        let described = Tree::of(repo)?;
+        assert_ne!(described.object, first.object);
+        assert_eq!(described.code, first.code);
+        assert_ne!(changed.code, first.code);
+        fs::remove_file(repo.join("README.md"))?;
 
         fs::write(repo.join("new"), "")?;
         assert_ne!(Tree::of(repo)?.object, first.object);

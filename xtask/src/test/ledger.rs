@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What passed and failed, in files that outlive the run: a directory for each tree that was
-//! tested, with a record and a log of each piece.
+//! tested, with a record and a log of each piece. Trees that differ only in what people read, or
+//! in the benchmark, share it: most pieces depend on neither.
 //!
 //! A record is written when its piece has ended, and appears as a whole. So a run that was
 //! stopped by Ctrl-C, by SIGKILL or by a power cut can be gone on with.
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::outcome::Outcome;
+use super::suite::Reads;
 use crate::cache::Key;
 use crate::git::Tree;
 use crate::progress::say;
@@ -51,6 +53,8 @@ const ABOUT: &str = "tree";
 pub struct Record {
     /// The piece: SUITE or SUITE:PART.
     pub piece: String,
+    /// The tree object of all files.
+    pub tree: String,
     /// Its results.
     pub outcome: Outcome,
     /// How long it took.
@@ -65,7 +69,7 @@ pub struct Record {
 pub struct Ledger {
     dir: PathBuf,
     /// The clone, and what it held when this was opened, if git can tell.
-    tree: Option<(PathBuf, String)>,
+    tree: Option<(PathBuf, Tree)>,
     /// The last other tree that was tested.
     other: Option<String>,
 }
@@ -92,26 +96,33 @@ impl Ledger {
         let set = VARIABLES
             .iter()
             .filter_map(|name| Some((*name, value(name)?)));
-        let mut key = Key::default().with("tree", &tree.object);
-        let mut about = tree.about;
+        let mut key = Key::default().with("tree", &tree.code);
+        let mut about = tree.about.clone();
         for (name, value) in set {
             key = key.with(name, value.as_encoded_bytes());
             about.push_str(&format!(", {name}={}", value.to_string_lossy()));
         }
         let ledger = Self::of(&top, &key.finish(), &about)?;
         Ok(Self {
-            tree: Some((repo.to_path_buf(), tree.object)),
+            tree: Some((repo.to_path_buf(), tree)),
             ..ledger
         })
     }
 
-    /// Whether a result can be kept: the clone still holds what it did. If not, says why.
-    pub fn is_current(&self) -> bool {
-        let Some((repo, object)) = &self.tree else {
+    /// The tree object of all files, as they were when this was opened.
+    pub fn tree(&self) -> &str {
+        self.tree.as_ref().map_or("", |(_, tree)| &tree.object)
+    }
+
+    /// Whether a result can be kept: the clone still holds what it did, as far as the piece
+    /// `reads` it. If not, says why.
+    pub fn is_current(&self, reads: Reads) -> bool {
+        let Some((repo, before)) = &self.tree else {
             return false;
         };
         let why = match Tree::of(repo) {
-            Ok(tree) if tree.object == *object => return true,
+            Ok(tree) if tree.object == before.object => return true,
+            Ok(tree) if tree.code == before.code && reads == Reads::Code => return true,
             Ok(_) => "files have changed meanwhile".to_owned(),
             Err(error) => format!("git does not know the files any more: {error:#}"),
         };
@@ -147,9 +158,11 @@ impl Ledger {
         })
     }
 
-    /// The record of a piece that passed.
-    pub fn passed(&self, piece: &str) -> Option<Record> {
-        self.record(piece).filter(|record| record.outcome.is_good())
+    /// The record of a piece that passed, on a tree in which what it `reads` is the same.
+    pub fn passed(&self, piece: &str, reads: Reads) -> Option<Record> {
+        self.record(piece)
+            .filter(|record| record.outcome.is_good())
+            .filter(|record| reads == Reads::Code || record.tree == self.tree())
     }
 
     /// The last other tree that was tested, in words.
@@ -250,6 +263,7 @@ mod tests {
         fs::write(&begun.log, "said")?;
         ledger.end(&Record {
             piece: piece.to_owned(),
+            tree: ledger.tree().to_owned(),
             outcome: Outcome {
                 passed,
                 failed,
@@ -276,9 +290,9 @@ mod tests {
 
         let ledger = Ledger::of(top.path(), "a", "tree a")?;
         assert!(!ledger.is_empty());
-        assert!(ledger.passed("good").is_some());
+        assert!(ledger.passed("good", Reads::Code).is_some());
         for piece in ["bad", "none", "stopped", "again", "other"] {
-            assert!(ledger.passed(piece).is_none(), "{piece}");
+            assert!(ledger.passed(piece, Reads::Code).is_none(), "{piece}");
         }
         Ok(())
     }
@@ -291,7 +305,7 @@ mod tests {
         let path = ledger.file("good", "json");
         let whole = fs::read(&path)?;
         fs::write(&path, &whole[..whole.len() / 2])?;
-        assert!(ledger.passed("good").is_none());
+        assert!(ledger.passed("good", Reads::Code).is_none());
         Ok(())
     }
 
@@ -304,7 +318,7 @@ mod tests {
         ledger.begin("suite:part")?;
         ended(&ledger, "suite:part", 0, 2)?;
         ended(&ledger, "suite:part", 2, 0)?;
-        let record = ledger.passed("suite:part");
+        let record = ledger.passed("suite:part", Reads::Code);
         assert_eq!(record.map(|record| record.failed_before), Some(2));
         for number in 1..=2 {
             let log = ledger.file("suite:part", &format!("failed-{number}.log"));
@@ -321,10 +335,33 @@ mod tests {
         ended(&first, "good", 1, 0)?;
         let second = Ledger::of(top.path(), "b", "tree b")?;
         assert_eq!(second.other(), Some("tree a"));
-        assert!(second.is_empty() && second.passed("good").is_none());
+        assert!(second.is_empty() && second.passed("good", Reads::Code).is_none());
         // The first one is still there.
         let first = Ledger::of(top.path(), "a", "tree a")?;
-        assert!(first.passed("good").is_some());
+        assert!(first.passed("good", Reads::Code).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn what_reads_all_runs_after_any_change() -> Result<()> {
+        let top = tempfile::tempdir()?;
+        let tree = |object: &str| Tree {
+            object: object.to_owned(),
+            code: "code".to_owned(),
+            about: "a tree".to_owned(),
+        };
+        let ledger = |object| -> Result<Ledger> {
+            Ok(Ledger {
+                tree: Some((PathBuf::new(), tree(object))),
+                ..Ledger::of(top.path(), "code", "a tree")?
+            })
+        };
+        ended(&ledger("one text")?, "good", 1, 0)?;
+        let same = ledger("one text")?;
+        assert!(same.passed("good", Reads::All).is_some());
+        let other = ledger("other text")?;
+        assert!(other.passed("good", Reads::Code).is_some());
+        assert!(other.passed("good", Reads::All).is_none());
         Ok(())
     }
 
@@ -334,8 +371,8 @@ mod tests {
         let ledger = Ledger::of(top.path(), "a", "tree a")?;
         let long = "selftests:".to_owned() + &"name,".repeat(100);
         ended(&ledger, &long, 1, 0)?;
-        assert!(ledger.passed(&long).is_some());
-        assert!(ledger.passed(&format!("{long}x")).is_none());
+        assert!(ledger.passed(&long, Reads::Code).is_some());
+        assert!(ledger.passed(&format!("{long}x"), Reads::Code).is_none());
         Ok(())
     }
 }

@@ -73,6 +73,7 @@ use ledger::Ledger;
 use ledger::Record;
 use report::Report;
 use suite::Asked;
+use suite::Reads;
 use suite::Run;
 use suite::Task;
 use suite::When;
@@ -125,7 +126,7 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     named::directory_of(selftests::IMAGES)?;
     let tasks = tasks(context, args)?;
     let ledger = Ledger::open(&context.repo)?;
-    if args.resume && !ledger.is_current() {
+    if args.resume && !ledger.is_current(Reads::Code) {
         bail!(
             "git does not know which tree this is, so nobody can tell what has passed on it; run \
              the tests in a git clone, or without --resume"
@@ -134,7 +135,7 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<ExitCode> {
     let mut records: Vec<Option<Record>> = tasks.iter().map(|_| None).collect();
     if args.resume {
         for (task, record) in tasks.iter().zip(&mut records) {
-            *record = ledger.passed(&task.name());
+            *record = ledger.passed(&task.name(), task.suite.reads());
         }
         say(&resumed(&ledger, &records));
     }
@@ -220,12 +221,13 @@ fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
     drop(transcript);
     let record = Record {
         piece,
+        tree: ledger.tree().to_owned(),
         outcome: report.into_outcome(),
         time: since.elapsed(),
         failed_before: begun.failed_before,
         log: begun.log,
     };
-    if ledger.is_current() {
+    if ledger.is_current(task.suite.reads()) {
         ledger.end(&record)?;
     }
     Ok(record)

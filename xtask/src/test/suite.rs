@@ -64,6 +64,18 @@ pub enum Run {
     },
 }
 
+/// Which files of the clone a suite depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All of them.
+    All,
+    /// Neither what people read nor the benchmark.
+    Code,
+}
+
+/// The suites that look at texts or at the benchmark, or pack the documentation.
+const READ_ALL: [&str; 3] = ["host", "patches", "packages"];
+
 /// How a suite was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked<'a> {
@@ -84,6 +96,14 @@ pub struct Task {
 }
 
 impl Suite {
+    /// Which files it depends on.
+    pub fn reads(&self) -> Reads {
+        match READ_ALL.contains(&self.name) {
+            true => Reads::All,
+            false => Reads::Code,
+        }
+    }
+
     /// What has to run for the suite, or for a part of it.
     ///
     /// # Errors

@@ -123,6 +123,7 @@ mod tests {
     fn record(piece: &str, failed: u32, failed_before: u32) -> Record {
         Record {
             piece: piece.to_owned(),
+            tree: String::new(),
             outcome: Outcome {
                 passed: 2,
                 failed,

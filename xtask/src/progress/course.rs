@@ -171,13 +171,22 @@ fn where_it_is(pieces: &[Piece]) -> String {
     let running = pieces
         .iter()
         .filter(|piece| matches!(piece.stage, Stage::Running(_)));
-    let names: Vec<&str> = running.map(|piece| &piece.name[..]).collect();
+    let names: Vec<String> = running.map(|piece| short(&piece.name)).collect();
     format!(
         "{} of {}, {}",
         begun.count(),
         pieces.len(),
         names.join(" and ")
     )
+}
+
+/// The begin of a name, which may list dozens of programs.
+fn short(name: &str) -> String {
+    const LONGEST: usize = 50;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", name.get(..end).unwrap_or(name)),
+        None => name.to_owned(),
+    }
 }
 
 /// How long the run goes on from here, in words.
@@ -277,6 +286,9 @@ mod tests {
             piece("d", None, 1, Stage::Todo),
         ];
         assert_eq!(where_it_is(&pieces), "3 of 4, b and c");
+        let many = piece(&"name,".repeat(100), None, 1, running(0)?);
+        let line = format!("1 of 1, {}...", "name,".repeat(10));
+        assert_eq!(where_it_is(&[many]), line);
         Ok(())
     }
 }

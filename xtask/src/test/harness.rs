@@ -171,24 +171,13 @@ fn configure(base: &VmConfig, line: &str) -> VmConfig {
 }
 
 /// Programs in the guest, and whether their tests pass. No test of theirs says that it
-/// failed.
-const PROGRAMS: [(&str, &str, bool); 7] = [
+/// failed. What is not whole has failed, too: the unit tests of [`watch`] see to that.
+const PROGRAMS: [(&str, &str, bool); 4] = [
     (
         "KTAP that is whole passes",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'",
         true,
     ),
-    (
-        "KTAP that breaks off is reported",
-        "printf 'KTAP version 1\\n1..2\\nok 1 a\\n'",
-        false,
-    ),
-    (
-        "KTAP without a plan is reported",
-        "printf 'KTAP version 1\\nok 1 a\\nok 2 b\\n'",
-        false,
-    ),
-    ("a program that prints nothing is reported", "true", false),
     (
         "a program that fails after its tests is reported",
         "printf 'KTAP version 1\\n1..2\\nok 1 a\\nok 2 b\\n'; exit 3",

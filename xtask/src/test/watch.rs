@@ -77,13 +77,7 @@ pub fn watch_console(
 ) -> Result<PathBuf> {
     let log = context.cache.numbered_log(&program.name)?;
     let step = Step::begin(&program.about, &log)?;
-    let mut teller = Teller {
-        report,
-        program,
-        failed: false,
-    };
-    let mut parser = Parser::default();
-    let mut partial = Vec::new();
+    let mut listener = Listener::new(report, program);
     let begin = Instant::now();
     let mut since = begin;
     let outcome = vm::run(context, config, &mut |stream, bytes| {
@@ -91,29 +85,16 @@ pub fn watch_console(
         if stream != Stream::Stdout {
             return;
         }
-        partial.extend_from_slice(bytes);
-        while let Some(end) = partial.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = partial.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            teller.figure(&line);
-            if let Some(name) = ended(&line) {
-                let took = mem::replace(&mut since, Instant::now()).elapsed().as_secs();
-                step.note(format!("# {took} s: {name}\n").as_bytes());
-            }
-            let cases = parser.line(&line);
-            teller.tell(&cases);
-        }
+        listener.hear(bytes, |name| {
+            let took = mem::replace(&mut since, Instant::now()).elapsed().as_secs();
+            step.note(format!("# {took} s: {name}\n").as_bytes());
+        });
     })?;
     drop(step);
-    teller
-        .report
-        .guest(begin.elapsed(), complaint::count(&outcome.console));
-    let mut cases = parser.line(&String::from_utf8_lossy(&partial));
-    cases.extend(parser.finish());
-    teller.tell(&cases);
+    let failed = listener.finish();
+    report.guest(begin.elapsed(), complaint::count(&outcome.console));
     match &outcome.result {
-        Ok(0) => Ok(outcome.console),
-        Ok(_) if teller.failed => Ok(outcome.console),
+        Ok(status) if is_explained(*status, failed) => Ok(outcome.console),
         Ok(status) => bail!(
             "{} ended with status {status}; its output is in {}",
             program.name,
@@ -127,14 +108,56 @@ pub fn watch_console(
     }
 }
 
-/// Passes the results on.
-struct Teller<'a> {
+/// Whether a job may end with this status: `failed` says whether a test did.
+fn is_explained(status: u8, failed: bool) -> bool {
+    status == 0 || failed
+}
+
+/// Reads what a program prints, and passes the results on.
+struct Listener<'a> {
     report: &'a mut Report,
     program: &'a Program,
+    parser: Parser,
+    /// The begin of a line.
+    partial: Vec<u8>,
     failed: bool,
 }
 
-impl Teller<'_> {
+impl<'a> Listener<'a> {
+    fn new(report: &'a mut Report, program: &'a Program) -> Self {
+        Self {
+            report,
+            program,
+            parser: Parser::default(),
+            partial: Vec::new(),
+            failed: false,
+        }
+    }
+
+    /// Reads some more. `end` is called with the name of each program of run_kselftest.sh that has
+    /// ended.
+    fn hear(&mut self, bytes: &[u8], mut end: impl FnMut(&str)) {
+        self.partial.extend_from_slice(bytes);
+        while let Some(length) = self.partial.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.partial.drain(..=length).collect();
+            let line = String::from_utf8_lossy(&line);
+            self.figure(&line);
+            if let Some(name) = ended(&line) {
+                end(name);
+            }
+            let cases = self.parser.line(&line);
+            self.tell(&cases);
+        }
+    }
+
+    /// There is no more to read. Returns whether a test failed.
+    fn finish(mut self) -> bool {
+        let mut cases = self.parser.line(&String::from_utf8_lossy(&self.partial));
+        cases.extend(mem::take(&mut self.parser).finish());
+        self.tell(&cases);
+        self.failed
+    }
+
     fn tell(&mut self, cases: &[Case]) {
         for case in cases {
             let verdict = match &case.verdict {
@@ -175,8 +198,48 @@ fn figure(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::ended;
-    use super::figure;
+    use super::*;
+
+    /// What passed and failed, if a program prints this and ends with a status.
+    fn counts(said: &str, status: u8) -> Option<(u32, u32)> {
+        let mut report = Report::silent();
+        let program = Program {
+            name: "a program".to_owned(),
+            about: String::new(),
+            prefix: String::new(),
+            suffix: String::new(),
+            may_skip: true,
+        };
+        let mut listener = Listener::new(&mut report, &program);
+        // In whatever pieces it comes.
+        for piece in said.as_bytes().chunks(5) {
+            listener.hear(piece, |_| {});
+        }
+        let failed = listener.finish();
+        is_explained(status, failed).then(|| report.counts())
+    }
+
+    #[test]
+    fn what_is_not_whole_has_failed() {
+        let whole = "KTAP version 1\n1..2\nok 1 a\nok 2 b\n";
+        assert_eq!(counts(whole, 0), Some((2, 0)));
+        let without_end = whole.strip_suffix('\n').unwrap_or_default();
+        assert_eq!(counts(without_end, 0), Some((2, 0)));
+        let breaks_off = "KTAP version 1\n1..2\nok 1 a\n";
+        let no_plan = "KTAP version 1\nok 1 a\nok 2 b\n";
+        for said in [breaks_off, no_plan, ""] {
+            let failed = counts(said, 0).map_or(0, |(_, failed)| failed);
+            assert!(failed > 0, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_needs_a_test_that_failed() {
+        let passed = "KTAP version 1\n1..1\nok 1 a\n";
+        let failed = "KTAP version 1\n1..1\nnot ok 1 a\n";
+        assert_eq!(counts(passed, 3), None);
+        assert_eq!(counts(failed, 3), Some((0, 1)));
+    }
 
     #[test]
     fn the_end_of_a_program_is_seen() {

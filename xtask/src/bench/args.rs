@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use composefs_bench::Stack;
+use anyhow::Result;
+use anyhow::bail;
 
 use crate::machine::MachineArgs;
 
@@ -40,17 +41,17 @@ pub struct BenchArgs {
     pub repeat: u32,
 
     /// Shows in which functions of the kernel the named rows spend instructions
-    #[arg(long, requires = "rows")]
+    #[arg(long, requires = "rows", conflicts_with = "save_baseline")]
     pub profile: bool,
 
-    /// What --profile looks at
-    #[arg(long, value_name = "STACK", default_value = "composefs", value_parser = stack)]
-    pub of: Stack,
+    /// The column of the table that --profile looks at [default: composefs]
+    #[arg(long, value_name = "COLUMN", requires = "profile")]
+    pub of: Option<String>,
 
-    /// Numbers of processors, for "coherence"
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8, 16],
+    /// Numbers of processors, for "coherence" [default: 2,4,8,16]
+    #[arg(long, value_name = "N,...", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub processors: Vec<u32>,
+    pub processors: Option<Vec<u32>>,
 
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -66,10 +67,95 @@ pub struct BenchArgs {
     pub save_baseline: bool,
 }
 
-fn stack(name: &str) -> Result<Stack, String> {
-    let names = || Stack::ALL.map(|stack| stack.to_string());
-    Stack::ALL
-        .into_iter()
-        .find(|stack| stack.to_string() == name)
-        .ok_or_else(|| format!("one of {}", names().join(", ")))
+impl BenchArgs {
+    /// Refuses options that mean nothing for what is measured, beside `--repeat` and the machine.
+    ///
+    /// # Errors
+    ///
+    /// When one was given that is not among `known`.
+    pub fn only(&self, what: &str, known: &[&str]) -> Result<()> {
+        let given = [
+            ("--quick", self.quick),
+            ("--large", self.large),
+            ("--wall", self.wall),
+            ("--profile", self.profile),
+            ("--processors", self.processors.is_some()),
+            ("--output", self.output.is_some()),
+            ("--save-baseline", self.save_baseline),
+        ];
+        match given
+            .iter()
+            .find(|(name, given)| *given && !known.contains(name))
+        {
+            Some((name, _)) => bail!("{name} means nothing for {what}"),
+            None => Ok(()),
+        }
+    }
+
+    /// The column that `--profile`, if given, looks at: one of those that a table has.
+    ///
+    /// # Errors
+    ///
+    /// When it has none of the name that `--of` has.
+    pub fn profiled(&self, columns: &[String]) -> Result<Option<String>> {
+        let of = self.of.as_deref().unwrap_or("composefs");
+        if !self.profile {
+            return Ok(None);
+        }
+        if !columns.iter().any(|column| column == of) {
+            bail!("there is no column \"{of}\", but {}", columns.join(", "));
+        }
+        Ok(Some(of.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use composefs_bench::Stack;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
+        let words = ["bench"].into_iter().chain(line.split_whitespace());
+        Whole::try_parse_from(words).map(|whole| whole.args)
+    }
+
+    fn profiled(line: &str) -> Result<Option<String>> {
+        let columns = Stack::ALL.map(|stack| stack.to_string());
+        parse(line)?.profiled(&columns)
+    }
+
+    #[test]
+    fn a_profile_is_of_a_column() {
+        let known = |line| profiled(line).ok().flatten();
+        assert_eq!(known("open --profile"), Some("composefs".to_owned()));
+        assert_eq!(known("open --profile --of ext4"), Some("ext4".to_owned()));
+        let wrong = profiled("open --profile --of xfs").map_err(|error| error.to_string());
+        let known = "there is no column \"xfs\", but composefs, erofs, erofs+overlayfs, ext4";
+        assert_eq!(wrong, Err(known.to_owned()));
+    }
+
+    #[test]
+    fn a_table_has_no_profile_unless_asked() {
+        assert!(matches!(profiled("open"), Ok(None)));
+        assert!(parse("open --of ext4").is_err());
+        assert!(parse("--profile").is_err());
+        assert!(parse("open --profile --save-baseline").is_err());
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_is_refused() {
+        let refused = |line: &str| parse(line).map(|args| args.only("`bench boot`", &["--quick"]));
+        assert!(matches!(refused("boot --quick --repeat 5"), Ok(Ok(()))));
+        for option in ["--processors 2", "--profile", "--wall"] {
+            assert!(matches!(refused(&format!("boot {option}")), Ok(Err(_))));
+        }
+    }
 }

@@ -12,6 +12,7 @@ use composefs_bench::Line;
 use composefs_bench::Plan;
 use composefs_bench::Row;
 use composefs_bench::Set;
+use composefs_bench::Stack;
 
 use super::args::BenchArgs;
 use super::disk;
@@ -54,7 +55,12 @@ impl Boot {
     /// # Errors
     ///
     /// When a part of it cannot be made.
-    pub fn new(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Self> {
+    pub fn new(
+        context: &Context,
+        args: &BenchArgs,
+        rows: Vec<String>,
+        profile: Option<Stack>,
+    ) -> Result<Self> {
         let target = Target::new(Flavor::Plain, args.machine.machine()?)?;
         let program = guest_program::build_for(context, target.machine.arch(), PROGRAM)?;
         let objects = disk::make(context, target, &program)?;
@@ -94,7 +100,7 @@ impl Boot {
             unpacked: "/run/content/tree".into(),
             wide: bare(&format!("{TOP}/{}.cfs", images::WIDE)),
             shape: None,
-            profile: args.profile.then_some(args.of),
+            profile,
         };
         let mut boot = Self {
             config,

@@ -31,6 +31,7 @@ use anyhow::bail;
 use composefs_bench::ROWS;
 use composefs_bench::Row;
 use composefs_bench::Set;
+use composefs_bench::Stack;
 use composefs_bench::Unit;
 use composefs_bench::topics::Topic;
 
@@ -75,14 +76,18 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
         None => {}
     }
     let machine = args.machine.machine()?;
+    if args.processors.is_some() {
+        bail!("--processors is for `bench coherence`");
+    }
     let rows = chosen(args, machine)?;
+    let profile = profiled(args, &rows)?;
     let directory = args.output.clone().unwrap_or_else(|| {
         let name = format!("target/bench{}", machine.suffix());
         context.repo.join(name)
     });
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
 
-    let results = measure(context, args, rows)?;
+    let results = measure(context, args, rows, profile)?;
     if args.profile {
         profile::print(&results.profiles);
         return Ok(ExitCode::SUCCESS);
@@ -162,14 +167,38 @@ fn elsewhere() -> Vec<String> {
     memory.map(|row| row.name.to_owned()).collect()
 }
 
-fn measure(context: &Context, args: &BenchArgs, rows: Vec<String>) -> Result<Results> {
+/// The stack that is profiled: one on which any of these rows is measured.
+fn profiled(args: &BenchArgs, rows: &[String]) -> Result<Option<Stack>> {
+    let has = |stack: &Stack| {
+        let mut rows = rows.iter().filter_map(|name| Row::named(name));
+        rows.any(|row| row.stacks.contains(stack))
+    };
+    let stacks = || Stack::ALL.into_iter().filter(has);
+    let columns: Vec<String> = stacks().map(|stack| stack.to_string()).collect();
+    let name = args.profiled(&columns)?;
+    let memory = rows.iter().find(|name| {
+        let unit = Row::named(name).map(|row| row.unit);
+        matches!(unit, Some(Unit::KiB | Unit::Requests))
+    });
+    if let (Some(row), true) = (memory, args.profile) {
+        bail!("\"{row}\" is neither a time nor a number of instructions, and has no profile");
+    }
+    Ok(stacks().find(|stack| Some(stack.to_string()) == name))
+}
+
+fn measure(
+    context: &Context,
+    args: &BenchArgs,
+    rows: Vec<String>,
+    profile: Option<Stack>,
+) -> Result<Results> {
     let (timed, counted): (Vec<String>, Vec<String>) = rows
         .into_iter()
         .partition(|name| Row::named(name).is_some_and(|row| row.set == Set::Wall));
     let mut results = Results::default();
     for (rows, clock) in [(counted, Clock::Instructions), (timed, Clock::Time)] {
         if !rows.is_empty() {
-            let mut boot = Boot::new(context, args, rows)?;
+            let mut boot = Boot::new(context, args, rows, profile)?;
             boot.config.icount = clock == Clock::Instructions;
             boot.config.smp = match clock {
                 // Several would come to their turns at other instructions in each run.

@@ -60,9 +60,7 @@ pub fn run(
     if let Some(other) = names.first() {
         bail!("`bench {name}` measures one table: leave out \"{other}\"");
     }
-    if args.quick || args.large || args.wall || args.profile || args.output.is_some() {
-        bail!("`bench {name}` has no other options than --repeat and --save-baseline");
-    }
+    args.only(&format!("`bench {name}`"), &["--save-baseline"])?;
     if args.save_baseline {
         // Before the measurements, which take minutes.
         document::check(context, name)?;

@@ -32,12 +32,16 @@ use counts::Counted;
 /// The word that stands for this among the names of rows.
 pub const NAME: &str = "coherence";
 
+/// Numbers of processors, unless others are asked for.
+const PROCESSORS: [u32; 4] = [2, 4, 8, 16];
+
 /// Measures, and shows and keeps the results. `names` are the rows; without any, all are.
 ///
 /// # Errors
 ///
 /// When a name is wrong, a part cannot be made, or the plugin counts wrong.
 pub fn run(context: &Context, args: &BenchArgs, names: &[String]) -> Result<ExitCode> {
+    args.only("`bench coherence`", &["--processors", "--output"])?;
     if args.machine.machine()? != Machine::X86_64 {
         bail!("coherence is measured on x86-64 only");
     }
@@ -58,7 +62,7 @@ pub fn run(context: &Context, args: &BenchArgs, names: &[String]) -> Result<Exit
         .unwrap_or_else(|| context.repo.join("target/bench/coherence"));
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let mut all = Vec::new();
-    for &processors in &args.processors {
+    for &processors in args.processors.as_deref().unwrap_or(&PROCESSORS) {
         let boot = Boot::new(context, processors, &rows)?;
         let (measured, symbols) = boot.run(context)?;
         check::check(&measured)?;

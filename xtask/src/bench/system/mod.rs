@@ -34,6 +34,7 @@ pub const NAME: &str = "boot";
 ///
 /// When a name is wrong, a part cannot be made, or a system does not boot.
 pub fn run(context: &Context, args: &BenchArgs, ways: &[String]) -> Result<ExitCode> {
+    args.only("`bench boot`", &["--quick", "--output", "--save-baseline"])?;
     let ways = chosen(ways)?;
     let directory = args
         .output

@@ -5,6 +5,7 @@
 //! each result.
 
 pub mod coherence;
+pub mod columns;
 mod random;
 mod rows;
 pub mod topics;
@@ -139,8 +140,8 @@ pub struct Sample {
 pub struct Profile {
     /// Name of the row.
     pub row: String,
-    /// The stack that was measured.
-    pub stack: Stack,
+    /// What was measured, by its name on the command line: a stack, or another column of a table.
+    pub column: String,
     /// Instructions of a run without samples.
     pub instructions: u64,
     /// All functions with at least one sample.

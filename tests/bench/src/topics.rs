@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Topics with tables of their own, beside the main table: `cargo xtask bench disks`, `containers`
-//! and `files`. xtask passes a [`Plan`]; the program prints one [`Cell`] of JSON for each result.
+//! and `files`. xtask passes a [`Plan`]; the program prints one [`Line`] of JSON for each result.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::Image;
+use crate::Profile;
+use crate::columns::STACKS;
+use crate::columns::Way;
 
 /// What a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,14 @@ impl Topic {
             Self::Files => "the memory of 100,000 small files that were read",
         }
     }
+
+    /// The names of its columns.
+    pub fn columns(self) -> Vec<String> {
+        match self {
+            Self::Disks | Self::Files => STACKS.map(|(stack, _)| stack.to_string()).into(),
+            Self::Containers => Way::ALL.map(|way| way.to_string()).into(),
+        }
+    }
 }
 
 /// How long the disk of these measurements takes for a request, in nanoseconds.
@@ -64,6 +76,16 @@ pub struct Plan {
     pub content: Option<Image>,
     /// For [`Topic::Containers`]: the program that serves an image by FUSE.
     pub fuse: Option<PathBuf>,
+    /// If set: measure only the column of this name, and sample the kernel's functions.
+    pub profile: Option<String>,
+}
+
+impl Plan {
+    /// Whether a column is measured.
+    pub fn has(&self, column: &impl fmt::Display) -> bool {
+        let only = self.profile.as_ref();
+        only.is_none_or(|only| *only == column.to_string())
+    }
 }
 
 /// A result.
@@ -75,4 +97,46 @@ pub struct Cell {
     pub column: String,
     /// The least of all runs: a disturbance only ever adds to one.
     pub value: f64,
+}
+
+/// A line of the program's standard output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// A value of the table.
+    Cell(Cell),
+    /// The samples of a row.
+    Profile(Profile),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_are_those_of_the_topic() {
+        let disks = ["composefs", "erofs+overlayfs", "ext4"];
+        assert_eq!(Topic::Disks.columns(), disks);
+        assert_eq!(Topic::Files.columns(), disks);
+        let containers = Topic::Containers.columns();
+        assert!(containers.contains(&"fuse".to_owned()));
+        assert!(!containers.contains(&"ext4".to_owned()));
+    }
+
+    #[test]
+    fn a_profile_measures_one_column() {
+        let mut plan = Plan {
+            topic: Topic::Containers,
+            repeat: 2,
+            content: None,
+            fuse: None,
+            profile: None,
+        };
+        let measured = |plan: &Plan| Way::ALL.into_iter().filter(|way| plan.has(way)).count();
+        assert_eq!(measured(&plan), Way::ALL.len());
+        for name in Topic::Containers.columns() {
+            plan.profile = Some(name);
+            assert_eq!(measured(&plan), 1);
+        }
+    }
 }

@@ -40,7 +40,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repeat: u32,
 
-    /// Shows in which functions of the kernel the named rows spend instructions
+    /// Shows in which functions of the kernel the named rows spend instructions, or those of
+    /// "disks", "containers" or "files"
     #[arg(long, requires = "rows", conflicts_with = "save_baseline")]
     pub profile: bool,
 
@@ -112,7 +113,7 @@ impl BenchArgs {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use composefs_bench::Stack;
+    use composefs_bench::topics::Topic;
 
     use super::*;
 
@@ -127,27 +128,28 @@ mod tests {
         Whole::try_parse_from(words).map(|whole| whole.args)
     }
 
-    fn profiled(line: &str) -> Result<Option<String>> {
-        let columns = Stack::ALL.map(|stack| stack.to_string());
-        parse(line)?.profiled(&columns)
+    fn profiled(line: &str, topic: Topic) -> Result<Option<String>> {
+        parse(line)?.profiled(&topic.columns())
     }
 
     #[test]
-    fn a_profile_is_of_a_column() {
-        let known = |line| profiled(line).ok().flatten();
-        assert_eq!(known("open --profile"), Some("composefs".to_owned()));
-        assert_eq!(known("open --profile --of ext4"), Some("ext4".to_owned()));
-        let wrong = profiled("open --profile --of xfs").map_err(|error| error.to_string());
-        let known = "there is no column \"xfs\", but composefs, erofs, erofs+overlayfs, ext4";
+    fn a_topic_has_columns_of_its_own() {
+        let known = |line, topic| profiled(line, topic).ok().flatten();
+        let composefs = Some("composefs".to_owned());
+        assert_eq!(known("disks --profile", Topic::Disks), composefs);
+        let layers = "containers --profile --of layers";
+        assert_eq!(known(layers, Topic::Containers), Some("layers".to_owned()));
+        let wrong = profiled(layers, Topic::Files).map_err(|error| error.to_string());
+        let known = "there is no column \"layers\", but composefs, erofs+overlayfs, ext4";
         assert_eq!(wrong, Err(known.to_owned()));
     }
 
     #[test]
     fn a_table_has_no_profile_unless_asked() {
-        assert!(matches!(profiled("open"), Ok(None)));
-        assert!(parse("open --of ext4").is_err());
+        assert!(matches!(profiled("files", Topic::Files), Ok(None)));
+        assert!(parse("files --of ext4").is_err());
         assert!(parse("--profile").is_err());
-        assert!(parse("open --profile --save-baseline").is_err());
+        assert!(parse("files --profile --save-baseline").is_err());
     }
 
     #[test]

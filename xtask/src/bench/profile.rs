@@ -16,7 +16,7 @@ pub fn print(profiles: &[Profile]) {
         println!(
             "{} on {}: {:.1} M instructions, {all} samples",
             profile.row,
-            profile.stack,
+            profile.column,
             profile.instructions as f64 / 1e6
         );
         let share = |samples: u64| samples as f64 * 100.0 / all.max(1) as f64;

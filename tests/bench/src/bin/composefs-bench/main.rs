@@ -25,6 +25,7 @@ mod programs;
 mod recipe;
 mod recorder;
 mod small;
+mod symbols;
 mod timed;
 mod topics;
 mod tree;

@@ -13,14 +13,17 @@ use std::fs;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use composefs_bench::Profile;
 use composefs_bench::Sample;
 use perf_event::Builder;
 use perf_event::SampleFlag;
 use perf_event::Sampler;
 use perf_event::events::Software;
 
-/// Size of the ring buffer, in bytes.
-const ROOM: usize = 16 << 20;
+use crate::symbols::Symbols;
+
+/// Size of the ring buffer, in bytes. It has room for some seconds of the guest's clock.
+const ROOM: usize = 64 << 20;
 
 /// `PERF_RECORD_SAMPLE`.
 const SAMPLE: u32 = 9;
@@ -28,11 +31,21 @@ const SAMPLE: u32 = 9;
 /// Name for all addresses that are not in the kernel.
 const PROGRAM: &str = "[program]";
 
-/// Takes samples while something runs.
+/// Takes samples while rows run.
 pub struct Profiler {
     sampler: Sampler,
+    /// In the order in which they run first.
+    rows: Vec<Row>,
+}
+
+/// What is known of a row.
+#[derive(Default)]
+struct Row {
+    name: String,
+    /// Instructions without samples.
+    instructions: u64,
+    /// The calls that led to each sample, the innermost first.
     chains: Vec<Vec<u64>>,
-    symbols: Symbols,
 }
 
 impl Profiler {
@@ -56,16 +69,21 @@ impl Profiler {
             .context("cannot map the ring buffer of the perf event")?;
         Ok(Self {
             sampler,
-            chains: Vec::new(),
-            symbols: Symbols::load()?,
+            rows: Vec::new(),
         })
     }
 
-    /// Runs `work` and takes samples meanwhile.
-    pub fn watch<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Notes the instructions that a row takes without samples.
+    pub fn count(&mut self, row: &str, instructions: u64) {
+        self.row(row).instructions += instructions;
+    }
+
+    /// Runs `work` and takes samples for a row meanwhile.
+    pub fn watch<T>(&mut self, row: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.sampler.enable()?;
         let result = work();
         self.sampler.disable()?;
+        let mut chains = Vec::new();
         while let Some(record) = self.sampler.next_record() {
             // The instruction pointer, the length of the call chain, and the call chain.
             let mut words = record.to_vec();
@@ -78,34 +96,60 @@ impl Profiler {
                 .filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)))
                 // Leave out PERF_CONTEXT_KERNEL and PERF_CONTEXT_USER, the topmost values.
                 .filter(|&ip| ip < u64::MAX - 4096);
-            self.chains.push(callers.collect());
+            chains.push(callers.collect());
         }
+        self.row(row).chains.append(&mut chains);
         result
     }
 
-    /// All functions with at least one sample.
-    pub fn functions(&self) -> Vec<Sample> {
-        let mut own: HashMap<&str, u64> = HashMap::new();
-        let mut total: HashMap<&str, u64> = HashMap::new();
-        for chain in &self.chains {
-            let mut names = chain.iter().map(|&ip| self.symbols.name(ip));
-            let first = names.next().unwrap_or(PROGRAM);
-            *own.entry(first).or_default() += 1;
-            // Count a function that calls itself once.
-            let all: HashSet<&str> = names.chain([first]).collect();
-            for name in all {
-                *total.entry(name).or_default() += 1;
-            }
-        }
-        total
-            .into_iter()
-            .map(|(name, total)| Sample {
-                function: name.to_owned(),
-                own: own.get(name).copied().unwrap_or_default(),
-                total,
-            })
-            .collect()
+    fn row(&mut self, name: &str) -> &mut Row {
+        let known = self.rows.iter().position(|row| row.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.rows.push(Row {
+                name: name.to_owned(),
+                ..Row::default()
+            });
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
     }
+
+    /// The profiles of all rows, which were measured on this column.
+    pub fn profiles(self, column: &str) -> Result<Vec<Profile>> {
+        // Only now are all modules loaded that were needed.
+        let symbols = Symbols::load()?;
+        let profiles = self.rows.into_iter().map(|row| Profile {
+            row: row.name,
+            column: column.to_owned(),
+            instructions: row.instructions,
+            functions: functions(&row.chains, &symbols),
+        });
+        Ok(profiles.collect())
+    }
+}
+
+/// All functions with at least one sample.
+fn functions(chains: &[Vec<u64>], symbols: &Symbols) -> Vec<Sample> {
+    let mut own: HashMap<&str, u64> = HashMap::new();
+    let mut total: HashMap<&str, u64> = HashMap::new();
+    for chain in chains {
+        let mut names = chain.iter().map(|&ip| symbols.name(ip).unwrap_or(PROGRAM));
+        let first = names.next().unwrap_or(PROGRAM);
+        *own.entry(first).or_default() += 1;
+        // Count a function that calls itself once.
+        let all: HashSet<&str> = names.chain([first]).collect();
+        for name in all {
+            *total.entry(name).or_default() += 1;
+        }
+    }
+    total
+        .into_iter()
+        .map(|(name, total)| Sample {
+            function: name.to_owned(),
+            own: own.get(name).copied().unwrap_or_default(),
+            total,
+        })
+        .collect()
 }
 
 /// Raises the limit for the sample rate, and keeps the kernel from lowering it.
@@ -119,39 +163,4 @@ fn allow_rate() -> Result<()> {
         fs::write(format!("/proc/sys/kernel/{name}"), value).context(name)?;
     }
     Ok(())
-}
-
-/// The kernel's functions, by address.
-struct Symbols {
-    /// Start and name of each function, sorted.
-    starts: Vec<(u64, String)>,
-}
-
-impl Symbols {
-    fn load() -> Result<Self> {
-        let text = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
-        let mut starts: Vec<(u64, String)> = text
-            .lines()
-            .filter_map(|line| {
-                let mut words = line.split_whitespace();
-                let start = u64::from_str_radix(words.next()?, 16).ok()?;
-                if !matches!(words.next()?, "t" | "T" | "w" | "W") {
-                    return None;
-                }
-                let name = format!("{:#}", rustc_demangle::demangle(words.next()?));
-                let module = words.next().map(|module| format!(" {module}"));
-                Some((start, name + &module.unwrap_or_default()))
-            })
-            .collect();
-        starts.sort();
-        Ok(Self { starts })
-    }
-
-    fn name(&self, ip: u64) -> &str {
-        let after = self.starts.partition_point(|(start, _)| *start <= ip);
-        match after.checked_sub(1).and_then(|at| self.starts.get(at)) {
-            Some((_, name)) if ip >> 63 == 1 => name,
-            _ => PROGRAM,
-        }
-    }
 }

@@ -8,7 +8,6 @@ use anyhow::Result;
 use composefs_bench::Figure;
 use composefs_bench::Line;
 use composefs_bench::Plan;
-use composefs_bench::Profile;
 use composefs_bench::Random;
 use composefs_bench::Stack;
 
@@ -21,24 +20,19 @@ pub struct Recorder {
     wanted: Vec<&'static str>,
     runs: BTreeMap<&'static str, Vec<u64>>,
     entries: Option<u64>,
-    profilers: BTreeMap<&'static str, Profiler>,
+    profiler: Option<Profiler>,
 }
 
 impl Recorder {
     /// Begins without values.
     pub fn new(stack: Stack, wanted: Vec<&'static str>, plan: &Plan) -> Result<Self> {
-        let mut profilers = BTreeMap::new();
-        if plan.profile.is_some() {
-            for row in &wanted {
-                profilers.insert(*row, Profiler::new()?);
-            }
-        }
+        let profiler = plan.profile.map(|_| Profiler::new());
         Ok(Self {
             stack,
             wanted,
             runs: BTreeMap::new(),
             entries: None,
-            profilers,
+            profiler: profiler.transpose()?,
         })
     }
 
@@ -46,14 +40,19 @@ impl Recorder {
     pub fn time<T>(&mut self, row: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         // The first run takes no samples, as these cost instructions, too.
         if self.runs.contains_key(row) {
-            if let Some(profiler) = self.profilers.get_mut(row) {
-                return profiler.watch(work);
+            if let Some(profiler) = &mut self.profiler {
+                return profiler.watch(row, work);
             }
         }
         let before = clock::now();
         let result = work();
         let after = clock::now();
         self.note(row, after - before);
+        if self.wanted.contains(&row) {
+            if let Some(profiler) = &mut self.profiler {
+                profiler.count(row, after - before);
+            }
+        }
         result
     }
 
@@ -71,13 +70,10 @@ impl Recorder {
 
     /// Prints all values to standard output.
     pub fn report(self) -> Result<()> {
-        for (row, profiler) in self.profilers {
-            print(&Line::Profile(Profile {
-                row: row.to_owned(),
-                stack: self.stack,
-                instructions: self.runs.get(row).map_or(0, |runs| runs.iter().sum()),
-                functions: profiler.functions(),
-            }))?;
+        if let Some(profiler) = self.profiler {
+            for profile in profiler.profiles(&self.stack.to_string())? {
+                print(&Line::Profile(profile))?;
+            }
         }
         for (row, runs) in self.runs {
             print(&Line::Figure(Figure {

@@ -9,17 +9,16 @@ use std::process::Command;
 use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Random;
+use composefs_bench::columns::Way;
 use composefs_bench::topics::Plan;
 
+use super::column::Column;
 use super::compiler;
-use super::least::Least;
+use super::running::Images;
+use super::running::Running;
 use super::store::EXT4;
 use super::store::Store;
-use super::way::Images;
-use super::way::Running;
-use super::way::Way;
 use crate::caches;
-use crate::clock;
 use crate::containers::CONTAINERS;
 use crate::memory::Memory;
 use crate::prepare;
@@ -38,13 +37,13 @@ pub fn measure(plan: &Plan) -> Result<()> {
     let store = Store::new(&EXT4, 0)?;
     let (images, compile) = fill(plan, &store)?;
     let words: Vec<&str> = compile.iter().map(String::as_str).collect();
-    for way in Way::ALL {
-        let mut least = Least::default();
-        for _ in 0..plan.repeat {
-            first(&images, way, &store, &words, &mut least)?;
-            many(&images, way, &mut least)?;
-        }
-        least.report(way.title())?;
+    for way in Way::ALL.into_iter().filter(|way| plan.has(way)) {
+        let mut column = Column::new(plan, &way, way.title())?;
+        column.repeat(|column| {
+            first(&images, way, &store, &words, column)?;
+            many(&images, way, column)
+        })?;
+        column.report()?;
     }
     Ok(())
 }
@@ -63,56 +62,48 @@ fn first(
     way: Way,
     store: &Store,
     compile: &[&str],
-    least: &mut Least,
+    column: &mut Column,
 ) -> Result<()> {
     let disk = store.disk()?;
     cool_down()?;
     caches::shrink_slabs()?;
     let memory = Memory::now()?;
-    let (reads, kib, before) = (disk.reads()?, disk.kib_read()?, clock::now());
-    let container = Running::new(images, way, 0)?;
-    container.run()?;
-    let after = clock::now();
+    let (reads, kib) = (disk.reads()?, disk.kib_read()?);
+    let (container, time) = column.time("first, cold", || {
+        let container = Running::new(images, way, 0)?;
+        container.run()?;
+        Ok(container)
+    })?;
     let used = memory.free.saturating_sub(Memory::now()?.free);
-    least.note("first, cold: ms", (after - before) as f64 / 1e6);
-    least.note("first, cold: requests", (disk.reads()? - reads) as f64);
-    least.note("first, cold: KiB read", (disk.kib_read()? - kib) as f64);
-    least.note("first, cold: KiB of memory", used as f64);
+    column.note("first, cold: ms", time as f64 / 1e6);
+    column.note("first, cold: requests", (disk.reads()? - reads) as f64);
+    column.note("first, cold: KiB read", (disk.kib_read()? - kib) as f64);
+    column.note("first, cold: KiB of memory", used as f64);
 
     let root = container.root()?;
     let python = [&format!("/{PYTHON}"), "-I", "-S", "-B", IMPORTS];
-    for (words, cold, warm) in [
-        (
-            &python[..],
-            "Python, 500 modules, cold: ms",
-            "Python, 500 modules, warm: M instr",
-        ),
-        (
-            compile,
-            "cc1, 2000 headers, cold: ms",
-            "cc1, 2000 headers, warm: M instr",
-        ),
+    for (words, program) in [
+        (&python[..], "Python, 500 modules"),
+        (compile, "cc1, 2000 headers"),
     ] {
         cool_down()?;
-        for row in [cold, warm] {
-            let before = clock::now();
-            chroot(root, words)?;
-            least.note(row, (clock::now() - before) as f64 / 1e6);
+        for (state, unit) in [("cold", "ms"), ("warm", "M instr")] {
+            let row = format!("{program}, {state}");
+            let ((), time) = column.time(&row, || chroot(root, words))?;
+            column.note(format!("{row}: {unit}"), time as f64 / 1e6);
         }
     }
     Ok(())
 }
 
 /// Many containers, while one runs.
-fn many(images: &Images, way: Way, least: &mut Least) -> Result<()> {
+fn many(images: &Images, way: Way, column: &mut Column) -> Result<()> {
     let first = Running::new(images, way, CONTAINERS)?;
     first.run()?;
-    let before = clock::now();
-    for number in 0..CONTAINERS {
-        Running::new(images, way, number)?.run()?;
-    }
-    let after = clock::now();
-    least.note("50 in turn, warm: M instr", (after - before) as f64 / 1e6);
+    let ((), time) = column.time("50 in turn, warm", || {
+        (0..CONTAINERS).try_for_each(|number| Running::new(images, way, number)?.run())
+    })?;
+    column.note("50 in turn, warm: M instr", time as f64 / 1e6);
     caches::drop_names()?;
     caches::shrink_slabs()?;
     first.run()?;
@@ -122,7 +113,7 @@ fn many(images: &Images, way: Way, least: &mut Least) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     all.iter().try_for_each(Running::run)?;
     let used = before.free.saturating_sub(Memory::now()?.free);
-    least.note("50 at once: KiB of memory", used as f64);
+    column.note("50 at once: KiB of memory", used as f64);
     Ok(())
 }
 

@@ -14,19 +14,18 @@ use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Image;
 use composefs_bench::Stack;
+use composefs_bench::columns::STACKS;
 use composefs_bench::topics::Plan;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::openat;
 use rustix::io::read;
 
-use super::STACKS;
-use super::least::Least;
+use super::column::Column;
 use super::store::KINDS;
 use super::store::Kind;
 use super::store::Store;
 use crate::caches;
-use crate::clock;
 use crate::mounts::Mounted;
 use crate::mounts::Verity;
 use crate::prepare::enable_verity;
@@ -47,16 +46,14 @@ pub fn measure(plan: &Plan) -> Result<()> {
         Ok((store, image, kind))
     });
     let stores = stores.collect::<Result<Vec<_>>>()?;
-    for (stack, title) in STACKS {
-        let mut least = Least::default();
+    for (stack, title) in STACKS.iter().filter(|(stack, _)| plan.has(stack)) {
+        let mut column = Column::new(plan, stack, title)?;
         for (store, image, kind) in &stores {
-            let mut paths = small::paths(image, stack)?;
+            let mut paths = small::paths(image, *stack)?;
             paths.truncate(FILES);
-            for _ in 0..plan.repeat {
-                read_cold(image, stack, kind, store, &paths, &mut least)?;
-            }
+            column.repeat(|column| read_cold(image, *stack, kind, store, &paths, column))?;
         }
-        least.report(title)?;
+        column.report()?;
     }
     Ok(())
 }
@@ -88,7 +85,7 @@ fn read_cold(
     kind: &Kind,
     store: &Store,
     paths: &[CString],
-    least: &mut Least,
+    column: &mut Column,
 ) -> Result<()> {
     let verity = match kind.verity {
         true => Verity::Required,
@@ -98,26 +95,28 @@ fn read_cold(
     let root = mounted.root();
     let mut buffer = vec![0; 64 << 10];
     let mut first = 0;
+    let row = format!("{}: to the first byte of {FIRST} files", kind.name);
     for path in paths.iter().take(FIRST) {
         caches::drop_buffers()?;
-        let before = clock::now();
-        content(root, path, &mut buffer[..1])?;
-        first += clock::now() - before;
+        first += column
+            .time(&row, || content(root, path, &mut buffer[..1]))?
+            .1;
     }
     let disk = store.disk()?;
     caches::drop_buffers()?;
-    let (reads, kib, before) = (disk.reads()?, disk.kib_read()?, clock::now());
-    for path in paths {
-        content(root, path, &mut buffer)?;
-    }
-    let after = clock::now();
+    let (reads, kib) = (disk.reads()?, disk.kib_read()?);
+    let row = format!("{}: {} files", kind.name, paths.len());
+    let ((), many) = column.time(&row, || {
+        let mut paths = paths.iter();
+        paths.try_for_each(|path| content(root, path, &mut buffer))
+    })?;
     let mut note = |title: &str, total: u64, of: usize| {
-        least.note(format!("{}: {title}", kind.name), total as f64 / of as f64);
+        column.note(format!("{}: {title}", kind.name), total as f64 / of as f64);
     };
     note("requests a file", disk.reads()? - reads, paths.len());
     note("KiB read a file", disk.kib_read()? - kib, paths.len());
     note("µs to the first byte", first, FIRST * 1000);
-    note("µs a file, of many", after - before, paths.len() * 1000);
+    note("µs a file, of many", many, paths.len() * 1000);
     Ok(())
 }
 

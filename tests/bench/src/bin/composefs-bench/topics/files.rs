@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use anyhow::Result;
 use composefs_bench::Image;
 use composefs_bench::Stack;
+use composefs_bench::columns::STACKS;
 use composefs_bench::topics::Plan;
 
-use super::STACKS;
-use super::least::Least;
+use super::column::Column;
 use super::store::EXT4;
 use super::store::Store;
 use crate::caches;
@@ -27,6 +27,9 @@ const FILES: usize = 100_000;
 /// How many of them are in a directory.
 const IN_DIRECTORY: usize = 200;
 
+/// How many are read at once: the samples of more would have no room.
+const PART: usize = 1000;
+
 /// Bytes in a file, which takes one page.
 const SIZE: usize = 2000;
 
@@ -34,18 +37,16 @@ const SIZE: usize = 2000;
 pub fn measure(plan: &Plan) -> Result<()> {
     let store = Store::new(&EXT4, 0)?;
     let image = fill(&store)?;
-    for (stack, title) in STACKS {
-        let mut least = Least::default();
-        for _ in 0..plan.repeat {
-            run(&image, stack, &mut least)?;
-        }
-        least.report(title)?;
+    for (stack, title) in STACKS.iter().filter(|(stack, _)| plan.has(stack)) {
+        let mut column = Column::new(plan, stack, title)?;
+        column.repeat(|column| run(&image, *stack, column))?;
+        column.report()?;
     }
     Ok(())
 }
 
 /// Reads all files twice.
-fn run(image: &Image, stack: Stack, least: &mut Least) -> Result<()> {
+fn run(image: &Image, stack: Stack, column: &mut Column) -> Result<()> {
     let paths = small::all_paths(image, stack)?;
     let mounted = Mounted::new(stack, image, Verity::Required)?;
     // The first pass frees what keeps the rest in memory.
@@ -57,12 +58,16 @@ fn run(image: &Image, stack: Stack, least: &mut Least) -> Result<()> {
     let before = Memory::now()?;
     let mut buffer = vec![0; 64 << 10];
     for _ in 0..2 {
-        small::read_all(mounted.root(), &paths, &mut buffer)?;
+        for some in paths.chunks(PART) {
+            let read = || small::read_all(mounted.root(), some, &mut buffer);
+            column.time("reading all files twice", read)?;
+        }
     }
     let after = Memory::now()?;
     let charged = group.charged()?;
     let open = open_files()?.saturating_sub(open);
-    group.reclaim()?;
+    column.time("one reclaim", || group.reclaim())?;
+    caches::settle();
     for (row, value) in [
         ("KiB of memory", before.free.saturating_sub(after.free)),
         ("KiB of slabs", after.slab.saturating_sub(before.slab)),
@@ -74,7 +79,7 @@ fn run(image: &Image, stack: Stack, least: &mut Least) -> Result<()> {
         ("KiB charged after one reclaim", group.charged()?),
         ("files open, of /proc/sys/fs/file-nr", open),
     ] {
-        least.note(row, value as f64);
+        column.note(row, value as f64);
     }
     Ok(())
 }
@@ -117,7 +122,6 @@ impl Group {
         let all = format!("{}K", self.charged()?);
         // It fails with EAGAIN if not all could be taken, as some always is in use.
         let _ = write(Self::PATH, "memory.reclaim", &all);
-        caches::settle();
         Ok(())
     }
 }

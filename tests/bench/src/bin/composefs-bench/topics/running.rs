@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ways in which the files of an image come to a container.
+//! Containers that run, by the way in which the files of an image come to them.
 
 use std::fs;
 use std::io::Read;
@@ -14,10 +14,10 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use composefs_bench::Image;
+use composefs_bench::columns::Way;
 use rustix::mount::UnmountFlags;
 use rustix::mount::unmount;
 
-use super::OVERLAY;
 use crate::containers::Container;
 use crate::recipe::Lower;
 
@@ -33,47 +33,6 @@ pub struct Images {
     pub tree: PathBuf,
     /// The program that serves an image by FUSE.
     pub fuse: PathBuf,
-}
-
-/// A way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// The image, mounted by composefs.
-    Composefs,
-    /// The image as erofs, with overlayfs.
-    Overlay,
-    /// Each layer as erofs, with one overlayfs, for each container anew: so podman does.
-    Layers,
-    /// An erofs that has the content, and shares its page cache with others.
-    Share,
-    /// The image, served by FUSE.
-    Fuse,
-    /// Files that are unpacked.
-    Unpacked,
-}
-
-impl Way {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Composefs,
-        Self::Overlay,
-        Self::Layers,
-        Self::Share,
-        Self::Fuse,
-        Self::Unpacked,
-    ];
-
-    /// The title of its column.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Composefs => "composefs",
-            Self::Overlay => OVERLAY,
-            Self::Layers => "layers",
-            Self::Share => "share",
-            Self::Fuse => "FUSE",
-            Self::Unpacked => "unpacked",
-        }
-    }
 }
 
 /// A container that runs, removed when dropped.

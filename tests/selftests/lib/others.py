@@ -143,6 +143,7 @@ def check(test: ktap.Test, outcome: Outcome, theirs: dict[str, Outcome],
             raise ktap.Skipped(outcome.why)
         if outcome.verdict != PASS:
             raise ktap.Skipped(f"fails by chance: {line.reason}")
+        test.equal(outcome.verdict, PASS, "what fails by chance")
         return
     test.note(f"expected to fail: {line.reason}")
     test.equal(outcome.verdict, FAIL, "a test that is expected to fail")

@@ -120,6 +120,19 @@ class Injector:
         self.injected += not left
         return Outcome(not left, error, result)
 
+    def count(self, call: Callable[[], Any]) -> int:
+        """Calls a function, and returns the number of its allocations, none
+        of which fails."""
+        os.pwrite(self.fd, str(MOST).encode(), 0)
+        try:
+            call()
+        finally:
+            left = int(os.pread(self.fd, 16, 0))
+            os.pwrite(self.fd, b"0", 0)
+        if not left:
+            raise AssertionError(f"{MOST} allocations or more")
+        return MOST - left
+
     def each(self, prepare: Callable[[], Callable[[], Any]],
              first: int = 1) -> Iterator[Outcome]:
         """Calls what `prepare` returns again and again, with one allocation

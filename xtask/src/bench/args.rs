@@ -37,16 +37,17 @@ pub struct BenchArgs {
     pub wall: bool,
 
     /// Measures each row N times
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
 
-    /// Shows in which functions of the kernel the named rows spend instructions, or those of
-    /// "disks", "containers" or "files"
+    /// Shows in which functions of the kernel instructions are spent, for the named rows or for
+    /// the table "disks", "containers" or "files"
     #[arg(long, requires = "rows", conflicts_with = "save_baseline")]
     pub profile: bool,
 
     /// The column of the table that --profile looks at [default: composefs]
-    #[arg(long, value_name = "COLUMN", requires = "profile")]
+    #[arg(long, value_name = "COLUMN")]
     pub of: Option<String>,
 
     /// Numbers of processors, for "coherence" [default: 2,4,8,16]
@@ -69,7 +70,8 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// Refuses options that mean nothing for what is measured, beside `--repeat` and the machine.
+    /// Refuses options that mean nothing for what is measured. It does not look at `--repeat` and
+    /// the machine.
     ///
     /// # Errors
     ///
@@ -80,6 +82,7 @@ impl BenchArgs {
             ("--large", self.large),
             ("--wall", self.wall),
             ("--profile", self.profile),
+            ("--of", self.of.is_some()),
             ("--processors", self.processors.is_some()),
             ("--output", self.output.is_some()),
             ("--save-baseline", self.save_baseline),
@@ -88,7 +91,7 @@ impl BenchArgs {
             .iter()
             .find(|(name, given)| *given && !known.contains(name))
         {
-            Some((name, _)) => bail!("{name} means nothing for {what}"),
+            Some((name, _)) => bail!("{name} means nothing for {what}: leave it out"),
             None => Ok(()),
         }
     }
@@ -97,10 +100,13 @@ impl BenchArgs {
     ///
     /// # Errors
     ///
-    /// When it has none of the name that `--of` has.
+    /// When the table has no column of that name.
     pub fn profiled(&self, columns: &[String]) -> Result<Option<String>> {
         let of = self.of.as_deref().unwrap_or("composefs");
         if !self.profile {
+            if self.of.is_some() {
+                bail!("--of says what --profile looks at: give both, or neither");
+            }
             return Ok(None);
         }
         if !columns.iter().any(|column| column == of) {
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_table_has_no_profile_unless_asked() {
         assert!(matches!(profiled("files", Topic::Files), Ok(None)));
-        assert!(parse("files --of ext4").is_err());
+        assert!(profiled("files --of ext4", Topic::Files).is_err());
         assert!(parse("--profile").is_err());
         assert!(parse("files --profile --save-baseline").is_err());
     }

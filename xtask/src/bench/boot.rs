@@ -85,7 +85,7 @@ impl Boot {
                 BenchArgs { profile: true, .. } => args.repeat + 1,
                 // The first run after a boot leaves more in memory than later ones.
                 BenchArgs { quick: true, .. } => 2,
-                _ => args.repeat.max(1),
+                _ => args.repeat,
             },
             tree: bare(&format!("{TOP}/tree.cfs")),
             stored_tree: bare("/scratch/tree.cfs"),

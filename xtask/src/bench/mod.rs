@@ -42,6 +42,9 @@ use baseline::Baseline;
 use boot::Boot;
 use results::Results;
 
+/// Rows whose instructions are not counted between two calls, so that nothing can be sampled.
+const UNPROFILED: [&str; 3] = ["io-uring", "per-file-10k", "per-file-1m"];
+
 /// The plot in the documentation.
 const PLOT: &str = "Documentation/filesystems/composefs-performance.svg";
 
@@ -78,6 +81,20 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode> {
     let machine = args.machine.machine()?;
     if args.processors.is_some() {
         bail!("--processors is for `bench coherence`");
+    }
+    let chooses = [
+        ("--quick", args.quick),
+        ("--large", args.large),
+        ("--wall", args.wall),
+    ];
+    if let (Some((name, _)), false) = (
+        chooses.iter().find(|(_, given)| *given),
+        args.rows.is_empty(),
+    ) {
+        bail!("{name} chooses rows: leave it out, or the names of rows");
+    }
+    if args.profile && args.output.is_some() {
+        bail!("--profile prints its lists and writes no file: leave out --output");
     }
     let rows = chosen(args, machine)?;
     let profile = profiled(args, &rows)?;
@@ -182,6 +199,13 @@ fn profiled(args: &BenchArgs, rows: &[String]) -> Result<Option<Stack>> {
     });
     if let (Some(row), true) = (memory, args.profile) {
         bail!("\"{row}\" is neither a time nor a number of instructions, and has no profile");
+    }
+    let without = |name: &&String| {
+        let is_timed = Row::named(name).is_some_and(|row| row.set == Set::Wall);
+        is_timed || UNPROFILED.contains(&name.as_str())
+    };
+    if let (Some(row), true) = (rows.iter().find(without), args.profile) {
+        bail!("\"{row}\" has no profile: it runs on several threads, or its value is a mean");
     }
     Ok(stacks().find(|stack| Some(stack.to_string()) == name))
 }

@@ -14,7 +14,7 @@ pub fn print(profiles: &[Profile]) {
     for profile in profiles {
         let all: u64 = profile.functions.iter().map(|sample| sample.own).sum();
         println!(
-            "{} on {}: {:.1} M instructions, {all} samples",
+            "{} on {}: {:.1} M instructions (or ms, where it waits), {all} samples",
             profile.row,
             profile.column,
             profile.instructions as f64 / 1e6

@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: &BenchArgs, ways: &[String]) -> Result<ExitC
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let boots = Boots::prepare(context, &ways)?;
     let mut results = Results::default();
-    for number in 1..=args.repeat.max(1) {
+    for number in 1..=args.repeat {
         for &way in &ways {
             let measured = boots.measure(context, way, number, args.quick)?;
             results.add(way, measured);

@@ -47,8 +47,8 @@ impl Column {
         Ok(())
     }
 
-    /// Does `work`, and tells how long it takes. `of` is the row of the profile that it is, or that
-    /// it is a part of.
+    /// Does `work`, and tells how long it takes. `of` names the row of the profile to which the
+    /// work belongs.
     pub fn time<T>(&mut self, of: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
         let sampled = self.sampled;
         let before = clock::now();

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::progress::output;
 use crate::progress::say;
 use crate::rust;
+use crate::signals;
 
 /// The directories, below one of a profile, in which cargo keeps what belongs to one crate.
 /// Cargo believes what it finds in the last one.
@@ -70,7 +71,7 @@ impl<'a> Crates<'a> {
         };
         let is_new = crates.origin(target).is_none();
         if is_new && crates.entry.is_complete() {
-            if let Err(error) = crates.copy_from_cache() {
+            if let (Err(error), false) = (crates.copy_from_cache(), signals::interrupted()) {
                 say(&format!(
                     "xtask: crates are compiled, and not copied: {error:#}"
                 ));

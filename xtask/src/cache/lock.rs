@@ -33,7 +33,7 @@ impl Lock {
         let take = || flock(&file, FlockOperation::NonBlockingLockExclusive);
         if take().is_err() {
             say(&format!(
-                "xtask: waiting for another xtask, which holds {}",
+                "xtask: waiting for what else holds {}",
                 path.display()
             ));
             while take().is_err() {

@@ -16,6 +16,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -84,6 +86,7 @@ impl Cache {
     /// When the logs' directory cannot be read.
     pub fn numbered_log(&self, name: &str) -> Result<PathBuf> {
         const KEPT: usize = 20;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let dir = self.root.join("logs");
         let prefix = format!("{name}-");
         let mut old: Vec<PathBuf> = fs::read_dir(&dir)?
@@ -103,11 +106,12 @@ impl Cache {
         let now = SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        // Two runs may begin at the same time.
+        // Two runs may begin at the same time, and two threads of one.
         Ok(dir.join(format!(
-            "{prefix}{:014}-{}.log",
+            "{prefix}{:014}-{}-{}.log",
             now.as_millis(),
-            std::process::id()
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
         )))
     }
 

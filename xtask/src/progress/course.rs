@@ -180,7 +180,7 @@ fn where_it_is(pieces: &[Piece]) -> String {
     )
 }
 
-/// The begin of a name, which may list dozens of programs.
+/// The beginning of a name, which may list dozens of programs.
 fn short(name: &str) -> String {
     const LONGEST: usize = 50;
     match name.char_indices().nth(LONGEST) {

@@ -171,7 +171,7 @@ fn configure(base: &VmConfig, line: &str) -> VmConfig {
 }
 
 /// Programs in the guest, and whether their tests pass. No test of theirs says that it
-/// failed. What is not whole has failed, too: the unit tests of [`watch`] see to that.
+/// failed. The unit tests of [`watch`] show that broken KTAP fails.
 const PROGRAMS: [(&str, &str, bool); 4] = [
     (
         "KTAP that is whole passes",

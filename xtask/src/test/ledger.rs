@@ -158,7 +158,7 @@ impl Ledger {
         })
     }
 
-    /// The record of a piece that passed, on a tree in which what it `reads` is the same.
+    /// The record of a piece that passed, if no file that it `reads` has changed since.
     pub fn passed(&self, piece: &str, reads: Reads) -> Option<Record> {
         self.record(piece)
             .filter(|record| record.outcome.is_good())
@@ -177,13 +177,18 @@ impl Ledger {
         !names.any(|path| path.extension().is_some_and(|end| end == "json"))
     }
 
-    /// A piece begins: forgets its last record, but not that it failed.
+    /// A piece begins: forgets its last record, but not that it failed, if that was on a tree in
+    /// which what it `reads` is the same.
     ///
     /// # Errors
     ///
     /// When the record cannot be removed.
-    pub fn begin(&self, piece: &str) -> Result<Begun> {
+    pub fn begin(&self, piece: &str, reads: Reads) -> Result<Begun> {
         let log = self.file(piece, "log");
+        let old = |record: &Record| reads == Reads::All && record.tree != self.tree();
+        if self.record(piece).is_some_and(|record| old(&record)) {
+            self.forget(piece)?;
+        }
         // The logs are there also if a later try was interrupted.
         let failed = |number: u32| self.file(piece, &format!("failed-{number}.log"));
         let mut failed_before = 0;
@@ -223,6 +228,17 @@ impl Ledger {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Removes all that is known of a piece.
+    fn forget(&self, piece: &str) -> Result<()> {
+        let mut paths = vec![self.file(piece, "json")];
+        let failed = (1..).map(|number| self.file(piece, &format!("failed-{number}.log")));
+        paths.extend(failed.take_while(|path| path.exists()));
+        for path in paths {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     fn record(&self, piece: &str) -> Option<Record> {
         let bytes = fs::read(self.file(piece, "json")).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
@@ -259,7 +275,7 @@ mod tests {
     use super::*;
 
     fn ended(ledger: &Ledger, piece: &str, passed: u32, failed: u32) -> Result<()> {
-        let begun = ledger.begin(piece)?;
+        let begun = ledger.begin(piece, Reads::Code)?;
         fs::write(&begun.log, "said")?;
         ledger.end(&Record {
             piece: piece.to_owned(),
@@ -284,9 +300,9 @@ mod tests {
         ended(&ledger, "bad", 1, 1)?;
         ended(&ledger, "none", 0, 0)?;
         // It was stopped before its end.
-        ledger.begin("stopped")?;
+        ledger.begin("stopped", Reads::Code)?;
         ended(&ledger, "again", 1, 0)?;
-        ledger.begin("again")?;
+        ledger.begin("again", Reads::Code)?;
 
         let ledger = Ledger::of(top.path(), "a", "tree a")?;
         assert!(!ledger.is_empty());
@@ -315,7 +331,7 @@ mod tests {
         let ledger = Ledger::of(top.path(), "a", "tree a")?;
         ended(&ledger, "suite:part", 1, 1)?;
         // It was stopped before its end.
-        ledger.begin("suite:part")?;
+        ledger.begin("suite:part", Reads::Code)?;
         ended(&ledger, "suite:part", 0, 2)?;
         ended(&ledger, "suite:part", 2, 0)?;
         let record = ledger.passed("suite:part", Reads::Code);
@@ -362,6 +378,13 @@ mod tests {
         let other = ledger("other text")?;
         assert!(other.passed("good", Reads::Code).is_some());
         assert!(other.passed("good", Reads::All).is_none());
+
+        // Nor is a failure on other texts one of this tree.
+        ended(&other, "bad", 0, 1)?;
+        assert_eq!(other.begin("bad", Reads::Code)?.failed_before, 1);
+        ended(&other, "bad", 0, 1)?;
+        let third = ledger("a third text")?;
+        assert_eq!(third.begin("bad", Reads::All)?.failed_before, 0);
         Ok(())
     }
 

@@ -206,7 +206,7 @@ fn run_tasks(
 
 fn run_task(context: &Context, ledger: &Ledger, task: &Task) -> Result<Record> {
     let piece = task.name();
-    let begun = ledger.begin(&piece)?;
+    let begun = ledger.begin(&piece, task.suite.reads())?;
     let transcript = Transcript::begin(&begun.log)?;
     let since = Instant::now();
     let mut report = Report::new(task.suite.name, env::var_os(NO_SKIP).is_some());

@@ -36,13 +36,20 @@ pub struct Guests {
 }
 
 impl Outcome {
-    /// Adds others.
+    /// Adds others. Of figures with the same name, the largest counts: each share of a suite says
+    /// how much was run up to then.
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.failures.extend(other.failures);
-        self.figures.extend(other.figures);
+        for (what, value) in other.figures {
+            match self.figures.iter_mut().find(|(known, _)| *known == what) {
+                Some((_, known)) if number(known) < number(&value) => *known = value,
+                Some(_) => {}
+                None => self.figures.push((what, value)),
+            }
+        }
         self.guests.boots += other.guests.boots;
         self.guests.time += other.guests.time;
         self.guests.splats += other.guests.splats;
@@ -54,9 +61,26 @@ impl Outcome {
     }
 }
 
+fn number(value: &str) -> f64 {
+    value.parse().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_of_equal_figures_counts() {
+        let with = |value: &str| Outcome {
+            figures: vec![("lines".to_owned(), value.to_owned())],
+            ..Outcome::default()
+        };
+        let mut sum = Outcome::default();
+        for value in ["90", "1105", "200"] {
+            sum.add(with(value));
+        }
+        assert_eq!(sum.figures, with("1105").figures);
+    }
 
     #[test]
     fn nothing_is_no_success() {

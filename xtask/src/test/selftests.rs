@@ -231,9 +231,19 @@ pub fn run_on(
     config
         .append
         .extend(boot.append.iter().map(|&word| word.to_owned()));
+    let share = match boot.programs {
+        Programs::Share(_, share) => Some(share),
+        _ => None,
+    };
     let program = Program {
-        name: "selftests".to_owned(),
-        about: "running the selftests in the guest".to_owned(),
+        name: share.map_or_else(
+            || "selftests".to_owned(),
+            |share| format!("{}-{share}", boot.name),
+        ),
+        about: share.map_or_else(
+            || "running the selftests in the guest".to_owned(),
+            |share| format!("running the selftests in the guest, {share}"),
+        ),
         // All are of this one collection.
         prefix: format!("{COLLECTION}: "),
         suffix: match boot.origin {
@@ -250,7 +260,7 @@ pub fn run_on(
     }
     let lanes = lanes::split(&names, boot.flavor, boot.lanes);
     let mut name = format!("{}{}", boot.name, machine.suffix());
-    if let Programs::Share(_, share) = boot.programs {
+    if let Some(share) = share {
         name.push_str(&format!("-{share}"));
     }
     let log = |number: u32| coverage::Log::new(work.path().join(format!("translated-{number}")));
@@ -286,8 +296,18 @@ pub fn run_on(
         for (number, _) in (1..).zip(&lanes) {
             places.extend(log(number).places()?);
         }
-        let is_part = matches!(boot.programs, Programs::Only(_) | Programs::Share(..));
-        coverage::tell(context, report, &module, By::Selftests, places, is_part)?;
+        let part = match boot.programs {
+            Programs::Only(names) => Some(names.join(",")),
+            _ => share.map(|share| share.to_string()),
+        };
+        coverage::tell(
+            context,
+            report,
+            &module,
+            By::Selftests,
+            part.as_deref(),
+            places,
+        )?;
     }
     Ok(())
 }

@@ -301,3 +301,16 @@ pub const SUITES: &[Suite] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::suite::Reads;
+    use super::*;
+
+    #[test]
+    fn suites_that_read_texts_are_known() {
+        let all = SUITES.iter().filter(|suite| suite.reads() == Reads::All);
+        let names: Vec<&str> = all.map(|suite| suite.name).collect();
+        assert_eq!(names, ["host", "patches", "packages"]);
+    }
+}

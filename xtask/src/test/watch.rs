@@ -118,7 +118,7 @@ struct Listener<'a> {
     report: &'a mut Report,
     program: &'a Program,
     parser: Parser,
-    /// The begin of a line.
+    /// The beginning of a line.
     partial: Vec<u8>,
     failed: bool,
 }

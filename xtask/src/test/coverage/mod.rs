@@ -41,10 +41,28 @@ impl By {
             Self::Selftests => "selftests",
         }
     }
+
+    /// The name of the file of a part.
+    fn part(self, part: &str) -> String {
+        format!("{}-part-{part}", self.name())
+    }
 }
 
-/// Says how many lines of a module were run, and writes which ones were not. With `more`, the
-/// places are added to those of earlier runs with this module.
+/// All places that were told in a directory.
+fn told(dir: &Path, by: By) -> Result<Places> {
+    let mut places = Places::new();
+    for entry in fs::read_dir(dir)?.flatten() {
+        let name = entry.file_name();
+        if name == by.name() || name.to_string_lossy().starts_with(&by.part("")) {
+            places.extend(places::read(&entry.path())?);
+        }
+    }
+    Ok(places)
+}
+
+/// Says how many lines of a module were run, and writes which ones were not. What `by` runs in
+/// several parts is told by part: the places of all parts are united, and a part that runs again
+/// replaces what it told before.
 ///
 /// # Errors
 ///
@@ -55,8 +73,8 @@ pub fn tell(
     report: &mut Report,
     module: &Path,
     by: By,
+    part: Option<&str>,
     mut run: Places,
-    more: bool,
 ) -> Result<()> {
     let lines = Lines::of(module, &context.module_dir())?;
     let noted = run.len();
@@ -74,16 +92,13 @@ pub fn tell(
     let dir = context.cache.of_clone("coverage", &context.repo)?;
     let dir = dir.join(Key::default().with("module", fs::read(module)?).finish());
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let path = dir.join(by.name());
-    if more && path.exists() {
-        run.extend(places::read(&path)?);
-    }
-    places::write(&path, &run)?;
+    let name = part.map_or_else(|| by.name().to_owned(), |part| by.part(part));
+    places::write(&dir.join(name), &run)?;
     let mut programs = Vec::new();
     for by in ALL {
-        let path = dir.join(by.name());
-        if path.exists() {
-            programs.push((by.name(), places::read(&path)?));
+        let places = told(&dir, by)?;
+        if !places.is_empty() {
+            programs.push((by.name(), places));
         }
     }
     let told = lines.report(&programs);
@@ -98,4 +113,25 @@ pub fn tell(
     report.figure("lines of the module", &told.lines.to_string());
     say(&format!("xtask: which lines were run: {}", path.display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_replaces_only_itself() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let tell = |by: By, part: &str, places: &[u32]| {
+            let places: Places = places.iter().copied().collect();
+            places::write(&dir.path().join(by.part(part)), &places)
+        };
+        tell(By::Selftests, "1of2", &[1, 2])?;
+        tell(By::Selftests, "2of2", &[2, 3])?;
+        tell(By::Fuzzer, "1of2", &[9])?;
+        tell(By::Selftests, "1of2", &[4])?;
+        let places: Vec<u32> = told(dir.path(), By::Selftests)?.into_iter().collect();
+        assert_eq!(places, [2, 3, 4]);
+        Ok(())
+    }
 }

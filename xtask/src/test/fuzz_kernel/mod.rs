@@ -78,7 +78,7 @@ pub fn run(context: &Context, report: &mut Report) -> Result<()> {
     if result.is_ok() {
         let module = config.module.as_deref().context("there is no module")?;
         let places = coverage::read(&share.join("places"))?;
-        coverage::tell(context, report, module, By::Fuzzer, places, false)?;
+        coverage::tell(context, report, module, By::Fuzzer, None, places)?;
     }
     result.map_err(|error| match keep(&share) {
         Ok(path) => anyhow!("{error:#}\nThe case that ran: {}", path.display()),

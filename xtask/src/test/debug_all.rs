@@ -42,7 +42,7 @@ pub fn list(context: &Context, asked: Asked<'_>) -> Result<Vec<String>> {
     Ok(vec![piece.to_owned()])
 }
 
-/// Whether somebody seems to mean a share.
+/// Whether a piece is written as a share, of whatever number.
 fn is_like_share(piece: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let parts = piece.split_once("of");

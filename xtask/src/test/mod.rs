@@ -89,8 +89,9 @@ const NO_SKIP: &str = "COMPOSEFS_NO_SKIP";
 pub struct TestArgs {
     /// Runs only these suites. A part is SUITE:PART: selftests:readdir,rights
     /// are programs of a suite, stress:debian is the suite on one kernel, and
-    /// debug-all:3of12 is a share of its programs. The suite says on which kernel a program runs: selftests on Debian's,
-    /// selftests-plain on the plain one, debug on the debug kernel
+    /// debug-all:3of12 is a share of its programs. The suite says on which
+    /// kernel a program runs: selftests on Debian's, selftests-plain on the
+    /// plain one, debug on the debug kernel
     #[arg(value_name = "SUITE")]
     names: Vec<String>,
     /// Also runs the suites that take long

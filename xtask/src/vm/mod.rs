@@ -50,7 +50,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let engine = accel::choose(context, config)?;
     let mut outcome = run::run(context, config, engine, output)?;
-    let why = may_repeat(config, engine).then(|| emulation_failed(config, &outcome));
+    let why = may_repeat(config, engine).then(|| emulation_failed(&outcome));
     if let Some(why) = why.flatten() {
         say(&format!(
             "xtask: the guest's kernel {why}; once more (console: {})",
@@ -80,16 +80,16 @@ fn may_repeat(config: &VmConfig, engine: Engine) -> bool {
 }
 
 /// What the guest's kernel did, if it was the emulation's fault.
-fn emulation_failed(config: &VmConfig, outcome: &Outcome) -> Option<&'static str> {
+fn emulation_failed(outcome: &Outcome) -> Option<&'static str> {
     if hung_early(outcome) {
         return Some("hung before it started its init");
     }
-    // The module is loaded before the job begins, which may have had effects.
+    // The job may have had effects.
     let complained = matches!(
         outcome.result,
         Err(Failure::Panicked(_) | Failure::Complained(..))
     );
-    let early = config.module.is_some() && complaint::is_stale_breakpoint(&outcome.console);
+    let early = !outcome.began && complaint::is_stale_breakpoint(&outcome.console);
     (complained && early).then_some("met a breakpoint of its own (int3)")
 }
 
@@ -111,6 +111,7 @@ mod tests {
         let mut outcome = Outcome {
             result: Err(Failure::NotBooted(Duration::from_secs(120))),
             console: console.clone(),
+            began: false,
         };
         let lines = "[    0.936860] pci 0000:00:1f.2: BAR 4\r\n";
         std::fs::write(&console, lines)?;
@@ -125,17 +126,25 @@ mod tests {
     }
 
     #[test]
-    fn a_breakpoint_is_stale_only_without_the_module() -> Result<()> {
+    fn a_breakpoint_is_stale_only_before_module_and_job() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let console = dir.path().join("console");
+        let mut outcome = Outcome {
+            result: Err(Failure::Panicked("Kernel panic".to_owned())),
+            console: console.clone(),
+            began: false,
+        };
         let oops = "[    2.281342] Oops: int3: 0000 [#1] SMP NOPTI\r\n";
         std::fs::write(&console, oops)?;
-        assert!(complaint::is_stale_breakpoint(&console));
+        assert!(emulation_failed(&outcome).is_some());
+        outcome.began = true;
+        assert!(emulation_failed(&outcome).is_none());
+        outcome.began = false;
         let module = "[    2.1] composefs: loading out-of-tree module taints kernel.\r\n";
         std::fs::write(&console, format!("{module}{oops}"))?;
-        assert!(!complaint::is_stale_breakpoint(&console));
+        assert!(emulation_failed(&outcome).is_none());
         std::fs::write(&console, "[    2.281342] Oops: 0000 [#1] SMP NOPTI\r\n")?;
-        assert!(!complaint::is_stale_breakpoint(&console));
+        assert!(emulation_failed(&outcome).is_none());
         Ok(())
     }
 }

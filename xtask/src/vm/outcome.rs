@@ -19,6 +19,8 @@ pub struct Outcome {
     pub result: Result<u8, Failure>,
     /// The log of the guest's console.
     pub console: PathBuf,
+    /// Whether the job had begun.
+    pub began: bool,
 }
 
 /// Why a run gave no result.

@@ -71,8 +71,13 @@ pub fn run(
     drop(raw);
 
     let qemu_said = fs::read_to_string(dir.path().join("qemu.log")).unwrap_or_default();
+    let began = session.began();
     let result = session.verdict(end, &console, qemu_said.trim());
-    Ok(Outcome { result, console })
+    Ok(Outcome {
+        result,
+        console,
+        began,
+    })
 }
 
 fn start(

@@ -229,6 +229,11 @@ impl Session {
         }
     }
 
+    /// Whether the guest was prepared, so that its job began.
+    pub fn began(&self) -> bool {
+        self.ready
+    }
+
     /// Judges the run by how it ended, what the console says and what `qemu` wrote.
     ///
     /// # Errors

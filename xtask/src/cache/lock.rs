@@ -33,7 +33,7 @@ impl Lock {
         let take = || flock(&file, FlockOperation::NonBlockingLockExclusive);
         if take().is_err() {
             say(&format!(
-                "xtask: waiting for what else holds {}",
+                "xtask: waiting for the lock {}, which another run or suite holds",
                 path.display()
             ));
             while take().is_err() {

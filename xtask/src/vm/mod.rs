@@ -84,11 +84,11 @@ fn emulation_failed(outcome: &Outcome) -> Option<&'static str> {
     if hung_early(outcome) {
         return Some("hung before it started its init");
     }
-    // The job may have had effects.
     let complained = matches!(
         outcome.result,
         Err(Failure::Panicked(_) | Failure::Complained(..))
     );
+    // What has begun may have had effects, which a second run would find.
     let early = !outcome.began && complaint::is_stale_breakpoint(&outcome.console);
     (complained && early).then_some("met a breakpoint of its own (int3)")
 }

@@ -19,7 +19,7 @@ pub struct Outcome {
     pub result: Result<u8, Failure>,
     /// The log of the guest's console.
     pub console: PathBuf,
-    /// Whether the job had begun.
+    /// Whether the job had begun, or the system on the guest's disk: they may have had effects.
     pub began: bool,
 }
 
